@@ -1,0 +1,143 @@
+//! The face for actix applications: the store as one more actor.
+//!
+//! [`StoreActor`] runs in the application's own system and takes [`Append`], [`ReadPage`] and
+//! [`LatestSequence`] as messages. What comes by its address takes the same way and the same permits as
+//! [`EventStore::append`]; a message waits for its permit, and is answered like the method.
+//!
+//! ```
+//! use actix::prelude::*;
+//! use seriatim::actors::StoreActor;
+//! use seriatim::{Append, EventStore, NewEvent};
+//!
+//! # #[actix::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = EventStore::open("memory:").await?;
+//! let address = StoreActor::new(store).start();
+//! let journal: Recipient<Append> = address.clone().recipient();
+//!
+//! let switched_on = Append::to("light/1").event(NewEvent::raw("SwitchedOn", "{}"));
+//! assert_eq!(journal.send(switched_on).await??.last, 1);
+//! # Ok(()) }
+//! ```
+
+use actix::{Actor, Context, Handler, Message, ResponseFuture};
+
+use crate::append::{Append, Appended};
+use crate::error::{AppendError, ReadError};
+use crate::event::{KeyedEvent, Sequence};
+use crate::store::EventStore;
+
+/// A store behind an address. It holds a handle: the store stays open as long as the actor runs.
+pub struct StoreActor {
+    store: EventStore,
+}
+
+impl StoreActor {
+    /// An actor that serves this store; start it with [`Actor::start`].
+    pub fn new(store: EventStore) -> Self {
+        StoreActor { store }
+    }
+}
+
+impl Actor for StoreActor {
+    type Context = Context<Self>;
+}
+
+impl Message for Append {
+    type Result = Result<Appended, AppendError>;
+}
+
+impl Handler<Append> for StoreActor {
+    type Result = ResponseFuture<Result<Appended, AppendError>>;
+
+    fn handle(&mut self, append: Append, _: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        Box::pin(async move { store.append(append).await })
+    }
+}
+
+/// A page of an aggregate's events, in sequence order; for the next one, ask from behind its last.
+#[derive(Clone, Debug)]
+pub struct ReadPage {
+    /// The aggregate's key.
+    pub key: String,
+    /// The first sequence wanted; `None` begins at the first event, or backwards at the last.
+    pub from: Option<Sequence>,
+    /// From later events to earlier ones.
+    pub backwards: bool,
+    /// No more events than this.
+    pub limit: usize,
+}
+
+impl ReadPage {
+    /// Events of the page unless told otherwise.
+    pub const DEFAULT_LIMIT: usize = 1_000;
+
+    /// The first page of this aggregate, forwards.
+    pub fn of(key: impl Into<String>) -> Self {
+        ReadPage { key: key.into(), from: None, backwards: false, limit: Self::DEFAULT_LIMIT }
+    }
+
+    /// Begins with this sequence.
+    pub fn from(mut self, sequence: impl Into<Sequence>) -> Self {
+        self.from = Some(sequence.into());
+        self
+    }
+
+    /// From later events to earlier ones.
+    pub fn backwards(mut self) -> Self {
+        self.backwards = true;
+        self
+    }
+
+    /// No more events than this.
+    pub fn limit(mut self, events: usize) -> Self {
+        self.limit = events;
+        self
+    }
+}
+
+impl Message for ReadPage {
+    type Result = Result<Vec<KeyedEvent>, ReadError>;
+}
+
+impl Handler<ReadPage> for StoreActor {
+    type Result = ResponseFuture<Result<Vec<KeyedEvent>, ReadError>>;
+
+    fn handle(&mut self, page: ReadPage, _: &mut Self::Context) -> Self::Result {
+        let mut read = self.store.read(page.key).limit(page.limit);
+        if let Some(from) = page.from {
+            read = read.from(from);
+        }
+        if page.backwards {
+            read = read.backwards();
+        }
+        Box::pin(read.collect())
+    }
+}
+
+/// Asks for an aggregate's latest sequence; [`Sequence::NONE`] where it has no event.
+#[derive(Clone, Debug)]
+pub struct LatestSequence {
+    /// The aggregate's key.
+    pub key: String,
+}
+
+impl LatestSequence {
+    /// Of this aggregate.
+    pub fn of(key: impl Into<String>) -> Self {
+        LatestSequence { key: key.into() }
+    }
+}
+
+impl Message for LatestSequence {
+    type Result = Result<Sequence, ReadError>;
+}
+
+impl Handler<LatestSequence> for StoreActor {
+    type Result = ResponseFuture<Result<Sequence, ReadError>>;
+
+    fn handle(&mut self, ask: LatestSequence, _: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        Box::pin(async move { store.latest_sequence(ask.key).await })
+    }
+}

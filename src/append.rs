@@ -1,0 +1,167 @@
+//! What a writer asks for, and what it is told.
+
+use uuid::Uuid;
+
+use crate::event::{AggregateKey, CheckedEvent, KeyError, NewEvent, Position, Sequence};
+use crate::error::AppendError;
+
+/// What the writer believes an aggregate's latest sequence is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Expected {
+    /// Whatever it is: the events go behind it.
+    #[default]
+    Any,
+    /// The aggregate has no event yet.
+    NoEvents,
+    /// Exactly this one. `Sequence(0)` is the same as [`Expected::NoEvents`].
+    Sequence(Sequence),
+}
+
+impl Expected {
+    /// The sequence that must be the latest, if it must be a certain one.
+    pub fn exact(self) -> Option<Sequence> {
+        match self {
+            Expected::Any => None,
+            Expected::NoEvents => Some(Sequence::NONE),
+            Expected::Sequence(sequence) => Some(sequence),
+        }
+    }
+}
+
+impl From<Sequence> for Expected {
+    fn from(sequence: Sequence) -> Self {
+        Expected::Sequence(sequence)
+    }
+}
+
+impl From<u64> for Expected {
+    fn from(sequence: u64) -> Self {
+        Expected::Sequence(Sequence::new(sequence))
+    }
+}
+
+/// One or more events for one aggregate, all or nothing.
+///
+/// The same value is [`EventStore::append`](crate::EventStore::append)'s argument and the message of
+/// [`seriatim::actors`](crate::actors). What is wrong with it (a bad key, no event) is reported by the
+/// append.
+///
+/// ```
+/// use seriatim::{Append, Expected, NewEvent};
+///
+/// let append = Append::to("account/1")
+///     .expect(Expected::NoEvents)
+///     .event(NewEvent::raw("Opened", r#"{"owner":"Ada"}"#))
+///     .event(NewEvent::raw("Deposited", r#"{"amount":50}"#));
+/// # let _ = append;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Append {
+    key: Result<AggregateKey, KeyError>,
+    expected: Expected,
+    events: Vec<NewEvent>,
+    commit_id: Option<Uuid>,
+}
+
+impl Append {
+    /// An append to this aggregate: of no event yet, and expecting [`Expected::Any`].
+    pub fn to<K>(key: K) -> Self
+    where
+        K: TryInto<AggregateKey>,
+        KeyError: From<K::Error>,
+    {
+        Append {
+            key: key.try_into().map_err(KeyError::from),
+            expected: Expected::Any,
+            events: Vec::new(),
+            commit_id: None,
+        }
+    }
+
+    /// What the latest sequence must be: an [`Expected`], a [`Sequence`] or a number.
+    pub fn expect(mut self, expected: impl Into<Expected>) -> Self {
+        self.expected = expected.into();
+        self
+    }
+
+    /// One more event.
+    pub fn event(mut self, event: NewEvent) -> Self {
+        self.events.push(event);
+        self
+    }
+
+    /// More events, in this order.
+    pub fn events(mut self, events: impl IntoIterator<Item = NewEvent>) -> Self {
+        self.events.extend(events);
+        self
+    }
+
+    /// A commit id of the caller's own. An append that has one can be repeated, from any process, and
+    /// gets the first result with `repeated: true`. It is scoped to its aggregate.
+    pub fn commit_id(mut self, commit_id: Uuid) -> Self {
+        self.commit_id = Some(commit_id);
+        self
+    }
+
+    pub(crate) fn check(self) -> Result<CheckedAppend, AppendError> {
+        let key = self.key.map_err(AppendError::InvalidKey)?;
+        if self.events.is_empty() {
+            return Err(AppendError::Empty { key });
+        }
+        let mut events = Vec::with_capacity(self.events.len());
+        for (index, event) in self.events.into_iter().enumerate() {
+            match event.check() {
+                Ok(event) => events.push(event),
+                Err(source) => return Err(AppendError::InvalidEvent { key, index, source }),
+            }
+        }
+        let size_bytes = events.iter().map(|event| event.size_bytes(&key)).sum();
+        Ok(CheckedAppend {
+            key,
+            expected: self.expected,
+            events,
+            own_commit_id: self.commit_id.is_some(),
+            commit_id: self.commit_id.unwrap_or_else(Uuid::now_v7),
+            size_bytes,
+        })
+    }
+}
+
+/// An [`Append`] found fit to be decided on.
+#[derive(Debug)]
+pub(crate) struct CheckedAppend {
+    pub(crate) key: AggregateKey,
+    pub(crate) expected: Expected,
+    pub(crate) events: Vec<CheckedEvent>,
+    pub(crate) commit_id: Uuid,
+    /// Whether the commit id came from the caller, who may then repeat the append.
+    pub(crate) own_commit_id: bool,
+    pub(crate) size_bytes: usize,
+}
+
+impl CheckedAppend {
+    pub(crate) fn len(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    pub(crate) fn same_content(&self, other: &CheckedAppend) -> bool {
+        self.events.len() == other.events.len()
+            && self.events.iter().zip(&other.events).all(|(a, b)| a == b)
+    }
+}
+
+/// An append that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Appended {
+    /// The sequence of its first event.
+    pub first: Sequence,
+    /// The sequence of its last event: what the next exact append expects.
+    pub last: Sequence,
+    /// The position of its first event, where the driver has a log; its other events follow it.
+    pub position: Option<Position>,
+    /// The commit id stored with each of its events.
+    pub commit_id: Uuid,
+    /// Whether an earlier append with this commit id wrote it, and this one wrote nothing.
+    pub repeated: bool,
+}

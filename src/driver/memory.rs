@@ -1,0 +1,206 @@
+//! The driver `memory:`: everything in this process's memory, nothing on a disk.
+//!
+//! For tests, and for what may be lost. It keeps every promise of a driver but durability, refuses
+//! puts that would leave a gap, and gives positions.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::{
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt,
+    async_trait, paged, paged_keys,
+};
+use crate::event::{AggregateKey, KeyedEvent, Position, Sequence, Timestamp};
+
+const PAGE_EVENTS: usize = 1_000;
+const PAGE_KEYS: usize = 1_000;
+
+/// Events in memory. See the [module](self).
+pub struct MemoryDriver {
+    events: Arc<RwLock<Events>>,
+    closed: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Events {
+    /// An aggregate's event with sequence n stands at n - 1.
+    by_key: BTreeMap<AggregateKey, Vec<KeyedEvent>>,
+    count: u64,
+    latest_time: Timestamp,
+}
+
+impl Default for MemoryDriver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryDriver {
+    /// A driver without events.
+    pub fn new() -> Self {
+        MemoryDriver { events: Arc::default(), closed: Arc::default() }
+    }
+
+    /// Another driver over the same events, open whether or not this one is closed: what a second
+    /// process, or the next run of the same one, would see of a durable driver.
+    pub fn reopen(&self) -> Self {
+        MemoryDriver { events: self.events.clone(), closed: Arc::default() }
+    }
+
+    // A panic while the lock was held can only have come from an allocation; a put changes nothing
+    // before everything it needs was checked, so the events are whole.
+    fn read(&self) -> Result<RwLockReadGuard<'_, Events>, DriverError> {
+        self.open()?;
+        Ok(self.events.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self) -> Result<RwLockWriteGuard<'_, Events>, DriverError> {
+        self.open()?;
+        Ok(self.events.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn open(&self) -> Result<(), DriverError> {
+        if self.closed.load(Ordering::Acquire) { Err(DriverError::Closed) } else { Ok(()) }
+    }
+
+    fn page(&self, key: &AggregateKey, fetch: Fetch) -> Result<EventPage, DriverError> {
+        let events = self.read()?;
+        let (Some(all), Some((low, high))) = (events.by_key.get(key), fetch.bounds()) else {
+            return Ok(EventPage::default());
+        };
+        let start = usize::try_from(low.get() - 1).unwrap_or(usize::MAX).min(all.len());
+        let end = usize::try_from(high.get()).unwrap_or(usize::MAX).min(all.len());
+        let wanted = all.get(start..end).unwrap_or_default();
+        let count = wanted.len().min(fetch.limit.unwrap_or(usize::MAX)).min(PAGE_EVENTS);
+        let page = match fetch.backwards {
+            false => wanted.iter().take(count).cloned().collect(),
+            true => wanted.iter().rev().take(count).cloned().collect(),
+        };
+        Ok(EventPage::new(page, count < wanted.len()))
+    }
+
+    fn keys_page(
+        &self,
+        prefix: &str,
+        after: Option<&AggregateKey>,
+    ) -> Result<Vec<AggregateKey>, DriverError> {
+        let events = self.read()?;
+        let prefix_key = AggregateKey::new(prefix).ok();
+        let start = match (after, &prefix_key) {
+            (Some(after), Some(prefix)) if after < prefix => Bound::Included(prefix),
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some(prefix)) => Bound::Included(prefix),
+            // An empty prefix is every key's; any other that is no key is no key's.
+            (None, None) => Bound::Unbounded,
+        };
+        Ok(events
+            .by_key
+            .range((start, Bound::Unbounded))
+            .map(|(key, _)| key)
+            .take_while(|key| key.as_str().starts_with(prefix))
+            .take(PAGE_KEYS)
+            .cloned()
+            .collect())
+    }
+}
+
+impl Events {
+    fn latest(&self, key: &AggregateKey) -> Sequence {
+        Sequence::new(self.by_key.get(key).map_or(0, |events| events.len() as u64))
+    }
+
+    fn put(&mut self, put: &Put) -> Result<PutReceipt, DriverError> {
+        for aggregate in put.aggregates() {
+            let Some(first) = aggregate.first() else { continue };
+            let latest = self.latest(&first.key);
+            refuse_unless_next(&first.key, first.sequence, latest)?;
+        }
+        let first_position = Position::new(self.count + 1);
+        for event in put.events() {
+            let mut event = event.clone();
+            self.count += 1;
+            event.position = Some(Position::new(self.count));
+            // Recorded-at never decreases along positions, whatever the clock did.
+            self.latest_time = self.latest_time.max(event.recorded_at);
+            event.recorded_at = self.latest_time;
+            match self.by_key.get_mut(&event.key) {
+                Some(events) => events.push(event),
+                None => {
+                    self.by_key.insert(event.key.clone(), vec![event]);
+                }
+            }
+        }
+        Ok(PutReceipt::at(first_position))
+    }
+}
+
+/// A put's first sequence must be the one behind the latest: below it is a conflict, above it a gap.
+pub(super) fn refuse_unless_next(
+    key: &AggregateKey,
+    first: Sequence,
+    latest: Sequence,
+) -> Result<(), DriverError> {
+    if first <= latest {
+        return Err(DriverError::Conflict { key: key.clone(), sequence: first });
+    }
+    if first > latest.next() {
+        return Err(DriverError::Gap { key: key.clone(), first, latest });
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Driver for MemoryDriver {
+    async fn check_sequence(
+        &self,
+        key: &AggregateKey,
+        sequence: Sequence,
+    ) -> Result<bool, DriverError> {
+        Ok(sequence != Sequence::NONE && sequence <= self.read()?.latest(key))
+    }
+
+    fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
+        let (driver, key) = (self.view(), key.clone());
+        paged(fetch, move |fetch| driver.page(&key, fetch))
+    }
+
+    async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
+        self.limits().check(&put)?;
+        self.write()?.put(&put)
+    }
+
+    async fn close(&self) -> Result<(), DriverError> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
+        Ok(self.read()?.latest(key))
+    }
+
+    fn fetch_page_now(
+        &self,
+        key: &AggregateKey,
+        fetch: Fetch,
+    ) -> Option<Result<EventPage, DriverError>> {
+        Some(self.page(key, fetch))
+    }
+
+    fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
+        let (driver, prefix) = (self.view(), prefix.to_owned());
+        paged_keys(after.cloned(), move |after| driver.keys_page(&prefix, after))
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { aggregates_per_put: 1_000, ..Limits::default() }
+    }
+}
+
+impl MemoryDriver {
+    /// The same driver, closed when this one is: what a stream of pages holds.
+    fn view(&self) -> Self {
+        MemoryDriver { events: self.events.clone(), closed: self.closed.clone() }
+    }
+}

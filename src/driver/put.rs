@@ -1,0 +1,158 @@
+//! What goes to a driver at once, all or nothing.
+
+use uuid::Uuid;
+
+use super::error::{DriverError, Limit, LimitExceeded};
+use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
+
+/// The events of one or more appends, to be written all or not at all.
+///
+/// A put never changes once it was made: the same id, events, bytes and times, however often it is
+/// sent.
+#[derive(Debug)]
+pub struct Put {
+    id: Uuid,
+    events: Vec<KeyedEvent>,
+    size_bytes: usize,
+}
+
+/// Why events make no put.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidPut {
+    /// A put has at least one event.
+    #[error("a put needs at least one event")]
+    Empty,
+    /// An aggregate's events stand together, and their sequences follow one another from 1 or more.
+    /// Checked here for every driver, because engines disagree on a sequence that occurs twice.
+    #[error("{key}: sequence {sequence} is out of order in the put")]
+    OutOfOrder {
+        /// The aggregate.
+        key: AggregateKey,
+        /// The sequence that should not stand where it stands.
+        sequence: Sequence,
+    },
+}
+
+impl Put {
+    /// A put of these events: each aggregate's together, with sequences that follow one another.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPut`] when they are not.
+    pub fn new(events: Vec<KeyedEvent>) -> Result<Self, InvalidPut> {
+        if events.is_empty() {
+            return Err(InvalidPut::Empty);
+        }
+        let put = Put {
+            id: Uuid::now_v7(),
+            size_bytes: events.iter().map(KeyedEvent::size_bytes).sum(),
+            events,
+        };
+        let mut seen: Vec<&AggregateKey> = Vec::new();
+        for aggregate in put.aggregates() {
+            let out_of_order = |event: &KeyedEvent| InvalidPut::OutOfOrder {
+                key: event.key.clone(),
+                sequence: event.sequence,
+            };
+            let Some(first) = aggregate.first() else { continue };
+            if first.sequence == Sequence::NONE || seen.contains(&&first.key) {
+                return Err(out_of_order(first));
+            }
+            seen.push(&first.key);
+            for pair in aggregate.windows(2) {
+                if let [before, event] = pair
+                    && event.sequence != before.sequence.next()
+                {
+                    return Err(out_of_order(event));
+                }
+            }
+        }
+        Ok(put)
+    }
+
+    /// The put's id: the same however often it is sent.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The events, in order.
+    pub fn events(&self) -> &[KeyedEvent] {
+        &self.events
+    }
+
+    /// The events aggregate by aggregate.
+    pub fn aggregates(&self) -> impl Iterator<Item = &[KeyedEvent]> {
+        self.events.chunk_by(|a, b| a.key == b.key)
+    }
+
+    /// The bytes of all its events, as [`KeyedEvent::size_bytes`] counts them.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+}
+
+/// What a driver says of a put it wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PutReceipt {
+    /// The position of the put's first event, where the driver has a log; the others follow it.
+    pub first_position: Option<Position>,
+}
+
+impl PutReceipt {
+    /// A receipt with the position of the put's first event.
+    pub fn at(first_position: Position) -> Self {
+        PutReceipt { first_position: Some(first_position) }
+    }
+}
+
+/// What a driver takes in one put. Sizes are in bytes, as [`KeyedEvent::size_bytes`] counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Events in one put.
+    pub events_per_put: usize,
+    /// Bytes of all events in one put.
+    pub bytes_per_put: usize,
+    /// Bytes of one event.
+    pub bytes_per_event: usize,
+    /// Bytes of one key.
+    pub bytes_per_key: usize,
+    /// Aggregates in one put. The mailroom sends one; more is room for appends over several.
+    pub aggregates_per_put: usize,
+}
+
+impl Default for Limits {
+    /// 10,000 events and 16 MiB a put, 8 MiB an event, 512 bytes a key, one aggregate.
+    fn default() -> Self {
+        Limits {
+            events_per_put: 10_000,
+            bytes_per_put: 16 << 20,
+            bytes_per_event: 8 << 20,
+            bytes_per_key: AggregateKey::MAX_BYTES,
+            aggregates_per_put: 1,
+        }
+    }
+}
+
+impl Limits {
+    /// Refuses a put that is over one of these limits.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::LimitExceeded`], naming the limit.
+    pub fn check(&self, put: &Put) -> Result<(), DriverError> {
+        let at_most = |limit, max, actual| {
+            if actual > max { Err(LimitExceeded::new(limit, max, actual)) } else { Ok(()) }
+        };
+        at_most(Limit::EventsPerPut, self.events_per_put, put.events().len())?;
+        at_most(Limit::BytesPerPut, self.bytes_per_put, put.size_bytes())?;
+        at_most(Limit::AggregatesPerPut, self.aggregates_per_put, put.aggregates().count())?;
+        for event in put.events() {
+            at_most(Limit::BytesPerKey, self.bytes_per_key, event.key.as_str().len())?;
+            at_most(Limit::BytesPerEvent, self.bytes_per_event, event.size_bytes())?;
+        }
+        Ok(())
+    }
+}

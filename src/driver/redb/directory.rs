@@ -1,0 +1,120 @@
+//! The directory of a store: made, told apart from others, and locked.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::driver::DriverError;
+
+const FORMAT: &str = "seriatim redb 1\n";
+
+/// A directory that this process holds the lock of, until dropped.
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    pub(super) fn open(path: &Path) -> Result<Self, DriverError> {
+        let failed = |what: &str, error: std::io::Error| {
+            DriverError::failed(format!("{}: {what}: {error}", path.display())).caused_by(error)
+        };
+        if path.exists() && !path.is_dir() {
+            return Err(DriverError::failed(format!(
+                "{}: is a file; a store needs a directory",
+                path.display()
+            )));
+        }
+        fs::create_dir_all(path).map_err(|e| failed("the directory could not be made", e))?;
+        let lock = lock(path).map_err(|error| match error {
+            Locked::Held(holder) => DriverError::failed(format!(
+                "{}: the store is open already, by {holder}",
+                path.display()
+            )),
+            Locked::Io(error) => failed("the directory could not be locked", error),
+        })?;
+        let directory = Directory { path: path.to_owned(), _lock: lock };
+        directory.check_format().map_err(|error| match error {
+            Format::Unknown(found) => DriverError::damaged(format!(
+                "{}: the store's format is {found:?}; this version knows {:?}",
+                path.display(),
+                FORMAT.trim_end()
+            )),
+            Format::Io(error) => failed("the store's format could not be read or written", error),
+        })?;
+        Ok(directory)
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn check_format(&self) -> Result<(), Format> {
+        match fs::read(self.file("format")) {
+            Ok(found) if found == FORMAT.as_bytes() => Ok(()),
+            Ok(found) => {
+                Err(Format::Unknown(String::from_utf8_lossy(&found).trim_end().to_owned()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if self.file("events.redb").exists() {
+                    return Err(Format::Unknown("not written down".to_owned()));
+                }
+                self.write_format().map_err(Format::Io)
+            }
+            Err(error) => Err(Format::Io(error)),
+        }
+    }
+
+    /// Renamed into place when it is durable, so that a crash leaves all of it or nothing.
+    fn write_format(&self) -> std::io::Result<()> {
+        let unfinished = self.file("format.new");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(FORMAT.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&unfinished, self.file("format"))?;
+        sync_directory(&self.path)
+    }
+}
+
+/// Makes the names in a directory durable. Windows has no such call, and needs none.
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+enum Locked {
+    Held(String),
+    Io(std::io::Error),
+}
+
+enum Format {
+    Unknown(String),
+    Io(std::io::Error),
+}
+
+fn lock(path: &Path) -> Result<File, Locked> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path.join("lock"))
+        .map_err(Locked::Io)?;
+    match file.try_lock() {
+        Ok(()) => {
+            let holder = format!("process {}", std::process::id());
+            file.set_len(0).map_err(Locked::Io)?;
+            file.rewind().map_err(Locked::Io)?;
+            file.write_all(holder.as_bytes()).map_err(Locked::Io)?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // The name is a help, not a condition: Windows forbids reading a locked file.
+            if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
+                holder = "another process".to_owned();
+            }
+            Err(Locked::Held(holder))
+        }
+        Err(TryLockError::Error(error)) => Err(Locked::Io(error)),
+    }
+}

@@ -1,0 +1,405 @@
+//! Events, before and after they are stored.
+//!
+//! A caller describes what happened as a [`NewEvent`]. On append the mailroom gives it a place (its
+//! [`Sequence`] within the aggregate) and the commit id of its append, and from then on it is a
+//! [`KeyedEvent`]: the four fields `key, sequence, type, data`, and what belongs to them.
+//!
+//! Data is JSON that stays as it was written ([`RawJson`]): checked once, on append, and parsed only
+//! when [`KeyedEvent::json`] asks for it.
+
+mod key;
+mod raw_json;
+mod record;
+mod timestamp;
+
+pub use key::{AggregateKey, KeyError};
+pub use raw_json::{RawJson, RawJsonError};
+pub use record::RecordError;
+pub use timestamp::{Timestamp, TimestampError};
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+use uuid::Uuid;
+
+/// The longest event type, in bytes.
+pub const MAX_EVENT_TYPE_BYTES: usize = 256;
+
+/// The number of an event within its aggregate: 1, 2, 3 … without gaps.
+///
+/// Zero ([`Sequence::NONE`]) means "no event yet".
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Sequence(u64);
+
+impl Sequence {
+    /// No event yet.
+    pub const NONE: Sequence = Sequence(0);
+    /// The sequence of an aggregate's first event.
+    pub const FIRST: Sequence = Sequence(1);
+
+    /// The sequence with this number.
+    pub const fn new(number: u64) -> Self {
+        Sequence(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The sequence after this one. The last possible sequence is its own successor; no store lives
+    /// long enough to meet it.
+    pub const fn next(self) -> Self {
+        Sequence(self.0.saturating_add(1))
+    }
+
+    /// The sequence before this one, or [`Sequence::NONE`].
+    pub const fn previous(self) -> Self {
+        Sequence(self.0.saturating_sub(1))
+    }
+
+    /// The sequence `count` events later.
+    pub const fn plus(self, count: u64) -> Self {
+        Sequence(self.0.saturating_add(count))
+    }
+}
+
+impl From<u64> for Sequence {
+    fn from(number: u64) -> Self {
+        Sequence(number)
+    }
+}
+
+impl From<Sequence> for u64 {
+    fn from(sequence: Sequence) -> Self {
+        sequence.0
+    }
+}
+
+impl PartialEq<u64> for Sequence {
+    fn eq(&self, other: &u64) -> bool {
+        self.0 == *other
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of an event within the whole store: 1, 2, 3 … dense, in commit order.
+///
+/// Only drivers with a log give positions.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Position(u64);
+
+impl Position {
+    /// The position with this number.
+    pub const fn new(number: u64) -> Self {
+        Position(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The position `count` events later.
+    pub const fn plus(self, count: u64) -> Self {
+        Position(self.0.saturating_add(count))
+    }
+}
+
+impl From<u64> for Position {
+    fn from(number: u64) -> Self {
+        Position(number)
+    }
+}
+
+impl PartialEq<u64> for Position {
+    fn eq(&self, other: &u64) -> bool {
+        self.0 == *other
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An event that is not stored yet.
+///
+/// Nothing here fails: what is wrong with an event (data that is not JSON, a type that is empty) is
+/// reported by the append that carries it, which then changes nothing.
+///
+/// ```
+/// use seriatim::NewEvent;
+///
+/// #[derive(serde::Serialize)]
+/// struct Deposited { amount: u64 }
+///
+/// let typed = NewEvent::new("Deposited", &Deposited { amount: 50 });
+/// let raw = NewEvent::raw("Deposited", r#"{"amount":50}"#).version(2);
+/// # let _ = (typed, raw);
+/// ```
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    event_type: SmolStr,
+    data: Payload,
+    version: u16,
+    metadata: Option<Payload>,
+    event_id: Option<Uuid>,
+}
+
+#[derive(Clone, Debug)]
+enum Payload {
+    Checked(RawJson),
+    Unchecked(Bytes),
+    Failed(RawJsonError),
+}
+
+impl Payload {
+    fn serialized<T: Serialize + ?Sized>(value: &T) -> Self {
+        match RawJson::serialize(value) {
+            Ok(json) => Payload::Checked(json),
+            Err(error) => Payload::Failed(error),
+        }
+    }
+
+    fn check(self) -> Result<RawJson, RawJsonError> {
+        match self {
+            Payload::Checked(json) => Ok(json),
+            Payload::Unchecked(bytes) => RawJson::parse(bytes),
+            Payload::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl NewEvent {
+    /// An event whose data is `data` as JSON.
+    ///
+    /// `event_type` is a stable name of the caller's choosing, 1 to [`MAX_EVENT_TYPE_BYTES`] bytes
+    /// without control characters.
+    pub fn new<T: Serialize + ?Sized>(event_type: impl AsRef<str>, data: &T) -> Self {
+        Self::with(event_type.as_ref(), Payload::serialized(data))
+    }
+
+    /// An event whose data is JSON text already. It is checked on append and kept byte for byte,
+    /// except that white space around it is dropped and line breaks outside strings become spaces.
+    pub fn raw(event_type: impl AsRef<str>, data: impl Into<Bytes>) -> Self {
+        Self::with(event_type.as_ref(), Payload::Unchecked(data.into()))
+    }
+
+    /// An event whose data was checked before.
+    pub fn from_json(event_type: impl AsRef<str>, data: RawJson) -> Self {
+        Self::with(event_type.as_ref(), Payload::Checked(data))
+    }
+
+    fn with(event_type: &str, data: Payload) -> Self {
+        NewEvent {
+            event_type: SmolStr::new(event_type),
+            data,
+            version: 1,
+            metadata: None,
+            event_id: None,
+        }
+    }
+
+    /// The version of the data's schema; 1 unless told.
+    pub fn version(mut self, version: u16) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Metadata: a value that serializes to a JSON object. `correlation_id` and `causation_id` are
+    /// names reserved in it for what they say.
+    pub fn metadata<T: Serialize + ?Sized>(mut self, metadata: &T) -> Self {
+        self.metadata = Some(Payload::serialized(metadata));
+        self
+    }
+
+    /// Metadata that is JSON text already; an object, checked on append.
+    pub fn raw_metadata(mut self, metadata: impl Into<Bytes>) -> Self {
+        self.metadata = Some(Payload::Unchecked(metadata.into()));
+        self
+    }
+
+    /// An event id of the caller's own. Without one, [`KeyedEvent::event_id`] derives it.
+    pub fn id(mut self, event_id: Uuid) -> Self {
+        self.event_id = Some(event_id);
+        self
+    }
+
+    pub(crate) fn check(self) -> Result<CheckedEvent, EventError> {
+        if self.event_type.is_empty()
+            || self.event_type.len() > MAX_EVENT_TYPE_BYTES
+            || self.event_type.chars().any(char::is_control)
+        {
+            return Err(EventError::Type);
+        }
+        let data = self.data.check().map_err(EventError::Data)?;
+        let metadata = match self.metadata {
+            None => None,
+            Some(payload) => {
+                let json = payload.check().map_err(EventError::Metadata)?;
+                if !json.is_object() {
+                    return Err(EventError::MetadataNotAnObject);
+                }
+                Some(json)
+            }
+        };
+        Ok(CheckedEvent {
+            event_type: self.event_type,
+            data,
+            version: self.version,
+            metadata,
+            event_id: self.event_id,
+        })
+    }
+}
+
+/// Why an event cannot be stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// The event's type is empty, longer than [`MAX_EVENT_TYPE_BYTES`] or has control characters.
+    #[error("the event type must be 1 to {MAX_EVENT_TYPE_BYTES} bytes without control characters")]
+    Type,
+    /// The data is not JSON, or the value given could not be serialized.
+    #[error("the data is not JSON: {0}")]
+    Data(#[source] RawJsonError),
+    /// The metadata is not JSON, or the value given could not be serialized.
+    #[error("the metadata is not JSON: {0}")]
+    Metadata(#[source] RawJsonError),
+    /// The metadata is JSON, but not an object.
+    #[error("the metadata is not a JSON object")]
+    MetadataNotAnObject,
+}
+
+/// A [`NewEvent`] found fit to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CheckedEvent {
+    pub(crate) event_type: SmolStr,
+    pub(crate) data: RawJson,
+    pub(crate) version: u16,
+    pub(crate) metadata: Option<RawJson>,
+    pub(crate) event_id: Option<Uuid>,
+}
+
+impl CheckedEvent {
+    pub(crate) fn size_bytes(&self, key: &AggregateKey) -> usize {
+        size_bytes(key, &self.event_type, &self.data, self.metadata.as_ref())
+    }
+
+    pub(crate) fn place(
+        &self,
+        key: &AggregateKey,
+        sequence: Sequence,
+        commit_id: Uuid,
+        recorded_at: Timestamp,
+    ) -> KeyedEvent {
+        KeyedEvent {
+            key: key.clone(),
+            sequence,
+            event_type: self.event_type.clone(),
+            data: self.data.clone(),
+            version: self.version,
+            metadata: self.metadata.clone(),
+            explicit_event_id: self.event_id,
+            commit_id,
+            recorded_at,
+            position: None,
+        }
+    }
+
+    /// Whether `stored` holds what this event says, wherever and whenever it was stored.
+    pub(crate) fn same_content(&self, stored: &KeyedEvent) -> bool {
+        self.event_type == stored.event_type
+            && self.version == stored.version
+            && self.data == stored.data
+            && self.metadata == stored.metadata
+            && self.event_id == stored.explicit_event_id
+    }
+}
+
+fn size_bytes(key: &AggregateKey, kind: &str, data: &RawJson, metadata: Option<&RawJson>) -> usize {
+    key.as_str().len() + kind.len() + data.len() + metadata.map_or(0, RawJson::len)
+}
+
+/// A stored event: which aggregate, which sequence, what happened.
+///
+/// As JSON it has the four fields `key`, `sequence`, `type` and `data`, and beside them `version`,
+/// `metadata`, `event_id`, `commit_id`, `recorded_at` and `position` (the optional ones only where
+/// there is a value).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KeyedEvent {
+    /// The aggregate it belongs to.
+    pub key: AggregateKey,
+    /// Its number within the aggregate.
+    pub sequence: Sequence,
+    #[serde(rename = "type")]
+    event_type: SmolStr,
+    /// What happened, as the JSON it was written as.
+    pub data: RawJson,
+    /// The version of the data's schema.
+    #[serde(default = "first_version")]
+    pub version: u16,
+    /// A JSON object of the caller's, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<RawJson>,
+    #[serde(default, rename = "event_id", skip_serializing_if = "Option::is_none")]
+    explicit_event_id: Option<Uuid>,
+    /// The append that wrote it; all events of one append share it.
+    pub commit_id: Uuid,
+    /// When it was recorded, by the clock of the store that wrote it.
+    pub recorded_at: Timestamp,
+    /// Its number within the whole store, where the driver has a log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+}
+
+fn first_version() -> u16 {
+    1
+}
+
+impl KeyedEvent {
+    /// The event's type: the stable name it was written under.
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// The data, parsed.
+    ///
+    /// # Errors
+    ///
+    /// When the JSON does not have the shape of `T`.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        self.data.json()
+    }
+
+    /// The event's id: the one its writer gave, or else one derived from commit id, key and
+    /// sequence. The same event always has the same id, however it is read.
+    pub fn event_id(&self) -> Uuid {
+        self.explicit_event_id.unwrap_or_else(|| {
+            let name = format!("{}#{}", self.key, self.sequence);
+            Uuid::new_v5(&self.commit_id, name.as_bytes())
+        })
+    }
+
+    /// The bytes that count against a driver's limits: key, type, data and metadata.
+    pub fn size_bytes(&self) -> usize {
+        size_bytes(&self.key, &self.event_type, &self.data, self.metadata.as_ref())
+    }
+}

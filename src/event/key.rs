@@ -1,0 +1,145 @@
+//! The name of an aggregate.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Names one aggregate: UTF-8, 1 to 512 bytes, no control characters. A clone is cheap.
+///
+/// What stands before the first `/` is the key's category: an entity's key is `{KIND}/{id}`.
+///
+/// ```
+/// use seriatim::AggregateKey;
+///
+/// let key: AggregateKey = "account/1".parse()?;
+/// assert_eq!(key.category(), "account");
+/// assert!("".parse::<AggregateKey>().is_err());
+/// # Ok::<(), seriatim::KeyError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AggregateKey(Arc<str>);
+
+impl AggregateKey {
+    /// The longest key, in bytes.
+    pub const MAX_BYTES: usize = 512;
+
+    /// A key with this text.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when the text is empty, too long or has control characters.
+    pub fn new(text: &str) -> Result<Self, KeyError> {
+        if text.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        if text.len() > Self::MAX_BYTES {
+            return Err(KeyError::TooLong { bytes: text.len() });
+        }
+        if let Some((index, character)) = text.char_indices().find(|(_, c)| c.is_control()) {
+            return Err(KeyError::ControlCharacter { index, character });
+        }
+        Ok(AggregateKey(Arc::from(text)))
+    }
+
+    /// The key's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before the first `/`; the whole key where there is none.
+    pub fn category(&self) -> &str {
+        self.0.split('/').next().unwrap_or(&self.0)
+    }
+}
+
+/// Why a text is no aggregate key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// A key has at least one byte.
+    #[error("an aggregate key must not be empty")]
+    Empty,
+    /// A key has at most [`AggregateKey::MAX_BYTES`] bytes. Shorten it, or hash its tail.
+    #[error("an aggregate key of {bytes} bytes is over the limit of {}", AggregateKey::MAX_BYTES)]
+    TooLong {
+        /// How long the text was.
+        bytes: usize,
+    },
+    /// Control characters (line breaks, tabs, NUL …) are not allowed.
+    #[error("an aggregate key must not have control characters ({character:?} at byte {index})")]
+    ControlCharacter {
+        /// Where it stands, in bytes.
+        index: usize,
+        /// Which one.
+        character: char,
+    },
+}
+
+impl From<Infallible> for KeyError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl TryFrom<&str> for AggregateKey {
+    type Error = KeyError;
+    fn try_from(text: &str) -> Result<Self, KeyError> {
+        AggregateKey::new(text)
+    }
+}
+
+impl TryFrom<String> for AggregateKey {
+    type Error = KeyError;
+    fn try_from(text: String) -> Result<Self, KeyError> {
+        AggregateKey::new(&text)
+    }
+}
+
+impl TryFrom<&String> for AggregateKey {
+    type Error = KeyError;
+    fn try_from(text: &String) -> Result<Self, KeyError> {
+        AggregateKey::new(text)
+    }
+}
+
+impl TryFrom<&AggregateKey> for AggregateKey {
+    type Error = Infallible;
+    fn try_from(key: &AggregateKey) -> Result<Self, Infallible> {
+        Ok(key.clone())
+    }
+}
+
+impl FromStr for AggregateKey {
+    type Err = KeyError;
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        AggregateKey::new(text)
+    }
+}
+
+impl From<AggregateKey> for String {
+    fn from(key: AggregateKey) -> Self {
+        key.as_str().to_owned()
+    }
+}
+
+impl AsRef<str> for AggregateKey {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AggregateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for AggregateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}

@@ -1,0 +1,166 @@
+//! JSON that stays as it was written.
+//!
+//! Never through `serde_json::Value`: that changes numbers (2^53 and beyond, many digits) and the order
+//! of fields. The text is checked once and kept as a slice of bytes, which clones without a copy.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// One JSON value as UTF-8 text, on one line.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RawJson(Bytes);
+
+/// Why something is not JSON.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct RawJsonError {
+    message: String,
+}
+
+impl RawJsonError {
+    fn new(cause: impl fmt::Display) -> Self {
+        RawJsonError { message: cause.to_string() }
+    }
+}
+
+impl RawJson {
+    /// Checks that `text` is one JSON value, and keeps it. White space around it is dropped, and line
+    /// breaks outside strings become spaces, so that one event stays one line in NDJSON; nothing
+    /// else changes.
+    ///
+    /// # Errors
+    ///
+    /// When it is not UTF-8, not JSON, or more than one value.
+    pub fn parse(text: impl Into<Bytes>) -> Result<Self, RawJsonError> {
+        let bytes = text.into();
+        let value: &str = {
+            let text = std::str::from_utf8(&bytes).map_err(RawJsonError::new)?;
+            let value: &RawValue = serde_json::from_str(text).map_err(RawJsonError::new)?;
+            value.get()
+        };
+        // A line break inside a string is always escaped in valid JSON, so each one left is outside.
+        if value.bytes().any(is_line_break) {
+            let flat: Vec<u8> =
+                value.bytes().map(|b| if is_line_break(b) { b' ' } else { b }).collect();
+            return Ok(RawJson(flat.into()));
+        }
+        let value = bytes.slice_ref(value.as_bytes());
+        Ok(RawJson(value))
+    }
+
+    /// `value` as JSON.
+    ///
+    /// # Errors
+    ///
+    /// When `value` has no JSON form (a map with keys that are no strings, say).
+    pub fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, RawJsonError> {
+        let text = serde_json::to_vec(value).map_err(RawJsonError::new)?;
+        // A `RawValue` inside may bring line breaks of its own.
+        if text.iter().copied().any(is_line_break) {
+            return RawJson::parse(text);
+        }
+        Ok(RawJson(text.into()))
+    }
+
+    /// Takes bytes that were checked when they were first stored.
+    pub(crate) fn trusted(bytes: Bytes) -> Self {
+        RawJson(bytes)
+    }
+
+    /// The JSON text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The JSON text, as bytes that share its memory.
+    pub fn to_bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    /// The JSON text; empty if a driver handed out bytes that are not UTF-8.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Its length in bytes.
+    #[allow(clippy::len_without_is_empty, reason = "a JSON value is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The value, parsed.
+    ///
+    /// # Errors
+    ///
+    /// When the JSON does not have the shape of `T`.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0)
+    }
+
+    pub(crate) fn is_object(&self) -> bool {
+        self.0.first() == Some(&b'{')
+    }
+}
+
+fn is_line_break(byte: u8) -> bool {
+    byte == b'\n' || byte == b'\r'
+}
+
+impl fmt::Debug for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value: &RawValue = serde_json::from_slice(&self.0).map_err(S::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Box::<RawValue>::deserialize(deserializer)?;
+        RawJson::parse(String::from(Box::<str>::from(value))).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_kept_byte_for_byte_except_line_breaks_and_the_space_around() {
+        let json = RawJson::parse(" {\"b\": 1.50,\n \"a\":\"x\\ny\",\r\n\"n\":9007199254740993}\n");
+        assert_eq!(
+            json.map(|j| j.to_string()),
+            Ok("{\"b\": 1.50,  \"a\":\"x\\ny\",  \"n\":9007199254740993}".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_not_one_json_value_is_refused() {
+        for bad in ["", "{", "{} {}", "nul", "'x'", "{\"a\":}", "\"a\nb\""] {
+            assert!(RawJson::parse(bad).is_err(), "{bad:?} was taken");
+        }
+        assert!(RawJson::parse(&b"\"\xff\""[..]).is_err());
+    }
+
+    #[test]
+    fn nesting_has_no_limit_of_its_own() {
+        let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+        assert_eq!(RawJson::parse(deep.clone()).map(|j| j.to_string()), Ok(deep));
+    }
+}

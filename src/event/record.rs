@@ -1,0 +1,140 @@
+//! The stored form of an event: everything but its key and its sequence, by which it is found.
+//!
+//! One record, little-endian:
+//!
+//! ```text
+//! kind u8 (1 = event) · version u8 (1) · flags u8 · schema version u16 · commit id 16 bytes
+//! · recorded-at i64 · [event id 16 bytes] · type length u16 · type · [metadata length u32 · metadata] · data
+//! ```
+//!
+//! Every record begins with a kind and a version, so that later kinds (an erased event, a closed
+//! aggregate) can follow without touching what is stored.
+
+use bytes::{BufMut, Bytes};
+use smol_str::SmolStr;
+use uuid::Uuid;
+
+use super::{AggregateKey, KeyedEvent, RawJson, Sequence, Timestamp};
+
+const KIND_EVENT: u8 = 1;
+const VERSION: u8 = 1;
+const HAS_EVENT_ID: u8 = 1;
+const HAS_METADATA: u8 = 2;
+
+/// Stored bytes that are no record of a kind and version known here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The record ends too early, or what it holds is not what its fields say.
+    #[error("the record is damaged: {0}")]
+    Damaged(&'static str),
+    /// The record was written by a later version of this crate.
+    #[error("the record has kind {kind}, version {version}, which this version does not know")]
+    Unknown {
+        /// The record's kind.
+        kind: u8,
+        /// The version of that kind.
+        version: u8,
+    },
+}
+
+impl KeyedEvent {
+    /// Appends the event's stored form to `out`; key, sequence and position are not part of it.
+    ///
+    /// For drivers that keep an event as bytes.
+    pub fn encode_record(&self, out: &mut Vec<u8>) {
+        out.reserve(self.record_bytes());
+        let flags = if self.explicit_event_id.is_some() { HAS_EVENT_ID } else { 0 }
+            | if self.metadata.is_some() { HAS_METADATA } else { 0 };
+        out.extend_from_slice(&[KIND_EVENT, VERSION, flags]);
+        out.put_u16_le(self.version);
+        out.extend_from_slice(self.commit_id.as_bytes());
+        out.put_i64_le(self.recorded_at.as_micros());
+        if let Some(id) = self.explicit_event_id {
+            out.extend_from_slice(id.as_bytes());
+        }
+        // Checked on append: a type has at most 256 bytes, and no driver takes 4 GiB of metadata.
+        out.put_u16_le(self.event_type.len() as u16);
+        out.extend_from_slice(self.event_type.as_bytes());
+        if let Some(metadata) = &self.metadata {
+            out.put_u32_le(metadata.len() as u32);
+            out.extend_from_slice(metadata.as_bytes());
+        }
+        out.extend_from_slice(self.data.as_bytes());
+    }
+
+    /// The length of the stored form, in bytes.
+    pub fn record_bytes(&self) -> usize {
+        3 + 2
+            + 16
+            + 8
+            + self.explicit_event_id.map_or(0, |_| 16)
+            + 2
+            + self.event_type.len()
+            + self.metadata.as_ref().map_or(0, |m| 4 + m.len())
+            + self.data.len()
+    }
+
+    /// The event from its stored form. The data shares `record`'s memory.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`] when the bytes are damaged or of a later version.
+    pub fn decode_record(
+        key: AggregateKey,
+        sequence: Sequence,
+        mut record: Bytes,
+    ) -> Result<Self, RecordError> {
+        let head = take(&mut record, 3)?;
+        let (kind, version, flags) = (head[0], head[1], head[2]);
+        if kind != KIND_EVENT || version != VERSION {
+            return Err(RecordError::Unknown { kind, version });
+        }
+        let schema_version = u16::from_le_bytes(take_array(&mut record)?);
+        let commit_id = Uuid::from_bytes(take_array(&mut record)?);
+        let recorded_at = Timestamp::from_micros(i64::from_le_bytes(take_array(&mut record)?));
+        let explicit_event_id = match flags & HAS_EVENT_ID {
+            0 => None,
+            _ => Some(Uuid::from_bytes(take_array(&mut record)?)),
+        };
+        let type_len = u16::from_le_bytes(take_array(&mut record)?);
+        let event_type = take(&mut record, usize::from(type_len))?;
+        let event_type = std::str::from_utf8(&event_type)
+            .map(SmolStr::new)
+            .map_err(|_| RecordError::Damaged("the type is not UTF-8"))?;
+        let metadata = match flags & HAS_METADATA {
+            0 => None,
+            _ => {
+                let len = u32::from_le_bytes(take_array(&mut record)?);
+                Some(RawJson::trusted(take(&mut record, len as usize)?))
+            }
+        };
+        if record.is_empty() {
+            return Err(RecordError::Damaged("it has no data"));
+        }
+        Ok(KeyedEvent {
+            key,
+            sequence,
+            event_type,
+            data: RawJson::trusted(record),
+            version: schema_version,
+            metadata,
+            explicit_event_id,
+            commit_id,
+            recorded_at,
+            position: None,
+        })
+    }
+}
+
+fn take(record: &mut Bytes, len: usize) -> Result<Bytes, RecordError> {
+    if record.len() < len {
+        return Err(RecordError::Damaged("it ends too early"));
+    }
+    Ok(record.split_to(len))
+}
+
+fn take_array<const N: usize>(record: &mut Bytes) -> Result<[u8; N], RecordError> {
+    let taken = take(record, N)?;
+    <[u8; N]>::try_from(&taken[..]).map_err(|_| RecordError::Damaged("it ends too early"))
+}

@@ -1,0 +1,337 @@
+//! The actor behind one aggregate's mailbox: it decides, in order, what is put.
+//!
+//! Its own memory is the queue of mails that no put has taken yet. All else that is known of the
+//! aggregate stands in the [`Slot`], so an actor that dies loses those mails only, and they were surely
+//! not written.
+//!
+//! Whatever arrives (mail, the end of a put, the answer to a question) ends in [`advance`]: with the
+//! put permit in hand and nothing being asked, decide all that waits, answer what can be answered, and
+//! send one put.
+//!
+//! [`advance`]: AggregateActor::advance
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use futures_util::{FutureExt, StreamExt};
+
+use super::Mailroom;
+use super::decide::{Decided, Item, Known, Question, Window, decide, repeated_or};
+use super::mail::{Answer, Mail};
+use super::registry::{PutPermit, Slot};
+use super::settle::{Batch, settle};
+use crate::driver::{DriverError, Fetch, Put};
+use crate::error::AppendError;
+use crate::event::{AggregateKey, KeyedEvent, Sequence};
+
+/// A mailbox is drained without a budget: after so many messages in a row the actor lets the arbiter's
+/// other tasks run, the end of its own put among them.
+const MESSAGES_IN_A_ROW: u32 = 64;
+
+/// One aggregate's appends, one after another.
+pub(super) struct AggregateActor {
+    slot: Arc<Slot>,
+    mailroom: Arc<Mailroom>,
+    queue: VecDeque<Mail>,
+    /// Held while the driver is asked something, and between a failed put and its successor.
+    permit: Option<PutPermit>,
+    asking: bool,
+    /// So many at the front of the queue are put one by one.
+    alone: usize,
+    in_a_row: u32,
+}
+
+/// The put permit is free again.
+pub(super) struct GateOpened;
+
+impl Message for GateOpened {
+    type Result = ();
+}
+
+/// Mails that came back from a put that surely wrote none of them, with its permit, so that they are
+/// decided before what came after them.
+pub(super) struct Undecided {
+    pub(super) mails: Vec<Mail>,
+    pub(super) permit: PutPermit,
+    /// To be put one by one.
+    pub(super) alone: bool,
+}
+
+impl Message for Undecided {
+    type Result = ();
+}
+
+impl Undecided {
+    pub(super) fn deliver(mut self, mailroom: &Arc<Mailroom>) {
+        if self.mails.is_empty() {
+            return;
+        }
+        for mail in &mut self.mails {
+            mail.leaves_put();
+        }
+        let slot = self.permit.slot().clone();
+        slot.send(self, || mailroom.arbiters.start_actor(mailroom, &slot));
+    }
+}
+
+impl Actor for AggregateActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Mail> for AggregateActor {
+    type Result = ();
+
+    fn handle(&mut self, mail: Mail, ctx: &mut Self::Context) {
+        self.queue.push_back(mail);
+        self.advance(ctx);
+        self.yield_in_time(ctx);
+    }
+}
+
+impl Handler<GateOpened> for AggregateActor {
+    type Result = ();
+
+    fn handle(&mut self, _: GateOpened, ctx: &mut Self::Context) {
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Undecided> for AggregateActor {
+    type Result = ();
+
+    fn handle(&mut self, undecided: Undecided, ctx: &mut Self::Context) {
+        if undecided.alone {
+            self.alone = undecided.mails.len();
+        }
+        for mail in undecided.mails.into_iter().rev() {
+            self.queue.push_front(mail);
+        }
+        self.permit = Some(undecided.permit);
+        self.advance(ctx);
+    }
+}
+
+impl AggregateActor {
+    pub(super) fn new(mailroom: Arc<Mailroom>, slot: Arc<Slot>) -> Self {
+        AggregateActor {
+            slot,
+            mailroom,
+            queue: VecDeque::new(),
+            permit: None,
+            asking: false,
+            alone: 0,
+            in_a_row: 0,
+        }
+    }
+
+    fn yield_in_time(&mut self, ctx: &mut Context<Self>) {
+        self.in_a_row += 1;
+        if self.in_a_row >= MESSAGES_IN_A_ROW {
+            self.in_a_row = 0;
+            ctx.wait(tokio::task::yield_now().into_actor(self));
+        }
+    }
+
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        while !self.asking && !self.queue.is_empty() {
+            let Some(permit) = self.permit.take().or_else(|| self.slot.take_put_permit()) else {
+                return;
+            };
+            let Decided { items, answers, question } = self.decide();
+            for (mail, answer) in answers {
+                mail.answer(answer);
+            }
+            if !items.is_empty() {
+                self.put(items, permit);
+            } else if let Some(question) = question {
+                self.ask(question, permit, ctx);
+            }
+        }
+        if self.queue.is_empty() {
+            self.permit = None;
+        }
+    }
+
+    fn decide(&mut self) -> Decided {
+        let gate = self.slot.gate();
+        let latest = self.slot.latest();
+        let known = Known {
+            latest,
+            learned: gate.learned || latest > Sequence::NONE,
+            window: gate.window.as_ref(),
+            limits: &self.mailroom.limits,
+            put_deadline: self.mailroom.config.put_deadline,
+            alone: self.alone > 0,
+        };
+        let before = self.queue.len();
+        let decided = decide(&mut self.queue, &known);
+        self.alone = self.alone.saturating_sub(before - self.queue.len());
+        decided
+    }
+
+    /// Freezes the put and sends it off. It is first polled here: a driver that answers at once costs
+    /// no task.
+    fn put(&mut self, mut items: Vec<Item>, permit: PutPermit) {
+        let recorded_at = self.mailroom.now();
+        let mut events = Vec::with_capacity(items.len());
+        for item in &mut items {
+            if let Item::Accepted { mail, first } = item {
+                for (offset, event) in mail.append.events.iter().enumerate() {
+                    let sequence = first.plus(offset as u64);
+                    let id = mail.append.commit_id;
+                    events.push(event.place(self.slot.key(), sequence, id, recorded_at));
+                }
+            }
+        }
+        let put = match Put::new(events) {
+            Ok(put) => Arc::new(put),
+            // Decided in order from the latest sequence on, it cannot be out of order; if it were, nobody's
+            // append was sent.
+            Err(error) => {
+                let error = DriverError::failed(error.to_string());
+                for item in items {
+                    let (Item::Accepted { mail, .. }
+                    | Item::Repetition { mail, .. }
+                    | Item::Refused { mail, .. }) = item;
+                    let key = mail.append.key.clone();
+                    mail.answer(Err(AppendError::Driver { key, source: error.clone() }));
+                }
+                return;
+            }
+        };
+        for item in &mut items {
+            let (Item::Accepted { mail, .. }
+            | Item::Repetition { mail, .. }
+            | Item::Refused { mail, .. }) = item;
+            mail.enters_put();
+        }
+        let mut settling = Box::pin(settle(self.mailroom.clone(), Batch { put, items, permit }));
+        if settling.as_mut().now_or_never().is_none() {
+            actix_rt::spawn(settling);
+        }
+    }
+
+    fn ask(&mut self, question: Question, permit: PutPermit, ctx: &mut Context<Self>) {
+        self.asking = true;
+        self.permit = Some(permit);
+        let asking = ask(self.mailroom.clone(), self.slot.key().clone(), question);
+        ctx.spawn(asking.into_actor(self).map(|said, actor, ctx| {
+            actor.asking = false;
+            actor.hear(said);
+            actor.advance(ctx);
+        }));
+    }
+
+    fn hear(&mut self, said: Result<Said, DriverError>) {
+        let said = match said {
+            Ok(said) => said,
+            Err(error) => {
+                // Whoever waits would ask the same driver again, one after the other, each until the
+                // deadline; none of them was sent.
+                for mail in self.queue.drain(..) {
+                    let key = mail.append.key.clone();
+                    mail.answer(Err(AppendError::Driver { key, source: error.clone() }));
+                }
+                return;
+            }
+        };
+        match said {
+            Said::Has(sequence) => self.slot.saw(sequence),
+            Said::HasNot { latest } => {
+                self.learned(latest);
+                self.answer_front(|mail| {
+                    Err(AppendError::Conflict {
+                        key: mail.append.key.clone(),
+                        expected: mail.append.expected,
+                        actual: latest,
+                    })
+                });
+            }
+            Said::Latest(latest) => self.learned(latest),
+            Said::Whose(events) => {
+                let latest = self.slot.latest();
+                self.answer_front(|mail| repeated_or(mail, &events, latest));
+            }
+            Said::Window(backwards) => {
+                let latest = backwards.first().map_or(Sequence::NONE, |event| event.sequence);
+                self.learned(latest);
+                let window = Window::new(self.mailroom.config.commit_id_window, &backwards);
+                self.slot.gate().window = Some(window);
+            }
+        }
+    }
+
+    fn learned(&self, latest: Sequence) {
+        self.slot.saw(latest);
+        self.slot.gate().learned = true;
+    }
+
+    fn answer_front(&mut self, answer: impl FnOnce(&Mail) -> Answer) {
+        if let Some(mail) = self.queue.pop_front() {
+            let answer = answer(&mail);
+            mail.answer(answer);
+        }
+    }
+}
+
+/// What the driver said to a [`Question`].
+enum Said {
+    Has(Sequence),
+    HasNot { latest: Sequence },
+    Latest(Sequence),
+    Whose(Vec<KeyedEvent>),
+    Window(Vec<KeyedEvent>),
+}
+
+async fn ask(
+    mailroom: Arc<Mailroom>,
+    key: AggregateKey,
+    question: Question,
+) -> Result<Said, DriverError> {
+    let driver = &mailroom.driver;
+    let deadline = mailroom.config.read_deadline;
+    let asking = async {
+        Ok(match question {
+            Question::Has(sequence) => match driver.check_sequence(&key, sequence).await? {
+                true => Said::Has(sequence),
+                false => Said::HasNot { latest: driver.latest_sequence(&key).await? },
+            },
+            Question::Latest => Said::Latest(driver.latest_sequence(&key).await?),
+            Question::Whose { after, events } => {
+                let limit = usize::try_from(events).unwrap_or(usize::MAX).saturating_add(1);
+                let fetch = Fetch::ALL.after(after).limit(limit);
+                Said::Whose(fetch_all(driver.fetch_events(&key, fetch)).await?)
+            }
+            Question::Window => {
+                let fetch = Fetch::ALL.backwards().limit(mailroom.config.commit_id_window);
+                Said::Window(fetch_all(driver.fetch_events(&key, fetch)).await?)
+            }
+        })
+    };
+    answered_in_time(deadline, asking).await
+}
+
+/// A read of the driver that hangs or panics is a failure like any other.
+async fn answered_in_time<T>(
+    deadline: Duration,
+    reading: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, DriverError> {
+    match tokio::time::timeout(deadline, AssertUnwindSafe(reading).catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_panic)) => Err(DriverError::failed("the driver panicked while reading")),
+        Err(_elapsed) => Err(DriverError::unavailable(format!(
+            "the driver did not answer a read within {deadline:?}"
+        ))),
+    }
+}
+
+async fn fetch_all(mut pages: crate::driver::EventPages) -> Result<Vec<KeyedEvent>, DriverError> {
+    let mut events = Vec::new();
+    while let Some(page) = pages.next().await {
+        events.extend(page?);
+    }
+    Ok(events)
+}

@@ -1,0 +1,311 @@
+//! Which of the appends that wait go into the next put.
+//!
+//! Pure: from a queue and what is known to a put, answers, and at most one question to the driver. The
+//! appends are taken strictly in order, against a running tail that includes the put's earlier ones.
+//! What can be said from durable knowledge alone is said at once; what rests on an append of this put
+//! is held until the put has settled.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::mail::{Answer, Mail};
+use crate::append::Appended;
+use crate::driver::Limits;
+use crate::error::AppendError;
+use crate::event::{KeyedEvent, Sequence};
+
+/// What decisions rest on.
+pub(super) struct Known<'a> {
+    /// The latest sequence known to be durable.
+    pub(super) latest: Sequence,
+    /// Whether `latest` may be built upon although no writer named it.
+    pub(super) learned: bool,
+    pub(super) window: Option<&'a Window>,
+    pub(super) limits: &'a Limits,
+    pub(super) put_deadline: Duration,
+    /// One append, one put: the driver refused them together.
+    pub(super) alone: bool,
+}
+
+/// What was decided.
+#[derive(Default)]
+pub(super) struct Decided {
+    /// The put's appends, and what rests on them; in order.
+    pub(super) items: Vec<Item>,
+    /// What could be said at once.
+    pub(super) answers: Vec<(Mail, Answer)>,
+    /// What must be asked before the first append still waiting can be decided.
+    pub(super) question: Option<Question>,
+}
+
+/// One mail of a put.
+pub(super) enum Item {
+    /// Its events are in the put, from this sequence on.
+    Accepted { mail: Mail, first: Sequence },
+    /// A repetition of the accepted append that stands at this place among the items.
+    Repetition { mail: Mail, of: usize },
+    /// Refused because of an append of the put: true only if the put is.
+    Refused { mail: Mail, because: Refusal },
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Refusal {
+    Conflict,
+    CommitIdReused,
+}
+
+/// What only the driver can say. It concerns the first append of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// The writer expects more than is known: did another process write?
+    Has(Sequence),
+    /// Nobody named a sequence: what is the latest?
+    Latest,
+    /// Whose are the events behind this sequence?
+    Whose { after: Sequence, events: u64 },
+    /// The latest commit ids.
+    Window,
+}
+
+/// Takes from the front of `queue` what the next put can hold.
+pub(super) fn decide(queue: &mut VecDeque<Mail>, known: &Known<'_>) -> Decided {
+    let mut decided = Decided::default();
+    let mut running = known.latest;
+    let (mut events, mut bytes) = (0, 0);
+    while let Some(mail) = queue.front() {
+        let put_is_empty = events == 0;
+        match verdict(mail, running, known, &decided.items) {
+            Verdict::Accept => {
+                let fits = events + mail.append.events.len() <= known.limits.events_per_put
+                    && bytes + mail.append.size_bytes <= known.limits.bytes_per_put
+                    && !known.alone;
+                if !put_is_empty && !fits {
+                    break;
+                }
+                let Some(mail) = queue.pop_front() else { break };
+                events += mail.append.events.len();
+                bytes += mail.append.size_bytes;
+                let first = running.next();
+                running = running.plus(mail.append.len());
+                decided.items.push(Item::Accepted { mail, first });
+            }
+            Verdict::Answer(answer) => {
+                let Some(mail) = queue.pop_front() else { break };
+                decided.answers.push((mail, Err(answer)));
+            }
+            Verdict::Repeats(of) => {
+                let Some(mail) = queue.pop_front() else { break };
+                decided.items.push(Item::Repetition { mail, of });
+            }
+            Verdict::Hold(because) => {
+                let Some(mail) = queue.pop_front() else { break };
+                decided.items.push(Item::Refused { mail, because });
+            }
+            Verdict::Ask(question) => {
+                // First the put, so that what is in it need not wait for the answer.
+                if put_is_empty {
+                    decided.question = Some(question);
+                }
+                break;
+            }
+        }
+    }
+    decided
+}
+
+enum Verdict {
+    Accept,
+    Answer(AppendError),
+    Repeats(usize),
+    Hold(Refusal),
+    Ask(Question),
+}
+
+fn verdict(mail: &Mail, running: Sequence, known: &Known<'_>, items: &[Item]) -> Verdict {
+    let append = &mail.append;
+    let key = || append.key.clone();
+    if mail.since.elapsed() > known.put_deadline {
+        return Verdict::Answer(AppendError::Timeout { key: key(), deadline: known.put_deadline });
+    }
+    if append.own_commit_id
+        && let Some((of, same)) = in_this_put(mail, items)
+    {
+        return if same { Verdict::Repeats(of) } else { Verdict::Hold(Refusal::CommitIdReused) };
+    }
+    let whose = |after| Verdict::Ask(Question::Whose { after, events: append.len() });
+    let Some(expected) = append.expected.exact() else {
+        return match known.window.filter(|window| window.latest == known.latest) {
+            _ if !append.own_commit_id && known.learned => Verdict::Accept,
+            _ if !append.own_commit_id => Verdict::Ask(Question::Latest),
+            None => Verdict::Ask(Question::Window),
+            Some(window) => match window.behind(append.commit_id, append.len()) {
+                Some(after) => whose(after),
+                None => Verdict::Accept,
+            },
+        };
+    };
+    if expected == running {
+        Verdict::Accept
+    } else if expected > running {
+        Verdict::Ask(Question::Has(expected))
+    } else if expected >= known.latest {
+        // Behind `expected` stands an append of this put, and not this one.
+        Verdict::Hold(Refusal::Conflict)
+    } else if append.own_commit_id {
+        whose(expected)
+    } else {
+        Verdict::Answer(AppendError::Conflict {
+            key: key(),
+            expected: append.expected,
+            actual: known.latest,
+        })
+    }
+}
+
+/// Whether an accepted append of this put has the same commit id: which one, and whether its content
+/// is the same too.
+fn in_this_put(mail: &Mail, items: &[Item]) -> Option<(usize, bool)> {
+    items.iter().enumerate().find_map(|(index, item)| match item {
+        Item::Accepted { mail: accepted, .. }
+            if accepted.append.commit_id == mail.append.commit_id =>
+        {
+            Some((index, accepted.append.same_content(&mail.append)))
+        }
+        _ => None,
+    })
+}
+
+/// What an append is told whose expectation fails, when `events` stand behind its expectation (or where
+/// its commit id was last seen), as many as it has and one more.
+pub(super) fn repeated_or(mail: &Mail, events: &[KeyedEvent], latest: Sequence) -> Answer {
+    let append = &mail.append;
+    let key = append.key.clone();
+    let own: Vec<&KeyedEvent> =
+        events.iter().take_while(|event| event.commit_id == append.commit_id).collect();
+    let Some(first) = own.first() else {
+        return Err(AppendError::Conflict { key, expected: append.expected, actual: latest });
+    };
+    let same = own.len() == append.events.len()
+        && append.events.iter().zip(&own).all(|(new, stored)| new.same_content(stored));
+    if !same {
+        return Err(AppendError::CommitIdReused { key, commit_id: append.commit_id });
+    }
+    Ok(Appended {
+        first: first.sequence,
+        last: first.sequence.plus(append.len() - 1),
+        position: first.position,
+        commit_id: append.commit_id,
+        repeated: true,
+    })
+}
+
+/// The commit ids of an aggregate's latest events.
+pub(super) struct Window {
+    /// The latest sequence it covers; beyond that it knows nothing.
+    latest: Sequence,
+    size: u64,
+    /// In sequence order.
+    appends: VecDeque<Uuid>,
+    places: HashMap<Uuid, Place>,
+    /// The window began in the middle of an append, here.
+    cut_at: Option<Sequence>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    first: Sequence,
+    last: Sequence,
+}
+
+impl Window {
+    /// A window over the `size` latest events, which `backwards` lists from the last on.
+    pub(super) fn new(size: usize, backwards: &[KeyedEvent]) -> Self {
+        let oldest = backwards.last().map_or(Sequence::NONE, |event| event.sequence);
+        let mut window = Window {
+            latest: oldest.previous(),
+            size: size as u64,
+            appends: VecDeque::new(),
+            places: HashMap::new(),
+            cut_at: (oldest > Sequence::FIRST).then_some(oldest),
+        };
+        for event in backwards.iter().rev() {
+            window.push(event);
+        }
+        window
+    }
+
+    /// A put became durable. A window that missed what came before it stays behind, and is read anew.
+    pub(super) fn push_put(&mut self, events: &[KeyedEvent]) {
+        for event in events {
+            self.push(event);
+        }
+    }
+
+    fn push(&mut self, event: &KeyedEvent) {
+        let (sequence, id) = (event.sequence, event.commit_id);
+        if self.latest.next() != sequence {
+            return;
+        }
+        self.latest = sequence;
+        let place = self.places.entry(id).or_insert_with(|| {
+            self.appends.push_back(id);
+            Place { first: sequence, last: sequence }
+        });
+        place.last = sequence;
+        while let Some(oldest) = self.appends.front()
+            && self.places.get(oldest).is_none_or(|place| place.last.plus(self.size) <= sequence)
+        {
+            self.places.remove(oldest);
+            self.appends.pop_front();
+        }
+    }
+
+    /// The sequence behind which the append with this id stands, if it has so many events.
+    fn behind(&self, commit_id: Uuid, events: u64) -> Option<Sequence> {
+        let place = self.places.get(&commit_id)?;
+        match self.cut_at == Some(place.first) {
+            false => Some(place.first.previous()),
+            true => Some(Sequence::new(place.last.get().saturating_sub(events))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{AggregateKey, NewEvent, Timestamp};
+
+    fn events(ids: &[(u64, u128)]) -> Vec<KeyedEvent> {
+        let key = AggregateKey::new("a").unwrap();
+        let event = NewEvent::raw("E", "1").check().unwrap();
+        ids.iter()
+            .map(|(sequence, id)| {
+                let id = Uuid::from_u128(*id);
+                event.place(&key, Sequence::new(*sequence), id, Timestamp::default())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_window_knows_each_append_of_its_latest_events() {
+        let window = Window::new(3, &events(&[(6, 30), (5, 20), (4, 20)]));
+        assert_eq!(window.latest, 6);
+        assert_eq!(window.behind(Uuid::from_u128(30), 1), Some(Sequence::new(5)));
+        assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
+        // The append 20 may have begun before the window: its last event says where it stands.
+        assert_eq!(window.behind(Uuid::from_u128(20), 3), Some(Sequence::new(2)));
+    }
+
+    #[test]
+    fn a_window_forgets_what_has_left_it_and_never_jumps_a_gap() {
+        let mut window = Window::new(2, &[]);
+        window.push_put(&events(&[(1, 10), (2, 20), (3, 30)]));
+        assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
+        assert_eq!(window.behind(Uuid::from_u128(20), 1), Some(Sequence::new(1)));
+        window.push_put(&events(&[(5, 50)]));
+        assert_eq!(window.latest, 3);
+        assert_eq!(window.behind(Uuid::from_u128(50), 1), None);
+    }
+}

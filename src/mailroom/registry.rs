@@ -1,0 +1,337 @@
+//! Which aggregates are resident: key → slot.
+//!
+//! A slot outlives the actors that serve it. It holds what must be seen from any thread: the mailbox, the
+//! permits, the latest durable sequence, and the one put permit. It leaves the registry only while
+//! nobody leases it: a lease is taken under the shard's lock, and removal looks at the leases under the
+//! same lock, so no mail can fall between.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::{Addr, Handler, Message};
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Wait;
+use super::aggregate_actor::{AggregateActor, GateOpened};
+use super::decide::Window;
+use crate::error::AppendError;
+use crate::event::{AggregateKey, Sequence};
+
+/// One resident aggregate.
+pub(super) struct Slot {
+    key: AggregateKey,
+    permits: Semaphore,
+    /// What is known to be durable: a lower bound of what is there.
+    latest: AtomicU64,
+    leases: AtomicUsize,
+    last_used: AtomicU64,
+    mailbox: Mutex<Option<Addr<AggregateActor>>>,
+    gate: Mutex<Gate>,
+    room: Arc<Room>,
+    _resident: OwnedSemaphorePermit,
+}
+
+/// Whose turn it is to put, and what is known of the aggregate besides its latest sequence. Both change
+/// only in the hands of who holds the put permit.
+#[derive(Default)]
+pub(super) struct Gate {
+    taken: bool,
+    /// The actor has mail that waits for the permit.
+    waited_for: bool,
+    /// The driver was asked for the latest sequence, or said it: `latest` may be built upon even if 0.
+    pub(super) learned: bool,
+    /// The latest commit ids, once somebody needed them.
+    pub(super) window: Option<Window>,
+}
+
+impl Slot {
+    pub(super) fn key(&self) -> &AggregateKey {
+        &self.key
+    }
+
+    pub(super) fn permits(&self) -> &Semaphore {
+        &self.permits
+    }
+
+    /// The latest sequence known to be durable.
+    pub(super) fn latest(&self) -> Sequence {
+        Sequence::new(self.latest.load(Ordering::Acquire))
+    }
+
+    /// Something durable was seen at this sequence. Never lowers what is known.
+    pub(super) fn saw(&self, sequence: Sequence) {
+        self.latest.fetch_max(sequence.get(), Ordering::AcqRel);
+    }
+
+    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
+        // Nothing panics while the gate is locked; if it did, `learned` and `window` are re-read.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The put permit, if no put is in flight; else the actor is told when it is free.
+    pub(super) fn take_put_permit(self: &Arc<Self>) -> Option<PutPermit> {
+        let mut gate = self.gate();
+        if gate.taken {
+            gate.waited_for = true;
+            return None;
+        }
+        gate.taken = true;
+        drop(gate);
+        Some(PutPermit { slot: self.clone() })
+    }
+
+    /// Into the mailbox; where its actor is gone, into that of the one `start` makes.
+    pub(super) fn send<M>(&self, message: M, start: impl FnOnce() -> Addr<AggregateActor>)
+    where
+        AggregateActor: Handler<M>,
+        M: Message<Result = ()> + Send + 'static,
+    {
+        let mut mailbox = self.mailbox();
+        match &*mailbox {
+            Some(actor) if actor.connected() => actor.do_send(message),
+            _ => {
+                let actor = start();
+                actor.do_send(message);
+                *mailbox = Some(actor);
+            }
+        }
+    }
+
+    fn mailbox(&self) -> MutexGuard<'_, Option<Addr<AggregateActor>>> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the address: an actor without one ends by itself, after the mail it has.
+    fn passivate(&self) {
+        self.mailbox().take();
+    }
+}
+
+/// The right to have a put in flight for one aggregate. Given back on drop, wherever that happens.
+pub(super) struct PutPermit {
+    slot: Arc<Slot>,
+}
+
+impl PutPermit {
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+}
+
+impl Drop for PutPermit {
+    fn drop(&mut self) {
+        let waited_for = {
+            let mut gate = self.slot.gate();
+            gate.taken = false;
+            std::mem::take(&mut gate.waited_for)
+        };
+        if waited_for && let Some(actor) = &*self.slot.mailbox() {
+            actor.do_send(GateOpened);
+        }
+    }
+}
+
+/// Keeps an aggregate resident.
+pub(super) struct Lease(Arc<Slot>);
+
+impl Lease {
+    fn new(slot: &Arc<Slot>) -> Self {
+        slot.leases.fetch_add(1, Ordering::SeqCst);
+        slot.last_used.store(slot.room.tick.load(Ordering::Relaxed), Ordering::Relaxed);
+        Lease(slot.clone())
+    }
+
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let room = &self.0.room;
+        if self.0.leases.fetch_sub(1, Ordering::SeqCst) == 1
+            && room.wanted.load(Ordering::SeqCst) > 0
+        {
+            room.ask_for_more();
+        }
+    }
+}
+
+/// How many aggregates may be resident, and who wants to become so.
+struct Room {
+    seats: Arc<Semaphore>,
+    /// Callers that wait for a seat.
+    wanted: AtomicUsize,
+    asked: AtomicBool,
+    /// Told when seats run short; the supervisor listens.
+    short: tokio::sync::Notify,
+    /// Grows with time and with every passivation; orders slots by last use.
+    tick: AtomicU64,
+}
+
+impl Room {
+    fn ask_for_more(&self) {
+        if !self.asked.swap(true, Ordering::SeqCst) {
+            self.short.notify_one();
+        }
+    }
+}
+
+/// Counts a caller as waiting for a seat, also when its future is dropped.
+struct Wanting<'a>(&'a Room);
+
+impl<'a> Wanting<'a> {
+    fn new(room: &'a Room) -> Self {
+        room.wanted.fetch_add(1, Ordering::SeqCst);
+        Wanting(room)
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The resident aggregates of one store.
+pub(super) struct Registry {
+    slots: DashMap<AggregateKey, Arc<Slot>>,
+    room: Arc<Room>,
+    max_resident: usize,
+    permits_per_aggregate: usize,
+}
+
+impl Registry {
+    pub(super) fn new(max_resident: usize, permits_per_aggregate: usize) -> Self {
+        Registry {
+            slots: DashMap::new(),
+            room: Arc::new(Room {
+                seats: Arc::new(Semaphore::new(max_resident)),
+                wanted: AtomicUsize::new(0),
+                asked: AtomicBool::new(false),
+                short: tokio::sync::Notify::new(),
+                tick: AtomicU64::new(0),
+            }),
+            max_resident,
+            permits_per_aggregate,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn lease_resident(&self, key: &AggregateKey) -> Option<Lease> {
+        self.slots.get(key).map(|slot| Lease::new(&slot))
+    }
+
+    /// A lease on the aggregate, which becomes resident if it is not. Waits for a seat, or says that it
+    /// would.
+    pub(super) async fn lease(&self, key: &AggregateKey, wait: Wait) -> Result<Lease, AppendError> {
+        let seat = match self.room.seats.clone().try_acquire_owned() {
+            Ok(seat) => seat,
+            Err(_) if wait == Wait::Never => {
+                self.room.ask_for_more();
+                return Err(AppendError::Busy { key: key.clone() });
+            }
+            Err(_) => {
+                let _wanting = Wanting::new(&self.room);
+                self.room.ask_for_more();
+                let seats = self.room.seats.clone();
+                seats.acquire_owned().await.map_err(|_| AppendError::Closed)?
+            }
+        };
+        if self.room.seats.available_permits() < self.spare_seats() {
+            self.room.ask_for_more();
+        }
+        match self.slots.entry(key.clone()) {
+            Entry::Occupied(resident) => Ok(Lease::new(resident.get())),
+            Entry::Vacant(place) => {
+                let slot = Arc::new(Slot {
+                    key: key.clone(),
+                    permits: Semaphore::new(self.permits_per_aggregate),
+                    latest: AtomicU64::new(0),
+                    leases: AtomicUsize::new(0),
+                    last_used: AtomicU64::new(0),
+                    mailbox: Mutex::new(None),
+                    gate: Mutex::default(),
+                    room: self.room.clone(),
+                    _resident: seat,
+                });
+                let lease = Lease::new(&slot);
+                place.insert(slot);
+                Ok(lease)
+            }
+        }
+    }
+
+    /// Seats kept free ahead of demand, so that a new aggregate seldom waits.
+    fn spare_seats(&self) -> usize {
+        self.max_resident / 16
+    }
+
+    /// Until somebody needs a seat.
+    pub(super) async fn seats_run_short(&self) {
+        self.room.short.notified().await;
+    }
+
+    /// Passivates the least recently used aggregates that nobody leases, until the spare seats (and one
+    /// for each who waits) are free or nobody is left. Says how many.
+    pub(super) fn make_room(&self) -> usize {
+        self.room.asked.store(false, Ordering::SeqCst);
+        let free = self.room.seats.available_permits();
+        let wanted = self.spare_seats() + self.room.wanted.load(Ordering::SeqCst);
+        let missing = wanted.max(1).saturating_sub(free);
+        if missing == 0 {
+            return 0;
+        }
+        let mut idle: Vec<(u64, AggregateKey)> = self
+            .slots
+            .iter()
+            .filter(|slot| slot.leases.load(Ordering::SeqCst) == 0)
+            .map(|slot| (slot.last_used.load(Ordering::Relaxed), slot.key.clone()))
+            .collect();
+        if missing < idle.len() {
+            idle.select_nth_unstable(missing);
+            idle.truncate(missing);
+        }
+        self.room.tick.fetch_add(1, Ordering::Relaxed);
+        idle.into_iter().filter(|(_, key)| self.passivate_if(key, |_| true)).count()
+    }
+
+    /// Time passed: gives the tick that slots used from now on carry.
+    pub(super) fn advance_tick(&self) -> u64 {
+        self.room.tick.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Passivates what nobody leases and nobody used since `tick`. Says how many.
+    pub(super) fn passivate_unused_since(&self, tick: u64) -> usize {
+        let unused = |slot: &Slot| slot.last_used.load(Ordering::Relaxed) < tick;
+        let idle: Vec<AggregateKey> =
+            self.slots.iter().filter(|slot| unused(slot)).map(|slot| slot.key.clone()).collect();
+        idle.into_iter().filter(|key| self.passivate_if(key, unused)).count()
+    }
+
+    fn passivate_if(&self, key: &AggregateKey, condition: impl Fn(&Slot) -> bool) -> bool {
+        let removed = self.slots.remove_if(key, |_, slot| {
+            slot.leases.load(Ordering::SeqCst) == 0 && condition(slot)
+        });
+        match removed {
+            Some((_, slot)) => {
+                slot.passivate();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Passivates everything, leased or not: the store has ended.
+    pub(super) fn clear(&self) {
+        self.slots.retain(|_, slot| {
+            slot.passivate();
+            false
+        });
+    }
+}

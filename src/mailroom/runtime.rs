@@ -1,0 +1,124 @@
+//! The store's own actix `System`, on a thread of its own, from opening to closing.
+//!
+//! The driver is opened, polled and closed here and on the arbiters only, so that it never depends on a
+//! caller's runtime, nor dies with it.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread;
+
+use actix::{Actor, System};
+use actix_rt::Arbiter;
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::supervisor::{Arbiters, Supervisor};
+use super::{Config, Mailroom};
+use crate::driver::{Driver, DriverError};
+use crate::error::{CloseError, OpenError};
+
+/// Opens the driver; called and polled on the store's own runtime.
+pub(crate) type OpenDriver = Box<dyn FnOnce() -> OpeningDriver + Send>;
+type OpeningDriver = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, OpenError>>>>;
+
+/// The running threads of a store. Dropping it closes the store in the background.
+pub(crate) struct Runtime {
+    /// Any message, or the end of all senders, begins the closing.
+    close: mpsc::UnboundedSender<()>,
+    closed: watch::Receiver<Option<Result<(), CloseError>>>,
+}
+
+impl Runtime {
+    /// Starts the threads, opens the driver, and hands out the mailroom. Works from any runtime, and
+    /// from none.
+    pub(crate) async fn start(
+        config: Config,
+        open: OpenDriver,
+    ) -> Result<(Self, Arc<Mailroom>), OpenError> {
+        let (opened, ready) = oneshot::channel();
+        let (close, closing) = mpsc::unbounded_channel();
+        let (report, closed) = watch::channel(None);
+        thread::Builder::new()
+            .name("seriatim".to_owned())
+            .spawn(move || {
+                let system = System::new();
+                system.block_on(run(config, open, opened, closing, report));
+            })
+            .map_err(|error| OpenError::Runtime { message: error.to_string() })?;
+        let mailroom = ready.await.unwrap_or_else(|_| {
+            Err(OpenError::Runtime { message: "the store's thread ended while opening".to_owned() })
+        })?;
+        Ok((Runtime { close, closed }, mailroom))
+    }
+
+    /// Begins the closing (once) and waits for its end.
+    pub(crate) async fn close(&self) -> Result<(), CloseError> {
+        // The receiver is gone only when closing has begun already.
+        let _ = self.close.send(());
+        let mut closed = self.closed.clone();
+        match closed.wait_for(Option::is_some).await {
+            Ok(report) => report.clone().unwrap_or(Ok(())),
+            Err(_) => Err(CloseError::Driver(DriverError::failed("the store's thread died"))),
+        }
+    }
+}
+
+async fn run(
+    config: Config,
+    open: OpenDriver,
+    opened: oneshot::Sender<Result<Arc<Mailroom>, OpenError>>,
+    mut closing: mpsc::UnboundedReceiver<()>,
+    report: watch::Sender<Option<Result<(), CloseError>>>,
+) {
+    let opening = AssertUnwindSafe(async { open().await }).catch_unwind().await;
+    let driver = match opening {
+        Ok(Ok(driver)) => driver,
+        Ok(Err(error)) => {
+            let _ = opened.send(Err(error));
+            return;
+        }
+        Err(_panic) => {
+            let message = "the driver panicked while opening".to_owned();
+            let _ = opened.send(Err(OpenError::Runtime { message }));
+            return;
+        }
+    };
+    let arbiters: Vec<Arbiter> = (0..config.arbiters).map(|_| Arbiter::new()).collect();
+    let handles = arbiters.iter().map(Arbiter::handle).collect();
+    let mailroom = Arc::new(Mailroom::new(driver, config, Arbiters::new(handles)));
+    let supervisor = Supervisor::new(mailroom.clone()).start();
+    if opened.send(Ok(mailroom.clone())).is_ok() {
+        // `None` when the last handle was dropped: closes just the same.
+        closing.recv().await;
+    }
+    let result = shut_down(&mailroom).await;
+    drop(supervisor);
+    for arbiter in arbiters {
+        // An arbiter that a driver blocks for ever must not keep the answer from whoever closes.
+        arbiter.stop();
+    }
+    let _ = report.send(Some(result));
+}
+
+/// Lets what was admitted finish, then closes the driver.
+async fn shut_down(mailroom: &Mailroom) -> Result<(), CloseError> {
+    mailroom.admission.close();
+    let deadline = mailroom.config.close_deadline;
+    let drained = tokio::time::timeout(deadline, mailroom.admission.drained()).await;
+    let unfinished = mailroom.admission.admitted();
+    mailroom.registry.clear();
+    let closing = AssertUnwindSafe(async { mailroom.driver.close().await }).catch_unwind();
+    let closed = match tokio::time::timeout(deadline, closing).await {
+        Ok(Ok(closed)) => closed,
+        Ok(Err(_panic)) => Err(DriverError::failed("the driver panicked while closing")),
+        Err(_elapsed) => Err(DriverError::unavailable(format!(
+            "the driver did not close within {deadline:?}"
+        ))),
+    };
+    mailroom.arbiters.stop();
+    if drained.is_err() && unfinished > 0 {
+        return Err(CloseError::Unfinished { unfinished, deadline });
+    }
+    Ok(closed?)
+}

@@ -1,0 +1,329 @@
+//! A put on its way: sent until its fate is known, then everybody in it is answered.
+//!
+//! ```text
+//! put_events ── committed ─▶ advance the latest sequence · answer all
+//!            ── conflict ──▶ read back from the put's first sequence, look for each append by its commit id:
+//!            │                found → answered; not found → back to the actor, to be decided anew
+//!            ── refused ───▶ surely not written: answer the failure
+//!            ── unknown ───▶ send the same put again, until the deadline; then Indeterminate
+//! ```
+//!
+//! It is a task of the store's own: the actor may die meanwhile, and nothing is lost. The put never
+//! changes. An unknown put is never resolved by reading alone, for an absent write can still land; and
+//! once unknown it stays so through later failures, until a commit or a conflict says more.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Mailroom;
+use super::aggregate_actor::Undecided;
+use super::decide::{Item, Refusal, repeated_or};
+use super::mail::{Answer, Mail};
+use super::registry::PutPermit;
+use crate::append::Appended;
+use crate::driver::{DriverError, Fetch, Put, PutReceipt};
+use crate::error::AppendError;
+use crate::event::{KeyedEvent, Sequence};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A frozen put with the mails in it and the right to have it in flight.
+pub(super) struct Batch {
+    pub(super) put: Arc<Put>,
+    pub(super) items: Vec<Item>,
+    pub(super) permit: PutPermit,
+}
+
+enum Fate {
+    Committed(PutReceipt),
+    /// Not written as a whole; what stands from its first sequence on.
+    Conflicted(Found),
+    /// Surely not written.
+    NotWritten(DriverError),
+    Unknown(DriverError),
+}
+
+/// What was read back after a conflict.
+struct Found {
+    /// The events of each append of the put that is there.
+    by_commit: HashMap<Uuid, Vec<KeyedEvent>>,
+    /// Some earlier sending of the put had no answer, so what is found may be its own work.
+    sent_before: bool,
+}
+
+/// Sends the put and answers everybody in it.
+pub(super) async fn settle(mailroom: Arc<Mailroom>, batch: Batch) {
+    let fate = send(&mailroom, &batch).await;
+    conclude(&mailroom, batch, fate);
+}
+
+async fn send(mailroom: &Mailroom, batch: &Batch) -> Fate {
+    let config = &mailroom.config;
+    let deadline = Instant::now() + config.put_deadline;
+    let mut unknown: Option<DriverError> = None;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let answer = put_once(mailroom, batch, deadline).await;
+        match answer {
+            Ok(receipt) => return Fate::Committed(receipt),
+            Err(error) if error.is_conflict() => {
+                match read_back(mailroom, batch, unknown.is_some(), deadline).await {
+                    Ok(found) => return Fate::Conflicted(found),
+                    Err(error) => unknown = Some(error),
+                }
+            }
+            Err(error) if error.may_have_been_written() => unknown = Some(error),
+            Err(error) => match unknown {
+                // This sending wrote nothing; an earlier one may have, or may yet.
+                Some(earlier) if !error.is_retryable() => return Fate::Unknown(earlier),
+                Some(_) => {}
+                None => return Fate::NotWritten(error),
+            },
+        }
+        let now = Instant::now();
+        if now + pause >= deadline {
+            return Fate::Unknown(
+                unknown.unwrap_or_else(|| DriverError::unknown("no answer until the deadline")),
+            );
+        }
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// One sending. A driver that panics, or does not answer in time, may have written.
+async fn put_once(
+    mailroom: &Mailroom,
+    batch: &Batch,
+    deadline: Instant,
+) -> Result<PutReceipt, DriverError> {
+    let timeout = mailroom.config.put_attempt_timeout;
+    let attempt_ends = deadline.min(Instant::now() + timeout);
+    let sending = async { mailroom.driver.put_events(batch.put.clone()).await };
+    match tokio::time::timeout_at(attempt_ends, AssertUnwindSafe(sending).catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_panic)) => Err(DriverError::unknown("the driver panicked while putting")),
+        Err(_elapsed) => {
+            Err(DriverError::unknown(format!("the driver did not answer a put within {timeout:?}")))
+        }
+    }
+}
+
+/// Reads from the put's first sequence to the end, and keeps the events of the put's own appends.
+///
+/// A conflict with nothing there to conflict with is no answer to build on: an error, like a read that
+/// fails.
+async fn read_back(
+    mailroom: &Mailroom,
+    batch: &Batch,
+    sent_before: bool,
+    deadline: Instant,
+) -> Result<Found, DriverError> {
+    let slot = batch.permit.slot();
+    let first = batch.put.events().first().map_or(Sequence::NONE, |event| event.sequence);
+    let mut found = Found { by_commit: HashMap::new(), sent_before };
+    for item in &batch.items {
+        if let Item::Accepted { mail, .. } = item {
+            found.by_commit.insert(mail.append.commit_id, Vec::new());
+        }
+    }
+    let reading = async {
+        let mut latest = Sequence::NONE;
+        let mut pages =
+            mailroom.driver.fetch_events(slot.key(), Fetch::ALL.after(first.previous()));
+        while let Some(page) = pages.next().await {
+            for event in page? {
+                latest = event.sequence;
+                if let Some(events) = found.by_commit.get_mut(&event.commit_id) {
+                    events.push(event);
+                }
+            }
+        }
+        Ok::<_, DriverError>(latest)
+    };
+    let latest = match tokio::time::timeout_at(deadline, AssertUnwindSafe(reading).catch_unwind())
+        .await
+    {
+        Ok(Ok(latest)) => latest?,
+        Ok(Err(_panic)) => return Err(DriverError::unknown("the driver panicked while reading")),
+        Err(_elapsed) => {
+            return Err(DriverError::unknown("a conflict could not be read back in time"));
+        }
+    };
+    if latest < first {
+        return Err(DriverError::unknown("a conflict with events that cannot be read back"));
+    }
+    slot.saw(latest);
+    slot.gate().learned = true;
+    found.by_commit.retain(|_, events| !events.is_empty());
+    Ok(found)
+}
+
+fn conclude(mailroom: &Arc<Mailroom>, batch: Batch, fate: Fate) {
+    match fate {
+        Fate::Committed(receipt) => committed(batch, receipt),
+        Fate::Conflicted(found) => conflicted(mailroom, batch, &found),
+        Fate::NotWritten(error) => not_written(mailroom, batch, &error),
+        Fate::Unknown(error) => undone(mailroom, batch, |mail| {
+            Err(AppendError::Indeterminate {
+                key: mail.append.key.clone(),
+                commit_id: mail.append.commit_id,
+                cause: error.clone(),
+            })
+        }),
+    }
+}
+
+fn committed(batch: Batch, receipt: PutReceipt) {
+    let Batch { put, items, permit } = batch;
+    let slot = permit.slot().clone();
+    let first_of_put = put.events().first().map_or(Sequence::NONE, |event| event.sequence);
+    if let Some(last) = put.events().last() {
+        slot.saw(last.sequence);
+    }
+    if let Some(window) = &mut slot.gate().window {
+        window.push_put(put.events());
+    }
+    // The next put may go while this one's callers are answered.
+    drop(permit);
+    let appended = |mail: &Mail, first: Sequence, repeated| Appended {
+        first,
+        last: first.plus(mail.append.len() - 1),
+        position: receipt
+            .first_position
+            .map(|position| position.plus(first.get() - first_of_put.get())),
+        commit_id: mail.append.commit_id,
+        repeated,
+    };
+    let firsts: Vec<Option<Sequence>> = match items.len() {
+        1 => Vec::new(),
+        _ => items.iter().map(Item::first).collect(),
+    };
+    for item in items {
+        match item {
+            Item::Accepted { mail, first } => {
+                let answer = appended(&mail, first, false);
+                mail.answer(Ok(answer));
+            }
+            Item::Repetition { mail, of } => {
+                let first = firsts.get(of).copied().flatten().unwrap_or_default();
+                let answer = appended(&mail, first, true);
+                mail.answer(Ok(answer));
+            }
+            Item::Refused { mail, because } => {
+                let answer = refused(&mail, because, slot.latest());
+                mail.answer(Err(answer));
+            }
+        }
+    }
+}
+
+impl Item {
+    fn first(&self) -> Option<Sequence> {
+        match self {
+            Item::Accepted { first, .. } => Some(*first),
+            _ => None,
+        }
+    }
+}
+
+fn refused(mail: &Mail, because: Refusal, latest: Sequence) -> AppendError {
+    let key = mail.append.key.clone();
+    match because {
+        Refusal::Conflict => {
+            AppendError::Conflict { key, expected: mail.append.expected, actual: latest }
+        }
+        Refusal::CommitIdReused => {
+            AppendError::CommitIdReused { key, commit_id: mail.append.commit_id }
+        }
+    }
+}
+
+/// Each append by its own commit id: an earlier put with some of the same appends may have landed late,
+/// so nothing is said of the put as a whole.
+fn conflicted(mailroom: &Arc<Mailroom>, batch: Batch, found: &Found) {
+    let latest = batch.permit.slot().latest();
+    let mut undecided = Vec::new();
+    for item in batch.items {
+        let (mail, accepted) = match item {
+            Item::Accepted { mail, .. } => (mail, true),
+            Item::Repetition { mail, .. } => (mail, false),
+            Item::Refused { mail, .. } => {
+                undecided.push(mail);
+                continue;
+            }
+        };
+        match found.by_commit.get(&mail.append.commit_id) {
+            None => undecided.push(mail),
+            Some(events) => {
+                let mut answer = repeated_or(&mail, events, latest);
+                if let Ok(appended) = &mut answer {
+                    appended.repeated = !accepted || !is_own_work(&batch.put, events, found);
+                }
+                mail.answer(answer);
+            }
+        }
+    }
+    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver(mailroom);
+}
+
+/// Whether the events were written by this very put, rather than by an earlier append with the same
+/// commit id. A driver with a log may have raised the time to keep it from decreasing.
+fn is_own_work(put: &Put, stored: &[KeyedEvent], found: &Found) -> bool {
+    let (Some(stored), Some(sent)) = (stored.first(), put.events().first()) else { return false };
+    stored.recorded_at == sent.recorded_at
+        || (found.sent_before && stored.recorded_at > sent.recorded_at)
+}
+
+fn not_written(mailroom: &Arc<Mailroom>, batch: Batch, error: &DriverError) {
+    let accepted = batch.items.iter().filter(|item| item.first().is_some()).count();
+    if let DriverError::LimitExceeded(_) = error
+        && accepted > 1
+    {
+        // One that the driver refuses for itself must not take its neighbours along.
+        let mails = batch.items.into_iter().map(Item::into_mail).collect();
+        Undecided { mails, permit: batch.permit, alone: true }.deliver(mailroom);
+        return;
+    }
+    undone(mailroom, batch, |mail| {
+        let key = mail.append.key.clone();
+        Err(match error {
+            DriverError::LimitExceeded(exceeded) => {
+                AppendError::TooLarge { key, exceeded: *exceeded }
+            }
+            _ => AppendError::Driver { key, source: error.clone() },
+        })
+    });
+}
+
+/// What the put failed to do is answered; what was refused because of it is decided anew.
+fn undone(mailroom: &Arc<Mailroom>, batch: Batch, answer: impl Fn(&Mail) -> Answer) {
+    let mut undecided = Vec::new();
+    for item in batch.items {
+        match item {
+            Item::Accepted { mail, .. } | Item::Repetition { mail, .. } => {
+                let answer = answer(&mail);
+                mail.answer(answer);
+            }
+            Item::Refused { mail, .. } => undecided.push(mail),
+        }
+    }
+    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver(mailroom);
+}
+
+impl Item {
+    fn into_mail(self) -> Mail {
+        match self {
+            Item::Accepted { mail, .. }
+            | Item::Repetition { mail, .. }
+            | Item::Refused { mail, .. } => mail,
+        }
+    }
+}

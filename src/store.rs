@@ -1,0 +1,190 @@
+//! The handle of a store: what an application holds.
+//!
+//! A handle is cheap to clone and works from any thread and any async runtime, or none. Appends go
+//! through the mailroom; reads of an embedded driver are answered in the caller's own thread, reads of any
+//! other cross a bounded channel from the store's runtime.
+
+mod builder;
+mod read;
+
+pub use builder::Builder;
+pub use read::{Keys, Read};
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::append::{Append, Appended};
+use crate::driver::{DriverError, Fetch};
+use crate::error::{AppendError, CloseError, OpenError, ReadError};
+use crate::event::{AggregateKey, KeyError, Sequence};
+use crate::mailroom::{Mailroom, Runtime, Wait};
+
+/// An open event store. Clones are handles of the same store; when the last one is dropped, the store
+/// closes in the background.
+///
+/// ```
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EventStore::open("memory:").await?;
+/// let append = Append::to("light/1").event(NewEvent::raw("SwitchedOn", "{}"));
+/// assert_eq!(store.append(append).await?.last, 1);
+/// assert_eq!(store.latest_sequence("light/1").await?, 1);
+/// store.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct EventStore {
+    mailroom: Arc<Mailroom>,
+    runtime: Arc<Runtime>,
+}
+
+impl EventStore {
+    /// Opens the store that `url` names; what stands before the first `:` chooses the driver.
+    ///
+    /// | URL | driver |
+    /// |---|---|
+    /// | `memory:` | [`driver::memory`](crate::driver::memory): nothing outlives the process |
+    /// | `redb:DIRECTORY` | [`driver::redb`](crate::driver::redb): embedded, durable |
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], naming the URL.
+    pub async fn open(url: impl AsRef<str>) -> Result<Self, OpenError> {
+        Self::builder().url(url.as_ref()).open().await
+    }
+
+    /// A store with options.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    fn new(mailroom: Arc<Mailroom>, runtime: Runtime) -> Self {
+        EventStore { mailroom, runtime: Arc::new(runtime) }
+    }
+
+    /// Appends one or more events to one aggregate, all or nothing; the answer means they are durable.
+    /// Waits while the aggregate's permits, or the store's bytes in flight, are all taken.
+    ///
+    /// Cancel-safe: a dropped future leaves the whole append or nothing of it. Which of both is found
+    /// out by repeating it with its commit id.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`]; every variant but `Indeterminate` means that nothing was written.
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.append_with(append, Wait::ForRoom).await
+    }
+
+    /// Like [`EventStore::append`], but never waits for room: [`AppendError::Busy`] instead.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`], `Busy` among them.
+    pub async fn try_append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.append_with(append, Wait::Never).await
+    }
+
+    async fn append_with(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
+        let append = append.check()?;
+        if self.mailroom.is_closed() {
+            return Err(AppendError::Closed);
+        }
+        self.mailroom.append(append, wait).await
+    }
+
+    /// The aggregate's events, as a stream; see [`Read`] for where it begins and ends.
+    pub fn read<K>(&self, key: K) -> Read
+    where
+        K: TryInto<AggregateKey>,
+        KeyError: From<K::Error>,
+    {
+        Read::new(self.mailroom.clone(), key.try_into().map_err(KeyError::from))
+    }
+
+    /// The aggregate's latest sequence; [`Sequence::NONE`] where it has no event.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn latest_sequence<K>(&self, key: K) -> Result<Sequence, ReadError>
+    where
+        K: TryInto<AggregateKey>,
+        KeyError: From<K::Error>,
+    {
+        let key = key.try_into().map_err(|e| ReadError::InvalidKey(KeyError::from(e)))?;
+        if self.mailroom.is_closed() {
+            return Err(ReadError::Closed);
+        }
+        let last = Fetch::ALL.backwards().limit(1);
+        if let Some(page) = self.mailroom.driver.fetch_page_now(&key, last) {
+            let page = page.map_err(closed_or_failed)?;
+            return Ok(page.events.first().map_or(Sequence::NONE, |event| event.sequence));
+        }
+        let (answer, answered) = oneshot::channel();
+        let (driver, deadline) = (self.mailroom.driver.clone(), self.mailroom.config.read_deadline);
+        self.mailroom.spawn(async move {
+            let reading = tokio::time::timeout(deadline, driver.latest_sequence(&key));
+            let _ = answer.send(match reading.await {
+                Ok(answer) => answer.map_err(closed_or_failed),
+                Err(_elapsed) => Err(ReadError::Timeout { deadline }),
+            });
+        });
+        answered.await.unwrap_or(Err(ReadError::Closed))
+    }
+
+    /// Whether the aggregate has an event.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub async fn exists<K>(&self, key: K) -> Result<bool, ReadError>
+    where
+        K: TryInto<AggregateKey>,
+        KeyError: From<K::Error>,
+    {
+        Ok(self.latest_sequence(key).await? > Sequence::NONE)
+    }
+
+    /// The keys that begin with `prefix`, in ascending byte order, as a stream. An empty prefix lists all.
+    ///
+    /// A driver that cannot list keys yields [`DriverError::Unsupported`].
+    pub fn keys(&self, prefix: impl Into<String>) -> Keys {
+        Keys::new(&self.mailroom, prefix.into())
+    }
+
+    /// How many aggregates are resident: have an actor at this moment.
+    pub fn resident(&self) -> usize {
+        self.mailroom.resident()
+    }
+
+    /// Closes the store for all its handles: nothing more is admitted, what was admitted finishes within
+    /// the close deadline, the driver closes. Further calls wait for the same end and get the same answer.
+    ///
+    /// Cancel-safe: once begun, closing goes on without the future.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`]; the store is closed all the same.
+    pub async fn close(&self) -> Result<(), CloseError> {
+        self.mailroom.stop_admission();
+        self.runtime.close().await
+    }
+}
+
+impl std::fmt::Debug for EventStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventStore")
+            .field("resident", &self.resident())
+            .field("closed", &self.mailroom.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+fn closed_or_failed(error: DriverError) -> ReadError {
+    match error {
+        DriverError::Closed => ReadError::Closed,
+        other => ReadError::Driver(other),
+    }
+}

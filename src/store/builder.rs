@@ -1,0 +1,210 @@
+//! Options of a store, and its opening.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::{Duration, SystemTime};
+
+use super::EventStore;
+use crate::driver::memory::MemoryDriver;
+use crate::driver::{Driver, DriverError};
+use crate::error::OpenError;
+use crate::mailroom::{Config, OpenDriver, Runtime};
+
+#[cfg(feature = "redb")]
+const KNOWN: &str = "memory:, redb:DIRECTORY";
+#[cfg(not(feature = "redb"))]
+const KNOWN: &str = "memory: (the feature `redb` is off)";
+
+/// Options of a store; made by [`EventStore::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use seriatim::EventStore;
+///
+/// # #[tokio::main] async fn main() -> Result<(), seriatim::OpenError> {
+/// let store = EventStore::builder()
+///     .url("memory:")
+///     .max_resident(10_000)
+///     .idle_timeout(Duration::from_secs(5))
+///     .open()
+///     .await?;
+/// # drop(store);
+/// # Ok(()) }
+/// ```
+#[must_use = "a builder does nothing until it is opened"]
+#[derive(Clone)]
+pub struct Builder {
+    from: From,
+    config: Config,
+}
+
+#[derive(Clone)]
+enum From {
+    Nothing,
+    Url(String),
+    Driver(Arc<dyn Driver>),
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Builder {
+            from: From::Nothing,
+            config: Config {
+                arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
+                permits_per_aggregate: 1_024,
+                max_resident: 100_000,
+                idle_timeout: Duration::from_secs(60),
+                bytes_in_flight: 64 << 20,
+                put_deadline: Duration::from_secs(10),
+                put_attempt_timeout: Duration::from_secs(2),
+                read_deadline: Duration::from_secs(10),
+                close_deadline: Duration::from_secs(30),
+                commit_id_window: 1_024,
+                clock: Arc::new(SystemTime::now),
+            },
+        }
+    }
+
+    /// The store this URL names, as in [`EventStore::open`].
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.from = From::Url(url.into());
+        self
+    }
+
+    /// A driver that is open already. It is polled on the store's own runtime only, and closed with the
+    /// store.
+    pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
+        self.from = From::Driver(driver);
+        self
+    }
+
+    /// Threads for the actors. Default: one per core, at most 4.
+    pub fn arbiters(mut self, threads: usize) -> Self {
+        self.config.arbiters = threads;
+        self
+    }
+
+    /// Appends that one aggregate takes in before the next ones wait (or are `Busy`). Default 1,024.
+    pub fn permits_per_aggregate(mut self, permits: usize) -> Self {
+        self.config.permits_per_aggregate = permits;
+        self
+    }
+
+    /// Aggregates that may have an actor at the same time. Beyond, the least recently used idle one is
+    /// passivated; while none is idle, appends to others wait. Default 100,000.
+    pub fn max_resident(mut self, aggregates: usize) -> Self {
+        self.config.max_resident = aggregates;
+        self
+    }
+
+    /// An aggregate that was not used for so long is passivated. Default 60 s.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// Bytes of all appends that are admitted and not answered; further ones wait. Default 64 MiB.
+    pub fn bytes_in_flight(mut self, bytes: usize) -> Self {
+        self.config.bytes_in_flight = bytes;
+        self
+    }
+
+    /// How long the fate of a put is sought, from its first sending, before its callers are told
+    /// `Indeterminate`. An append that waited longer than this for its turn is told `Timeout`. Default
+    /// 10 s.
+    pub fn put_deadline(mut self, deadline: Duration) -> Self {
+        self.config.put_deadline = deadline;
+        self
+    }
+
+    /// How long one sending of a put may take before the same put is sent again. Default 2 s.
+    pub fn put_attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.config.put_attempt_timeout = timeout;
+        self
+    }
+
+    /// How long one read of the driver (a page, a latest sequence) may take. Default 10 s.
+    pub fn read_deadline(mut self, deadline: Duration) -> Self {
+        self.config.read_deadline = deadline;
+        self
+    }
+
+    /// How long closing lets admitted appends finish, and then the driver close. Default 30 s.
+    pub fn close_deadline(mut self, deadline: Duration) -> Self {
+        self.config.close_deadline = deadline;
+        self
+    }
+
+    /// Among how many of an aggregate's latest events an append with `Expected::Any` and a commit id
+    /// of the caller's own is looked for. Default 1,024.
+    pub fn commit_id_window(mut self, events: usize) -> Self {
+        self.config.commit_id_window = events;
+        self
+    }
+
+    /// The clock that events are stamped with. Default: the system's.
+    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.config.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens the store. Works in any async runtime, and under a plain blocking executor.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open(self) -> Result<EventStore, OpenError> {
+        self.check()?;
+        let open: OpenDriver = match self.from {
+            From::Nothing => return Err(OpenError::NoDriver),
+            From::Driver(driver) => Box::new(|| Box::pin(async move { Ok(driver) })),
+            From::Url(url) => Box::new(|| Box::pin(open_url(url))),
+        };
+        let (runtime, mailroom) = Runtime::start(self.config, open).await?;
+        Ok(EventStore::new(mailroom, runtime))
+    }
+
+    fn check(&self) -> Result<(), OpenError> {
+        let config = &self.config;
+        let at_least_one = [
+            ("arbiters", config.arbiters),
+            ("permits_per_aggregate", config.permits_per_aggregate),
+            ("max_resident", config.max_resident),
+            ("bytes_in_flight", config.bytes_in_flight),
+            ("commit_id_window", config.commit_id_window),
+        ];
+        if let Some((option, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
+            return Err(OpenError::InvalidOption { option, problem: "must be at least 1" });
+        }
+        let at_most = tokio::sync::Semaphore::MAX_PERMITS;
+        let permits = [
+            ("permits_per_aggregate", config.permits_per_aggregate),
+            ("max_resident", config.max_resident),
+        ];
+        if let Some((option, _)) = permits.into_iter().find(|(_, value)| *value > at_most) {
+            return Err(OpenError::InvalidOption { option, problem: "is too large" });
+        }
+        let durations = [
+            ("idle_timeout", config.idle_timeout),
+            ("put_deadline", config.put_deadline),
+            ("put_attempt_timeout", config.put_attempt_timeout),
+            ("read_deadline", config.read_deadline),
+        ];
+        if let Some((option, _)) = durations.into_iter().find(|(_, value)| value.is_zero()) {
+            return Err(OpenError::InvalidOption { option, problem: "must not be zero" });
+        }
+        Ok(())
+    }
+}
+
+async fn open_url(url: String) -> Result<Arc<dyn Driver>, OpenError> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((&url, ""));
+    let driver: Result<Arc<dyn Driver>, DriverError> = match scheme {
+        "memory" if rest.is_empty() => Ok(Arc::new(MemoryDriver::new())),
+        "memory" => Err(DriverError::failed("a memory store has no name: write \"memory:\"")),
+        #[cfg(feature = "redb")]
+        "redb" => crate::driver::redb::open_url(rest).await,
+        _ => return Err(OpenError::UnknownScheme { url, known: KNOWN }),
+    };
+    driver.map_err(|source| OpenError::Driver { url, source })
+}
