@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::event::{AggregateKey, CheckedEvent, KeyError, NewEvent, Position, Sequence};
 use crate::error::AppendError;
+use crate::event::{AggregateKey, CheckedEvent, KeyError, NewEvent, Position, Sequence};
 
 /// What the writer believes an aggregate's latest sequence is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use actix::{Addr, Handler, Message};
 use dashmap::DashMap;
@@ -16,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Wait;
 use super::aggregate_actor::{AggregateActor, GateOpened};
 use super::decide::Window;
+use super::settle::Batch;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, Sequence};
 
@@ -44,7 +46,12 @@ pub(super) struct Gate {
     pub(super) learned: bool,
     /// The latest commit ids, once somebody needed them.
     pub(super) window: Option<Window>,
+    /// A put whose driver answers by itself, so that no task waits for it: the watch for overdue ones.
+    in_flight: Option<(Instant, Sent)>,
 }
+
+/// A batch sent off: taken by whoever settles it, the driver's answer or the watch.
+pub(super) type Sent = Arc<Mutex<Option<Batch>>>;
 
 impl Slot {
     pub(super) fn key(&self) -> &AggregateKey {
@@ -68,6 +75,20 @@ impl Slot {
     pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
         // Nothing panics while the gate is locked; if it did, `learned` and `window` are re-read.
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a batch in sight until its driver answers.
+    pub(super) fn watch(&self, batch: Batch) -> Sent {
+        let sent = Arc::new(Mutex::new(Some(batch)));
+        self.gate().in_flight = Some((Instant::now(), sent.clone()));
+        sent
+    }
+
+    /// The batch, if nobody else has taken it to settle it.
+    pub(super) fn unwatch(&self, sent: &Sent) -> Option<Batch> {
+        // A late answer must not take the watch from the put after its own.
+        self.gate().in_flight.take_if(|(_, watched)| Arc::ptr_eq(watched, sent));
+        sent.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The put permit, if no put is in flight; else the actor is told when it is free.
@@ -315,9 +336,9 @@ impl Registry {
     }
 
     fn passivate_if(&self, key: &AggregateKey, condition: impl Fn(&Slot) -> bool) -> bool {
-        let removed = self.slots.remove_if(key, |_, slot| {
-            slot.leases.load(Ordering::SeqCst) == 0 && condition(slot)
-        });
+        let removed = self
+            .slots
+            .remove_if(key, |_, slot| slot.leases.load(Ordering::SeqCst) == 0 && condition(slot));
         match removed {
             Some((_, slot)) => {
                 slot.passivate();
@@ -327,8 +348,28 @@ impl Registry {
         }
     }
 
-    /// Passivates everything, leased or not: the store has ended.
+    /// The batches that were sent off before `moment` and are not answered; whoever gets them here
+    /// settles them.
+    pub(super) fn overdue(&self, moment: Instant) -> Vec<Batch> {
+        self.in_flight(|since| since < moment)
+    }
+
+    fn in_flight(&self, which: impl Fn(Instant) -> bool) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        for slot in &self.slots {
+            let sent = match &slot.gate().in_flight {
+                Some((since, sent)) if which(*since) => sent.clone(),
+                _ => continue,
+            };
+            batches.extend(slot.unwatch(&sent));
+        }
+        batches
+    }
+
+    /// Passivates everything, leased or not: the store has ended. Batches that are still in flight are
+    /// dropped, and so answered.
     pub(super) fn clear(&self) {
+        drop(self.in_flight(|_| true));
         self.slots.retain(|_, slot| {
             slot.passivate();
             false

@@ -29,9 +29,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, TableDefinition};
+use tokio::sync::oneshot;
 
 use super::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt,
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
     async_trait, paged, paged_keys,
 };
 use crate::event::{AggregateKey, Sequence};
@@ -84,8 +85,7 @@ impl RedbDriver {
         let directory = Directory::open(path.as_ref())?;
         let file = directory.file("events.redb");
         let database = Database::create(&file).map_err(|e| {
-            DriverError::failed(format!("{} could not be opened: {e}", file.display()))
-                .caused_by(e)
+            DriverError::failed(format!("{} could not be opened: {e}", file.display())).caused_by(e)
         })?;
         let shared = Arc::new(Shared {
             database: Mutex::new(Some(Arc::new(database))),
@@ -93,6 +93,14 @@ impl RedbDriver {
         });
         let writer = Writer::start(shared.database()?)?;
         Ok(RedbDriver { shared, writer, directory: Mutex::new(Some(directory)) })
+    }
+
+    fn put(&self, put: Arc<Put>, done: PutDone) {
+        match self.limits().check(&put) {
+            Err(refusal) => done(Err(refusal)),
+            Ok(()) if self.shared.closed.load(Ordering::Acquire) => done(Err(DriverError::Closed)),
+            Ok(()) => self.writer.put(put, done),
+        }
     }
 }
 
@@ -112,11 +120,15 @@ impl Driver for RedbDriver {
     }
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
-        self.limits().check(&put)?;
-        if self.shared.closed.load(Ordering::Acquire) {
-            return Err(DriverError::Closed);
-        }
-        self.writer.put(put).await
+        let (answer, answered) = oneshot::channel();
+        self.put(put, Box::new(|result| drop(answer.send(result))));
+        // The thread answers everything it took; without an answer it died in the middle.
+        answered.await.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
+    }
+
+    fn put_events_then(&self, put: Arc<Put>, _alone: bool, done: PutDone) -> Result<(), PutDone> {
+        self.put(put, done);
+        Ok(())
     }
 
     async fn close(&self) -> Result<(), DriverError> {
@@ -144,9 +156,7 @@ impl Driver for RedbDriver {
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
         let (shared, prefix) = (self.shared.clone(), prefix.to_owned());
-        paged_keys(after.cloned(), move |after| {
-            read::keys(&*shared.database()?, &prefix, after)
-        })
+        paged_keys(after.cloned(), move |after| read::keys(&*shared.database()?, &prefix, after))
     }
 
     fn limits(&self) -> Limits {

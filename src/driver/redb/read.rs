@@ -37,9 +37,8 @@ pub(super) fn has(
 
 pub(super) fn latest(database: &Database, key: &AggregateKey) -> Result<Sequence, DriverError> {
     let Some(events) = events(database)? else { return Ok(Sequence::NONE) };
-    let mut range = events
-        .range((key.as_str(), 0)..=(key.as_str(), u64::MAX))
-        .map_err(redb_failed)?;
+    let mut range =
+        events.range((key.as_str(), 0)..=(key.as_str(), u64::MAX)).map_err(redb_failed)?;
     match range.next_back() {
         None => Ok(Sequence::NONE),
         Some(entry) => Ok(Sequence::new(entry.map_err(redb_failed)?.0.value().1)),
@@ -72,7 +71,11 @@ pub(super) fn page(
 }
 
 /// The stored form: the position as a little-endian u64, then the record.
-fn decode(key: &AggregateKey, sequence: Sequence, stored: &[u8]) -> Result<KeyedEvent, DriverError> {
+fn decode(
+    key: &AggregateKey,
+    sequence: Sequence,
+    stored: &[u8],
+) -> Result<KeyedEvent, DriverError> {
     let damaged =
         |what: &dyn std::fmt::Display| DriverError::damaged(format!("{key} at {sequence}: {what}"));
     let Some((position, record)) = stored.split_first_chunk::<8>() else {

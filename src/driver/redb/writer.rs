@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{EVENTS, LATEST_POSITION, LATEST_TIME, STORE, redb_failed};
 use crate::driver::memory::refuse_unless_next;
-use crate::driver::{DriverError, Put, PutReceipt};
+use crate::driver::{DriverError, Put, PutDone, PutReceipt};
 use crate::event::{Position, Sequence, Timestamp};
 
 /// Puts of one transaction; more only make the first of them wait longer.
@@ -22,7 +22,7 @@ const PUTS_PER_TRANSACTION: usize = 4_096;
 
 struct Waiting {
     put: Arc<Put>,
-    answer: oneshot::Sender<Result<PutReceipt, DriverError>>,
+    done: PutDone,
 }
 
 /// The sending side of the writer thread's queue.
@@ -47,15 +47,16 @@ impl Writer {
         Ok(Writer { queue: Mutex::new(Some(queue)), finished: Mutex::new(Some(finished)) })
     }
 
-    pub(super) async fn put(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
-        let (answer, answered) = oneshot::channel();
-        {
-            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            let queue = queue.as_ref().ok_or(DriverError::Closed)?;
-            queue.send(Waiting { put, answer }).map_err(|_| DriverError::Closed)?;
+    /// Queues a put; `done` is called on the writer thread when its transaction is durable.
+    pub(super) fn put(&self, put: Arc<Put>, done: PutDone) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = match &*queue {
+            Some(queue) => queue.send(Waiting { put, done }).err().map(|refused| refused.0.done),
+            None => Some(done),
+        };
+        if let Some(done) = refused {
+            done(Err(DriverError::Closed));
         }
-        // The thread answers everything it took; without an answer it died in the middle.
-        answered.await.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
     }
 
     /// Waits until everything that was taken is answered and the thread has ended.
@@ -97,12 +98,9 @@ fn run(database: &Database, waiting: &mpsc::Receiver<Waiting>) {
     }
 }
 
-fn answer(
-    group: Vec<Waiting>,
-    mut result: impl FnMut(&Put) -> Result<PutReceipt, DriverError>,
-) {
-    for Waiting { put, answer } in group {
-        let _ = answer.send(result(&put));
+fn answer(group: Vec<Waiting>, mut result: impl FnMut(&Put) -> Result<PutReceipt, DriverError>) {
+    for Waiting { put, done } in group {
+        done(result(&put));
     }
 }
 
@@ -132,8 +130,7 @@ fn commit(database: &Database, group: &[Waiting]) -> Result<Answers, DriverError
                 position += 1;
                 time = time.max(u64::try_from(event.recorded_at.as_micros()).unwrap_or(0));
                 let mut event = event.clone();
-                event.recorded_at =
-                    Timestamp::from_micros(i64::try_from(time).unwrap_or(i64::MAX));
+                event.recorded_at = Timestamp::from_micros(i64::try_from(time).unwrap_or(i64::MAX));
                 stored.clear();
                 stored.extend_from_slice(&position.to_le_bytes());
                 event.encode_record(&mut stored);
