@@ -29,7 +29,9 @@ pub(super) struct Slot {
     latest: AtomicU64,
     leases: AtomicUsize,
     last_used: AtomicU64,
-    mailbox: Mutex<Option<Addr<AggregateActor>>>,
+    /// Shared, so that nothing is sent while the lock is held: mail that a dying actor drops comes back
+    /// here, to give up its permit.
+    mailbox: Mutex<Option<Arc<Addr<AggregateActor>>>>,
     gate: Mutex<Gate>,
     room: Arc<Room>,
     _resident: OwnedSemaphorePermit,
@@ -109,18 +111,17 @@ impl Slot {
         AggregateActor: Handler<M>,
         M: Message<Result = ()> + Send + 'static,
     {
-        let mut mailbox = self.mailbox();
-        match &*mailbox {
-            Some(actor) if actor.connected() => actor.do_send(message),
-            _ => {
-                let actor = start();
-                actor.do_send(message);
-                *mailbox = Some(actor);
+        let actor = {
+            let mut mailbox = self.mailbox();
+            match &*mailbox {
+                Some(actor) if actor.connected() => actor.clone(),
+                _ => mailbox.insert(Arc::new(start())).clone(),
             }
-        }
+        };
+        actor.do_send(message);
     }
 
-    fn mailbox(&self) -> MutexGuard<'_, Option<Addr<AggregateActor>>> {
+    fn mailbox(&self) -> MutexGuard<'_, Option<Arc<Addr<AggregateActor>>>> {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,8 +149,11 @@ impl Drop for PutPermit {
             gate.taken = false;
             std::mem::take(&mut gate.waited_for)
         };
-        if waited_for && let Some(actor) = &*self.slot.mailbox() {
-            actor.do_send(GateOpened);
+        if waited_for {
+            let actor = self.slot.mailbox().clone();
+            if let Some(actor) = actor {
+                actor.do_send(GateOpened);
+            }
         }
     }
 }
