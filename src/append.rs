@@ -142,6 +142,23 @@ pub(crate) struct CheckedAppend {
 }
 
 impl CheckedAppend {
+    /// Room for what a command will decide, behind whatever the latest event is then.
+    pub(crate) fn undecided(key: AggregateKey, commit_id: Option<Uuid>) -> Self {
+        CheckedAppend {
+            key,
+            expected: Expected::Any,
+            events: Vec::new(),
+            own_commit_id: commit_id.is_some(),
+            commit_id: commit_id.unwrap_or_else(Uuid::now_v7),
+            size_bytes: 0,
+        }
+    }
+
+    pub(crate) fn set_events(&mut self, events: Vec<CheckedEvent>) {
+        self.size_bytes = events.iter().map(|event| event.size_bytes(&self.key)).sum();
+        self.events = events;
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.events.len() as u64
     }

@@ -241,6 +241,11 @@ impl NewEvent {
         self
     }
 
+    pub(crate) fn with_metadata(mut self, metadata: RawJson) -> Self {
+        self.metadata = Some(Payload::Checked(metadata));
+        self
+    }
+
     pub(crate) fn check(self) -> Result<CheckedEvent, EventError> {
         if self.event_type.is_empty()
             || self.event_type.len() > MAX_EVENT_TYPE_BYTES
@@ -396,6 +401,24 @@ impl KeyedEvent {
             let name = format!("{}#{}", self.key, self.sequence);
             Uuid::new_v5(&self.commit_id, name.as_bytes())
         })
+    }
+
+    /// What upcasters go by: type and schema version.
+    pub(crate) fn form(&self) -> (SmolStr, u16) {
+        (self.event_type.clone(), self.version)
+    }
+
+    pub(crate) fn become_form(
+        &mut self,
+        version: u16,
+        event_type: Option<SmolStr>,
+        data: RawJson,
+    ) {
+        self.version = version;
+        self.data = data;
+        if let Some(event_type) = event_type {
+            self.event_type = event_type;
+        }
     }
 
     /// The bytes that count against a driver's limits: key, type, data and metadata.

@@ -10,15 +10,20 @@ mod read;
 pub use builder::Builder;
 pub use read::{Keys, Read};
 
+use std::any::{TypeId, type_name};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::append::{Append, Appended};
 use crate::driver::{DriverError, Fetch};
+use crate::entity::{Aggregate, Entities, LoadError};
 use crate::error::{AppendError, CloseError, OpenError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
 use crate::mailroom::{Mailroom, Runtime, Wait};
+use crate::upcast::Upcasters;
 
 /// An open event store. Clones are handles of the same store; when the last one is dropped, the store
 /// closes in the background.
@@ -152,6 +157,55 @@ impl EventStore {
     /// A driver that cannot list keys yields [`DriverError::Unsupported`].
     pub fn keys(&self, prefix: impl Into<String>) -> Keys {
         Keys::new(&self.mailroom, prefix.into())
+    }
+
+    /// The entities of type `A`; see [`Aggregate`].
+    pub fn entities<A: Aggregate>(&self) -> Entities<A> {
+        Entities::new(self.clone())
+    }
+
+    /// The first type to ask for a kind has it.
+    pub(crate) fn claim_kind<A: Aggregate>(&self) -> Result<(), LoadError> {
+        let claim = (TypeId::of::<A>(), type_name::<A>());
+        let (owner, other) = *self.mailroom.kinds.entry(A::KIND).or_insert(claim);
+        if owner == claim.0 {
+            return Ok(());
+        }
+        Err(LoadError::WrongKind { kind: A::KIND, other, this: claim.1 })
+    }
+
+    pub(crate) fn mailroom(&self) -> &Arc<Mailroom> {
+        &self.mailroom
+    }
+
+    pub(crate) fn upcasters(&self) -> Arc<Upcasters> {
+        self.mailroom.config.upcasters.clone()
+    }
+
+    /// The aggregate's snapshot, if it can be had: a snapshot that cannot is one that is not there.
+    pub(crate) async fn load_snapshot(&self, key: &AggregateKey) -> Option<Bytes> {
+        let (driver, key) = (self.mailroom.driver.clone(), key.clone());
+        let deadline = self.mailroom.config.read_deadline;
+        let (answer, answered) = oneshot::channel();
+        self.mailroom.spawn(async move {
+            let Some(snapshots) = driver.snapshots() else { return };
+            match tokio::time::timeout(deadline, snapshots.load_snapshot(&key)).await {
+                Ok(Ok(found)) => drop(answer.send(found)),
+                Ok(Err(error)) => tracing::warn!(%key, %error, "a snapshot cannot be read"),
+                Err(_elapsed) => tracing::warn!(%key, "a snapshot was not read in time"),
+            }
+        });
+        answered.await.ok().flatten()
+    }
+
+    /// Sleeps, on the store's own runtime: the caller may have none.
+    pub(crate) async fn pause(&self, duration: Duration) {
+        let (over, waiting) = oneshot::channel::<()>();
+        self.mailroom.spawn(async move {
+            tokio::time::sleep(duration).await;
+            drop(over);
+        });
+        let _ = waiting.await;
     }
 
     /// How many aggregates are resident: have an actor at this moment.

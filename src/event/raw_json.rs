@@ -23,7 +23,7 @@ pub struct RawJsonError {
 }
 
 impl RawJsonError {
-    fn new(cause: impl fmt::Display) -> Self {
+    pub(crate) fn new(cause: impl fmt::Display) -> Self {
         RawJsonError { message: cause.to_string() }
     }
 }

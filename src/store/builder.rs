@@ -8,7 +8,9 @@ use super::EventStore;
 use crate::driver::memory::MemoryDriver;
 use crate::driver::{Driver, DriverError};
 use crate::error::OpenError;
+use crate::event::KeyedEvent;
 use crate::mailroom::{Config, OpenDriver, Runtime};
+use crate::upcast::Upcast;
 
 #[cfg(feature = "redb")]
 const KNOWN: &str = "memory:, redb:DIRECTORY";
@@ -61,6 +63,7 @@ impl Builder {
                 close_deadline: Duration::from_secs(30),
                 commit_id_window: 1_024,
                 clock: Arc::new(SystemTime::now),
+                upcasters: Arc::default(),
             },
         }
     }
@@ -145,6 +148,25 @@ impl Builder {
     /// The clock that events are stamped with. Default: the system's.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.config.clock = Arc::new(clock);
+        self
+    }
+
+    /// Reads events of this type and schema version in a later form; see [`Upcast`].
+    ///
+    /// ```
+    /// # use seriatim::{EventStore, Upcast};
+    /// let builder = EventStore::builder().url("memory:").upcaster("Deposited", 1, |event| {
+    ///     let euros: u64 = event.json().map_err(|e| e.to_string())?;
+    ///     Ok(Upcast::to(2, &(euros * 100)))
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn upcaster<F>(mut self, event_type: impl AsRef<str>, version: u16, upcaster: F) -> Self
+    where
+        F: Fn(&KeyedEvent) -> Result<Upcast, String> + Send + Sync + 'static,
+    {
+        let upcasters = Arc::make_mut(&mut self.config.upcasters);
+        upcasters.register(event_type.as_ref(), version, upcaster);
         self
     }
 
