@@ -1,5 +1,6 @@
 //! What a writer asks for, and what it is told.
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::error::AppendError;
@@ -104,6 +105,28 @@ impl Append {
     /// gets the first result with `repeated: true`. It is scoped to its aggregate.
     pub fn commit_id(mut self, commit_id: Uuid) -> Self {
         self.commit_id = Some(commit_id);
+        self
+    }
+
+    /// Its key, if it is one.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not; the append will be refused for that.
+    pub fn key(&self) -> Result<&AggregateKey, &KeyError> {
+        self.key.as_ref()
+    }
+
+    /// How many events it has.
+    #[allow(clippy::len_without_is_empty, reason = "an empty append is a mistake, not a state")]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// One more field in the metadata of each of its events, in front of those that are there.
+    pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        let events = std::mem::take(&mut self.events);
+        self.events = events.into_iter().map(|event| event.metadata_field(name, value)).collect();
         self
     }
 

@@ -235,6 +235,17 @@ impl NewEvent {
         self
     }
 
+    /// One more field in the metadata, in front of those that are there.
+    pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        let metadata = self.metadata.take().map(Payload::check).transpose();
+        let metadata = metadata.and_then(|metadata| {
+            let value = RawJson::serialize(value)?;
+            RawJson::object_with(metadata.as_ref(), &[(name, value)])
+        });
+        self.metadata = Some(metadata.map_or_else(Payload::Failed, Payload::Checked));
+        self
+    }
+
     /// An event id of the caller's own. Without one, [`KeyedEvent::event_id`] derives it.
     pub fn id(mut self, event_id: Uuid) -> Self {
         self.event_id = Some(event_id);

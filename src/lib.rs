@@ -46,6 +46,7 @@ mod entity;
 mod error;
 mod event;
 mod mailroom;
+pub mod middleware;
 mod store;
 mod upcast;
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use crate::append::{Append, Appended};
@@ -23,6 +24,7 @@ use crate::entity::{Aggregate, Entities, LoadError};
 use crate::error::{AppendError, CloseError, OpenError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
 use crate::mailroom::{Mailroom, Runtime, Wait};
+use crate::middleware::{Chain, NextAppend};
 use crate::upcast::Upcasters;
 
 /// An open event store. Clones are handles of the same store; when the last one is dropped, the store
@@ -43,6 +45,7 @@ use crate::upcast::Upcasters;
 pub struct EventStore {
     mailroom: Arc<Mailroom>,
     runtime: Arc<Runtime>,
+    middleware: Chain,
 }
 
 impl EventStore {
@@ -65,8 +68,8 @@ impl EventStore {
         Builder::new()
     }
 
-    fn new(mailroom: Arc<Mailroom>, runtime: Runtime) -> Self {
-        EventStore { mailroom, runtime: Arc::new(runtime) }
+    fn new(mailroom: Arc<Mailroom>, runtime: Runtime, middleware: Chain) -> Self {
+        EventStore { mailroom, runtime: Arc::new(runtime), middleware }
     }
 
     /// Appends one or more events to one aggregate, all or nothing; the answer means they are durable.
@@ -92,6 +95,14 @@ impl EventStore {
     }
 
     async fn append_with(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
+        if self.middleware.is_empty() {
+            return self.send(append, wait).await;
+        }
+        let end = move |append| self.send(append, wait).boxed();
+        NextAppend::new(&self.middleware, Box::new(end)).run(append).await
+    }
+
+    async fn send(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
         let append = append.check()?;
         if self.mailroom.is_closed() {
             return Err(AppendError::Closed);
@@ -105,7 +116,8 @@ impl EventStore {
         K: TryInto<AggregateKey>,
         KeyError: From<K::Error>,
     {
-        Read::new(self.mailroom.clone(), key.try_into().map_err(KeyError::from))
+        let key = key.try_into().map_err(KeyError::from);
+        Read::new(self.mailroom.clone(), self.middleware.clone(), key)
     }
 
     /// The aggregate's latest sequence; [`Sequence::NONE`] where it has no event.
@@ -176,6 +188,10 @@ impl EventStore {
 
     pub(crate) fn mailroom(&self) -> &Arc<Mailroom> {
         &self.mailroom
+    }
+
+    pub(crate) fn middleware(&self) -> Chain {
+        self.middleware.clone()
     }
 
     pub(crate) fn upcasters(&self) -> Arc<Upcasters> {

@@ -16,7 +16,7 @@ use crate::mailroom::{Command, CommandAnswer, Decision, State};
 pub(super) type Answer<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
 
 /// One command, what was decided on it last, and who waits.
-pub(super) struct Execution<A: Aggregate> {
+pub(super) struct SentCommand<A: Aggregate> {
     pub(super) key: AggregateKey,
     pub(super) command: A::Command,
     pub(super) metadata: Option<RawJson>,
@@ -25,7 +25,7 @@ pub(super) struct Execution<A: Aggregate> {
     pub(super) answer: oneshot::Sender<Answer<A>>,
 }
 
-impl<A: Aggregate> Execution<A> {
+impl<A: Aggregate> SentCommand<A> {
     fn decided_events(&self) -> &[A::Event] {
         match &self.decided {
             Some(Ok(events)) => events,
@@ -49,7 +49,7 @@ impl<A: Aggregate> Execution<A> {
     }
 }
 
-impl<A: Aggregate> Command for Execution<A> {
+impl<A: Aggregate> Command for SentCommand<A> {
     fn blank(&self) -> Box<dyn State> {
         Box::new(Folded::<A>::blank(self.reading.clone()))
     }
@@ -78,7 +78,7 @@ impl<A: Aggregate> Command for Execution<A> {
     }
 
     fn answer(self: Box<Self>, answer: CommandAnswer) {
-        let Execution { key, reading, decided, answer: waiting, .. } = *self;
+        let SentCommand { key, reading, decided, answer: waiting, .. } = *self;
         let wrong_kind = || {
             ExecuteError::Load(LoadError::WrongKind {
                 kind: A::KIND,

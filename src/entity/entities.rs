@@ -5,18 +5,20 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Aggregate;
-use super::command::Execution;
+use super::command::SentCommand;
 use super::error::{ExecuteError, LoadError};
 use super::state::{Folded, Reading, Snapshots};
 use crate::append::Appended;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, EventError, KeyError, KeyedEvent, RawJson, Sequence, Timestamp};
 use crate::mailroom::State;
+use crate::middleware::{Execution, NextExecute, Outcome};
 use crate::store::EventStore;
 
 /// All entities of one type in one store. Cheap to clone; holds the store open.
@@ -85,8 +87,6 @@ pub struct Loaded<A> {
 pub struct ExecuteOptions {
     commit_id: Option<Uuid>,
     metadata: Option<Result<RawJson, EventError>>,
-    correlation_id: Option<String>,
-    causation_id: Option<String>,
 }
 
 impl ExecuteOptions {
@@ -104,7 +104,8 @@ impl ExecuteOptions {
         self
     }
 
-    /// Metadata for the events: a value that serializes to a JSON object.
+    /// Metadata for the events: a value that serializes to a JSON object. It replaces what was set
+    /// before.
     pub fn metadata<T: Serialize + ?Sized>(mut self, metadata: &T) -> Self {
         let json = RawJson::serialize(metadata).map_err(EventError::Metadata);
         self.metadata = Some(json.and_then(|json| match json.is_object() {
@@ -115,34 +116,23 @@ impl ExecuteOptions {
     }
 
     /// `correlation_id` in the events' metadata: what all consequences of one request share.
-    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
-        self.correlation_id = Some(id.into());
-        self
+    pub fn correlation_id(self, id: impl AsRef<str>) -> Self {
+        self.metadata_field("correlation_id", id.as_ref())
     }
 
     /// `causation_id` in the events' metadata: the event or message that caused the command.
-    pub fn causation_id(mut self, id: impl Into<String>) -> Self {
-        self.causation_id = Some(id.into());
-        self
+    pub fn causation_id(self, id: impl AsRef<str>) -> Self {
+        self.metadata_field("causation_id", id.as_ref())
     }
 
-    /// All metadata as one JSON object, the caller's own text untouched.
-    fn all_metadata(&self) -> Result<Option<RawJson>, EventError> {
-        let own = self.metadata.clone().transpose()?;
-        let ids = [("correlation_id", &self.correlation_id), ("causation_id", &self.causation_id)];
-        if ids.iter().all(|(_, id)| id.is_none()) {
-            return Ok(own);
-        }
-        let mut fields = Vec::new();
-        for (name, id) in ids {
-            if let Some(id) = id {
-                let id = RawJson::serialize(id).map_err(EventError::Metadata)?;
-                fields.push(format!("\"{name}\":{id}"));
-            }
-        }
-        let inner = own.as_ref().and_then(|own| own.as_str().strip_prefix('{')?.strip_suffix('}'));
-        fields.extend(inner.map(str::trim).filter(|inner| !inner.is_empty()).map(str::to_owned));
-        RawJson::parse(format!("{{{}}}", fields.join(","))).map(Some).map_err(EventError::Metadata)
+    /// One more field in the events' metadata, in front of those that are there.
+    pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        let metadata = self.metadata.take().transpose().and_then(|own| {
+            let value = RawJson::serialize(value).map_err(EventError::Metadata)?;
+            RawJson::object_with(own.as_ref(), &[(name, value)]).map_err(EventError::Metadata)
+        });
+        self.metadata = Some(metadata);
+        self
     }
 }
 
@@ -219,12 +209,45 @@ impl<A: Aggregate> Entities<A> {
         options: ExecuteOptions,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
         let key = self.own_key(id.as_ref()).map_err(ExecuteError::Load)?;
-        let metadata = options.all_metadata().map_err(|source| {
+        let chain = self.store.middleware();
+        if chain.is_empty() {
+            return self.send(key, command, options).await;
+        }
+        // The answer has the entity's own types, which no middleware knows: it waits aside.
+        let mut answer = None;
+        let kept = &mut answer;
+        let end = move |execution: Execution| {
+            let sent = async move {
+                let answered = self.send(execution.key, command, execution.options).await;
+                let outcome = outcome(&answered);
+                *kept = Some(answered);
+                outcome
+            };
+            sent.boxed()
+        };
+        let next = NextExecute::new(&chain, Box::new(end));
+        let passed = next.run(Execution::new(key.clone(), options)).await;
+        answer.unwrap_or_else(|| {
+            let made_up = |_| AppendError::Refused {
+                key,
+                reason: "a middleware answered a command that it did not send on".to_owned(),
+            };
+            Err(ExecuteError::Append(passed.map_or_else(|error| error, made_up)))
+        })
+    }
+
+    async fn send(
+        &self,
+        key: AggregateKey,
+        command: A::Command,
+        options: ExecuteOptions,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let metadata = options.metadata.transpose().map_err(|source| {
             let key = key.clone();
             ExecuteError::Append(AppendError::InvalidEvent { key, index: 0, source })
         })?;
         let (answer, answered) = oneshot::channel();
-        let execution = Execution::<A> {
+        let execution = SentCommand::<A> {
             key: key.clone(),
             command,
             metadata,
@@ -332,6 +355,18 @@ impl<A: Aggregate> Entities<A> {
 
     pub(super) fn checked_key(&self, id: &str) -> Result<AggregateKey, LoadError> {
         self.own_key(id)
+    }
+}
+
+/// What a middleware is told of an answer.
+fn outcome<A: Aggregate>(
+    answer: &Result<Executed<A>, ExecuteError<A::Error>>,
+) -> Result<Outcome, AppendError> {
+    match answer {
+        Ok(executed) => Ok(executed.appended.clone().map_or(Outcome::Nothing, Outcome::Appended)),
+        Err(ExecuteError::Rejected(_)) => Ok(Outcome::Rejected),
+        Err(ExecuteError::Append(error)) => Err(error.clone()),
+        Err(ExecuteError::Load(_) | ExecuteError::Panicked { .. }) => Ok(Outcome::Failed),
     }
 }
 

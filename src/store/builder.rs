@@ -10,6 +10,7 @@ use crate::driver::{Driver, DriverError};
 use crate::error::OpenError;
 use crate::event::KeyedEvent;
 use crate::mailroom::{Config, OpenDriver, Runtime};
+use crate::middleware::Middleware;
 use crate::upcast::Upcast;
 
 #[cfg(feature = "redb")]
@@ -38,6 +39,7 @@ const KNOWN: &str = "memory: (the feature `redb` is off)";
 pub struct Builder {
     from: From,
     config: Config,
+    middleware: Vec<Arc<dyn Middleware>>,
 }
 
 #[derive(Clone)]
@@ -51,6 +53,7 @@ impl Builder {
     pub(super) fn new() -> Self {
         Builder {
             from: From::Nothing,
+            middleware: Vec::new(),
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
                 permits_per_aggregate: 1_024,
@@ -151,6 +154,13 @@ impl Builder {
         self
     }
 
+    /// Wraps appends, commands and fetches; the one registered first is the outermost. See
+    /// [`middleware`](crate::middleware).
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
     /// Reads events of this type and schema version in a later form; see [`Upcast`].
     ///
     /// ```
@@ -183,7 +193,7 @@ impl Builder {
             From::Url(url) => Box::new(|| Box::pin(open_url(url))),
         };
         let (runtime, mailroom) = Runtime::start(self.config, open).await?;
-        Ok(EventStore::new(mailroom, runtime))
+        Ok(EventStore::new(mailroom, runtime, self.middleware.into()))
     }
 
     fn check(&self) -> Result<(), OpenError> {

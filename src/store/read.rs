@@ -10,14 +10,15 @@ use std::task::{Context, Poll, ready};
 use std::vec;
 
 use futures_core::Stream;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::closed_or_failed;
-use crate::driver::{DriverError, Fetch};
+use crate::driver::{DriverError, EventPage, Fetch};
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence};
 use crate::mailroom::Mailroom;
+use crate::middleware::{Chain, FetchRequest, NextFetch};
 
 const PAGES_AHEAD: usize = 2;
 
@@ -40,6 +41,7 @@ const PAGES_AHEAD: usize = 2;
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Read {
     mailroom: Arc<Mailroom>,
+    middleware: Chain,
     key: Result<AggregateKey, KeyError>,
     from: Option<Sequence>,
     fetch: Fetch,
@@ -52,13 +54,20 @@ enum State {
     /// The driver answers at once; this is what to ask for next.
     Direct(Fetch),
     Channel(mpsc::Receiver<Result<Vec<KeyedEvent>, ReadError>>),
+    /// A page on its way through the middleware, and what it was fetched by.
+    Wrapped(Fetch, Pin<Box<dyn Future<Output = Result<EventPage, ReadError>> + Send>>),
     Ended,
 }
 
 impl Read {
-    pub(super) fn new(mailroom: Arc<Mailroom>, key: Result<AggregateKey, KeyError>) -> Self {
+    pub(super) fn new(
+        mailroom: Arc<Mailroom>,
+        middleware: Chain,
+        key: Result<AggregateKey, KeyError>,
+    ) -> Self {
         Read {
             mailroom,
+            middleware,
             key,
             from: None,
             fetch: Fetch::ALL,
@@ -99,7 +108,9 @@ impl Read {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
             events.push(event?);
-            events.extend(self.page.by_ref());
+            if self.mailroom.config.upcasters.is_empty() {
+                events.extend(self.page.by_ref());
+            }
         }
         Ok(events)
     }
@@ -115,6 +126,9 @@ impl Read {
             (Some(from), false) => Some(from.previous()),
             (Some(from), true) => Some(from.next()),
         };
+        if !self.middleware.is_empty() {
+            return Ok(self.wrapped(key, fetch));
+        }
         if let Some(state) = self.page_now(&key, fetch) {
             return state;
         }
@@ -128,16 +142,18 @@ impl Read {
             Ok(page) => page,
             Err(error) => return Some(Err(closed_or_failed(error))),
         };
-        let next = match page.events.last() {
-            Some(last) if page.more => {
-                let mut next = fetch.after(last.sequence);
-                next.limit = fetch.limit.map(|limit| limit.saturating_sub(page.events.len()));
-                next.bounds().map_or(State::Ended, |_| State::Direct(next))
-            }
-            _ => State::Ended,
-        };
+        let next = rest(fetch, &page).map_or(State::Ended, State::Direct);
         self.page = page.events.into_iter();
         Some(Ok(next))
+    }
+
+    fn wrapped(&self, key: AggregateKey, fetch: Fetch) -> State {
+        let (mailroom, chain) = (self.mailroom.clone(), self.middleware.clone());
+        let page = async move {
+            let end = move |request: FetchRequest| fetch_page(mailroom, request).boxed();
+            NextFetch::new(&chain, Box::new(end)).run(FetchRequest::new(key, fetch)).await
+        };
+        State::Wrapped(fetch, page.boxed())
     }
 }
 
@@ -148,7 +164,12 @@ impl Stream for Read {
         let this = self.get_mut();
         loop {
             if let Some(event) = this.page.next() {
-                return Poll::Ready(Some(Ok(event)));
+                let event = this.mailroom.config.upcasters.apply(event);
+                return Poll::Ready(Some(event.map_err(|e| {
+                    this.state = State::Ended;
+                    this.page = Vec::new().into_iter();
+                    ReadError::Upcast(Box::new(e))
+                })));
             }
             let next = match &mut this.state {
                 State::Ended => return Poll::Ready(None),
@@ -160,6 +181,20 @@ impl Stream for Read {
                     }
                     (Err(_), _) => Ok(State::Ended),
                 },
+                State::Wrapped(fetch, page) => {
+                    let fetch = *fetch;
+                    match (ready!(page.as_mut().poll(cx)), &this.key) {
+                        (Ok(page), Ok(key)) => {
+                            let rest = rest(fetch, &page);
+                            let next =
+                                rest.map_or(State::Ended, |fetch| this.wrapped(key.clone(), fetch));
+                            this.page = page.events.into_iter();
+                            Ok(next)
+                        }
+                        (Ok(_), Err(_)) => Ok(State::Ended),
+                        (Err(error), _) => Err(error),
+                    }
+                }
                 State::Channel(pages) => match ready!(pages.poll_recv(cx)) {
                     None => Ok(State::Ended),
                     Some(Ok(page)) => {
@@ -177,6 +212,31 @@ impl Stream for Read {
                 }
             }
         }
+    }
+}
+
+/// What is left to fetch behind a page.
+fn rest(fetch: Fetch, page: &EventPage) -> Option<Fetch> {
+    let last = page.events.last().filter(|_| page.more)?;
+    let mut rest = fetch.after(last.sequence);
+    rest.limit = fetch.limit.map(|limit| limit.saturating_sub(page.events.len()));
+    rest.bounds().map(|_| rest)
+}
+
+/// One page, from wherever the driver can be read.
+async fn fetch_page(
+    mailroom: Arc<Mailroom>,
+    request: FetchRequest,
+) -> Result<EventPage, ReadError> {
+    let FetchRequest { key, fetch, .. } = request;
+    if let Some(page) = mailroom.driver.fetch_page_now(&key, fetch) {
+        return page.map_err(closed_or_failed);
+    }
+    let mut pages = forward(&mailroom, mailroom.driver.fetch_events(&key, fetch));
+    match pages.recv().await {
+        None => Ok(EventPage::default()),
+        // Whether more follow is found out by asking behind it.
+        Some(page) => page.map(|events| EventPage::new(events, true)),
     }
 }
 
