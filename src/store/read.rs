@@ -2,24 +2,32 @@
 //!
 //! A page at a time. Where the driver answers at once, the page is read when the reader asks for it, in
 //! the reader's own thread. Otherwise a task on the store's runtime reads ahead into a channel of
-//! [`PAGES_AHEAD`] pages, and ends when the stream is dropped.
+//! [`PAGES_AHEAD`] pages, and ends when the stream is dropped. It says when all is read: a stream whose
+//! task dies before that ends with an error, never as if it were whole.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::vec;
 
 use futures_core::Stream;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::closed_or_failed;
-use crate::driver::{DriverError, Fetch};
+use super::{closed_or_failed, panicked};
+use crate::driver::{Driver, DriverError, Fetch};
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence};
 use crate::mailroom::Mailroom;
 
 const PAGES_AHEAD: usize = 2;
+
+/// What a driver hands out: pages of events, or of keys.
+type Pages<T> = Pin<Box<dyn Stream<Item = Result<Vec<T>, DriverError>> + Send>>;
+
+/// The same on the reader's side; `None` says that all is read.
+type Received<T> = mpsc::Receiver<Result<Option<Vec<T>>, ReadError>>;
 
 /// The events of one aggregate, in sequence order: a stream, which begins when first polled. What is set
 /// after that has no effect.
@@ -50,8 +58,8 @@ pub struct Read {
 enum State {
     New,
     /// The driver answers at once; this is what to ask for next.
-    Direct(Fetch),
-    Channel(mpsc::Receiver<Result<Vec<KeyedEvent>, ReadError>>),
+    Direct(AggregateKey, Fetch),
+    Channel(Received<KeyedEvent>),
     Ended,
 }
 
@@ -115,29 +123,27 @@ impl Read {
             (Some(from), false) => Some(from.previous()),
             (Some(from), true) => Some(from.next()),
         };
-        if let Some(state) = self.page_now(&key, fetch) {
-            return state;
-        }
-        let pages = self.mailroom.driver.fetch_events(&key, fetch);
-        Ok(State::Channel(forward(&self.mailroom, pages)))
+        self.read_on(key, fetch)
     }
 
-    /// Reads a page in this thread, if the driver can; the state says what comes after it.
-    fn page_now(&mut self, key: &AggregateKey, fetch: Fetch) -> Option<Result<State, ReadError>> {
-        let page = match self.mailroom.driver.fetch_page_now(key, fetch)? {
-            Ok(page) => page,
-            Err(error) => return Some(Err(closed_or_failed(error))),
+    /// Reads a page in this thread, if the driver can, and through a channel if not; the state says what
+    /// comes after it.
+    fn read_on(&mut self, key: AggregateKey, fetch: Fetch) -> Result<State, ReadError> {
+        let Some(page) = self.mailroom.driver.fetch_page_now(&key, fetch) else {
+            let fetch_events = move |driver: &dyn Driver| driver.fetch_events(&key, fetch);
+            return Ok(State::Channel(forward(&self.mailroom, fetch_events)));
         };
+        let page = page.map_err(closed_or_failed)?;
         let next = match page.events.last() {
             Some(last) if page.more => {
                 let mut next = fetch.after(last.sequence);
                 next.limit = fetch.limit.map(|limit| limit.saturating_sub(page.events.len()));
-                next.bounds().map_or(State::Ended, |_| State::Direct(next))
+                next.bounds().map_or(State::Ended, |_| State::Direct(key, next))
             }
             _ => State::Ended,
         };
         self.page = page.events.into_iter();
-        Some(Ok(next))
+        Ok(next)
     }
 }
 
@@ -153,20 +159,18 @@ impl Stream for Read {
             let next = match &mut this.state {
                 State::Ended => return Poll::Ready(None),
                 State::New => this.start(),
-                State::Direct(fetch) => match (&this.key, *fetch) {
-                    (Ok(key), fetch) => {
-                        let key = key.clone();
-                        this.page_now(&key, fetch).unwrap_or(Ok(State::Ended))
-                    }
-                    (Err(_), _) => Ok(State::Ended),
-                },
+                State::Direct(key, fetch) => {
+                    let (key, fetch) = (key.clone(), *fetch);
+                    this.read_on(key, fetch)
+                }
                 State::Channel(pages) => match ready!(pages.poll_recv(cx)) {
-                    None => Ok(State::Ended),
-                    Some(Ok(page)) => {
+                    Some(Ok(Some(page))) => {
                         this.page = page.into_iter();
                         continue;
                     }
+                    Some(Ok(None)) => Ok(State::Ended),
                     Some(Err(error)) => Err(error),
+                    None => Err(ReadError::Closed),
                 },
             };
             match next {
@@ -183,13 +187,14 @@ impl Stream for Read {
 /// The keys with a prefix, in ascending byte order: a stream.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Keys {
-    pages: mpsc::Receiver<Result<Vec<AggregateKey>, ReadError>>,
+    /// `None` once ended.
+    pages: Option<Received<AggregateKey>>,
     page: vec::IntoIter<AggregateKey>,
 }
 
 impl Keys {
     pub(super) fn new(mailroom: &Mailroom, prefix: String) -> Self {
-        let pages = forward(mailroom, mailroom.driver.keys(&prefix, None));
+        let pages = Some(forward(mailroom, move |driver| driver.keys(&prefix, None)));
         Keys { pages, page: Vec::new().into_iter() }
     }
 
@@ -221,40 +226,50 @@ impl Stream for Keys {
             if let Some(key) = this.page.next() {
                 return Poll::Ready(Some(Ok(key)));
             }
-            match ready!(this.pages.poll_recv(cx)) {
-                None => return Poll::Ready(None),
-                Some(Ok(page)) => this.page = page.into_iter(),
-                Some(Err(error)) => {
-                    this.pages.close();
-                    return Poll::Ready(Some(Err(error)));
+            let Some(pages) = &mut this.pages else { return Poll::Ready(None) };
+            let last = match ready!(pages.poll_recv(cx)) {
+                Some(Ok(Some(page))) => {
+                    this.page = page.into_iter();
+                    continue;
                 }
-            }
+                Some(Ok(None)) => None,
+                Some(Err(error)) => Some(Err(error)),
+                None => Some(Err(ReadError::Closed)),
+            };
+            this.pages = None;
+            return Poll::Ready(last);
         }
     }
 }
 
-/// Reads the driver's pages on the store's runtime, each within the read deadline, a few ahead of the
-/// reader.
+/// Reads the pages that `open` asks the driver for, on the store's runtime, each within the read
+/// deadline, a few ahead of the reader.
 fn forward<T: Send + 'static>(
     mailroom: &Mailroom,
-    mut pages: Pin<Box<dyn Stream<Item = Result<Vec<T>, DriverError>> + Send>>,
-) -> mpsc::Receiver<Result<Vec<T>, ReadError>> {
+    open: impl FnOnce(&dyn Driver) -> Pages<T> + Send + 'static,
+) -> Received<T> {
     let (forward, received) = mpsc::channel(PAGES_AHEAD);
-    let deadline = mailroom.config.read_deadline;
-    let refuse = forward.clone();
+    let (sender, refuse) = (forward.clone(), forward.clone());
+    let (driver, deadline) = (mailroom.driver.clone(), mailroom.config.read_deadline);
     let reading = async move {
+        let mut pages = open(&*driver);
+        drop(driver);
         loop {
             let page = match tokio::time::timeout(deadline, pages.next()).await {
-                Ok(None) => return,
-                Ok(Some(page)) => page.map_err(closed_or_failed),
+                Ok(page) => page.transpose().map_err(closed_or_failed),
                 Err(_elapsed) => Err(ReadError::Timeout { deadline }),
             };
-            let failed = page.is_err();
-            if forward.send(page).await.is_err() || failed {
+            let is_last = !matches!(page, Ok(Some(_)));
+            if sender.send(page).await.is_err() || is_last {
                 return;
             }
         }
     };
+    let reading = AssertUnwindSafe(reading).catch_unwind().then(|read| async move {
+        if read.is_err() {
+            let _ = forward.send(Err(ReadError::Driver(panicked()))).await;
+        }
+    });
     if !mailroom.spawn(reading) {
         let _ = refuse.try_send(Err(ReadError::Closed));
     }
