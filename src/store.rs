@@ -11,12 +11,14 @@ pub use builder::Builder;
 pub use read::{Keys, Read};
 
 use std::any::{TypeId, type_name};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::append::{Append, Appended};
 use crate::driver::{DriverError, Fetch};
@@ -142,9 +144,10 @@ impl EventStore {
         let (answer, answered) = oneshot::channel();
         let (driver, deadline) = (self.mailroom.driver.clone(), self.mailroom.config.read_deadline);
         self.mailroom.spawn(async move {
-            let reading = tokio::time::timeout(deadline, driver.latest_sequence(&key));
-            let _ = answer.send(match reading.await {
-                Ok(answer) => answer.map_err(closed_or_failed),
+            let asking = AssertUnwindSafe(async { driver.latest_sequence(&key).await });
+            let _ = answer.send(match timeout(deadline, asking.catch_unwind()).await {
+                Ok(Ok(answer)) => answer.map_err(closed_or_failed),
+                Ok(Err(_panic)) => Err(ReadError::Driver(panicked())),
                 Err(_elapsed) => Err(ReadError::Timeout { deadline }),
             });
         });
@@ -257,4 +260,8 @@ fn closed_or_failed(error: DriverError) -> ReadError {
         DriverError::Closed => ReadError::Closed,
         other => ReadError::Driver(other),
     }
+}
+
+fn panicked() -> DriverError {
+    DriverError::failed("the driver panicked while reading")
 }

@@ -181,7 +181,7 @@ impl Mailroom {
 
     /// How many aggregates have an actor.
     pub(crate) fn resident(&self) -> usize {
-        self.registry.len()
+        self.registry.resident()
     }
 
     /// Runs a future on the store's own runtime. False when that has ended.

@@ -246,8 +246,9 @@ impl Registry {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
+    /// By the seats taken: a sum over the map's shards would count who moves between them twice.
+    pub(super) fn resident(&self) -> usize {
+        self.max_resident.saturating_sub(self.room.seats.available_permits())
     }
 
     pub(super) fn lease_resident(&self, key: &AggregateKey) -> Option<Lease> {

@@ -18,6 +18,9 @@ const KNOWN: &str = "memory:, redb:DIRECTORY";
 #[cfg(not(feature = "redb"))]
 const KNOWN: &str = "memory: (the feature `redb` is off)";
 
+/// Long enough to mean never, short enough to be added to any moment.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// Options of a store; made by [`EventStore::builder`].
 ///
 /// ```
@@ -185,8 +188,18 @@ impl Builder {
     /// # Errors
     ///
     /// [`OpenError`].
-    pub async fn open(self) -> Result<EventStore, OpenError> {
+    pub async fn open(mut self) -> Result<EventStore, OpenError> {
         self.check()?;
+        let config = &mut self.config;
+        for duration in [
+            &mut config.idle_timeout,
+            &mut config.put_deadline,
+            &mut config.put_attempt_timeout,
+            &mut config.read_deadline,
+            &mut config.close_deadline,
+        ] {
+            *duration = NEVER.min(*duration);
+        }
         let open: OpenDriver = match self.from {
             From::Nothing => return Err(OpenError::NoDriver),
             From::Driver(driver) => Box::new(|| Box::pin(async move { Ok(driver) })),
