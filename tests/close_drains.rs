@@ -214,6 +214,17 @@ async fn dropping_the_last_handle_closes_in_the_background() {
     within("closing", store.close()).await.unwrap();
 }
 
+#[tokio::test]
+async fn an_opening_that_is_dropped_leaves_nothing_open() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..20 {
+        drop(start(redb(&directory).open()));
+    }
+    let store = open_when_free(&directory).await;
+    assert_eq!(store.append(append("a")).await.unwrap().last, 1);
+    within("closing", store.close()).await.unwrap();
+}
+
 #[actix::test]
 async fn a_store_actor_is_a_handle() {
     let directory = tempfile::tempdir().unwrap();

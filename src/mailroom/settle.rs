@@ -337,7 +337,14 @@ fn conflicted(mailroom: &Arc<Mailroom>, batch: Batch, found: &Found) {
                 continue;
             }
         };
-        match found.by_commit.get(&mail.append.commit_id) {
+        let events = found.by_commit.get(&mail.append.commit_id);
+        // An exact append stands behind what it expects, or its id was used for another one.
+        let exact = mail.append.expected.exact();
+        let events = events.filter(|events| {
+            let first = events.first().map(|event| event.sequence);
+            exact.is_none_or(|expected| first == Some(expected.next()))
+        });
+        match events {
             None => undecided.push(mail),
             // Another process may have decided the same command otherwise; what it wrote counts.
             Some(events) if mail.command().is_some() && !is_own_work(&batch.put, events, found) => {
