@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::event::{AggregateKey, CheckedEvent, KeyError, NewEvent, Position, Sequence};
 use crate::error::AppendError;
+use crate::event::{AggregateKey, CheckedEvent, KeyError, NewEvent, Position, Sequence};
 
 /// What the writer believes an aggregate's latest sequence is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -86,6 +86,10 @@ impl Append {
 
     /// One more event.
     pub fn event(mut self, event: NewEvent) -> Self {
+        // Most appends have one event; the first push would make room for four.
+        if self.events.is_empty() {
+            self.events.reserve_exact(1);
+        }
         self.events.push(event);
         self
     }
@@ -108,13 +112,11 @@ impl Append {
         if self.events.is_empty() {
             return Err(AppendError::Empty { key });
         }
-        let mut events = Vec::with_capacity(self.events.len());
-        for (index, event) in self.events.into_iter().enumerate() {
-            match event.check() {
-                Ok(event) => events.push(event),
-                Err(source) => return Err(AppendError::InvalidEvent { key, index, source }),
-            }
-        }
+        let events = self.events.into_iter().enumerate().map(|(index, event)| {
+            let invalid = |source| AppendError::InvalidEvent { key: key.clone(), index, source };
+            event.check().map_err(invalid)
+        });
+        let events: Vec<CheckedEvent> = events.collect::<Result<_, _>>()?;
         let size_bytes = events.iter().map(|event| event.size_bytes(&key)).sum();
         Ok(CheckedAppend {
             key,

@@ -33,10 +33,9 @@ fn map_driver(map: Map) -> Arc<dyn driver::Driver> {
             let place = |event: &KeyedEvent| (event.key.clone(), event.sequence.get());
             let taken = put.events().iter().find(|event| map.contains_key(&place(event)));
             let answer = match taken {
-                Some(event) => Err(DriverError::Conflict {
-                    key: event.key.clone(),
-                    sequence: event.sequence,
-                }),
+                Some(event) => {
+                    Err(DriverError::Conflict { key: event.key.clone(), sequence: event.sequence })
+                }
                 None => {
                     map.extend(put.events().iter().map(|event| (place(event), event.clone())));
                     Ok(PutReceipt::default())

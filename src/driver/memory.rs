@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt,
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
     async_trait, paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence, Timestamp};
@@ -59,6 +59,11 @@ impl MemoryDriver {
     fn write(&self) -> Result<RwLockWriteGuard<'_, Events>, DriverError> {
         self.open()?;
         Ok(self.events.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put_now(&self, put: &Put) -> Result<PutReceipt, DriverError> {
+        self.limits().check(put)?;
+        self.write()?.put(put)
     }
 
     fn open(&self) -> Result<(), DriverError> {
@@ -167,8 +172,12 @@ impl Driver for MemoryDriver {
     }
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
-        self.limits().check(&put)?;
-        self.write()?.put(&put)
+        self.put_now(&put)
+    }
+
+    fn put_events_then(&self, put: Arc<Put>, _alone: bool, done: PutDone) -> Result<(), PutDone> {
+        done(self.put_now(&put));
+        Ok(())
     }
 
     async fn close(&self) -> Result<(), DriverError> {

@@ -46,6 +46,9 @@ pub type EventPages = Pin<Box<dyn Stream<Item = Result<Vec<KeyedEvent>, DriverEr
 /// Keys page by page, in ascending byte order.
 pub type KeyPages = Pin<Box<dyn Stream<Item = Result<Vec<AggregateKey>, DriverError>> + Send>>;
 
+/// Takes a put's answer, see [`Driver::put_events_then`].
+pub type PutDone = Box<dyn FnOnce(Result<PutReceipt, DriverError>) + Send>;
+
 /// Which of an aggregate's events are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -137,6 +140,23 @@ pub trait Driver: Send + Sync + 'static {
             }
         }
         Ok(Sequence::new(there))
+    }
+
+    /// Like [`Driver::put_events`], but `done` is called with the answer on whatever thread knows it first,
+    /// so that the answer reaches who waits for it without passing through another thread. `done` does
+    /// not block, and is called once or (if the driver dies) dropped.
+    ///
+    /// `alone` says that no other append of the store is under way: nobody would join the put, and nobody
+    /// is kept waiting if this thread does the work itself.
+    ///
+    /// Provided: hands `done` back, and the store awaits `put_events`.
+    ///
+    /// # Errors
+    ///
+    /// `done`, uncalled, when the driver has no such way.
+    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
+        let _ = (put, alone);
+        Err(done)
     }
 
     /// A read that is cheap enough for the caller's own thread, answered at once: the first page of

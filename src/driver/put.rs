@@ -49,17 +49,16 @@ impl Put {
             size_bytes: events.iter().map(KeyedEvent::size_bytes).sum(),
             events,
         };
-        let mut seen: Vec<&AggregateKey> = Vec::new();
-        for aggregate in put.aggregates() {
+        for (index, aggregate) in put.aggregates().enumerate() {
             let out_of_order = |event: &KeyedEvent| InvalidPut::OutOfOrder {
                 key: event.key.clone(),
                 sequence: event.sequence,
             };
             let Some(first) = aggregate.first() else { continue };
-            if first.sequence == Sequence::NONE || seen.contains(&&first.key) {
+            let seen = || put.aggregates().take(index).flatten().any(|e| e.key == first.key);
+            if first.sequence == Sequence::NONE || seen() {
                 return Err(out_of_order(first));
             }
-            seen.push(&first.key);
             for pair in aggregate.windows(2) {
                 if let [before, event] = pair
                     && event.sequence != before.sequence.next()

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use futures_util::{FutureExt, StreamExt};
@@ -22,7 +22,7 @@ use super::Mailroom;
 use super::decide::{Decided, Item, Known, Question, Window, decide, repeated_or};
 use super::mail::{Answer, Mail};
 use super::registry::{PutPermit, Slot};
-use super::settle::{Batch, settle};
+use super::settle::{Batch, send_off};
 use crate::driver::{DriverError, Fetch, Put};
 use crate::error::AppendError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
@@ -172,8 +172,7 @@ impl AggregateActor {
         decided
     }
 
-    /// Freezes the put and sends it off. It is first polled here: a driver that answers at once costs
-    /// no task.
+    /// Freezes the put and sends it off.
     fn put(&mut self, mut items: Vec<Item>, permit: PutPermit) {
         let recorded_at = self.mailroom.now();
         let mut events = Vec::with_capacity(items.len());
@@ -208,10 +207,7 @@ impl AggregateActor {
             | Item::Refused { mail, .. }) = item;
             mail.enters_put();
         }
-        let mut settling = Box::pin(settle(self.mailroom.clone(), Batch { put, items, permit }));
-        if settling.as_mut().now_or_never().is_none() {
-            actix_rt::spawn(settling);
-        }
+        send_off(&self.mailroom, Batch { put, items, permit, formed: Instant::now() });
     }
 
     fn ask(&mut self, question: Question, permit: PutPermit, ctx: &mut Context<Self>) {

@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use actix::{Addr, Handler, Message};
 use dashmap::DashMap;
@@ -16,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Wait;
 use super::aggregate_actor::{AggregateActor, GateOpened};
 use super::decide::Window;
+use super::settle::Batch;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, Sequence};
 
@@ -27,7 +29,9 @@ pub(super) struct Slot {
     latest: AtomicU64,
     leases: AtomicUsize,
     last_used: AtomicU64,
-    mailbox: Mutex<Option<Addr<AggregateActor>>>,
+    /// Shared, so that nothing is sent while the lock is held: mail that a dying actor drops comes back
+    /// here, to give up its permit.
+    mailbox: Mutex<Option<Arc<Addr<AggregateActor>>>>,
     gate: Mutex<Gate>,
     room: Arc<Room>,
     _resident: OwnedSemaphorePermit,
@@ -44,7 +48,12 @@ pub(super) struct Gate {
     pub(super) learned: bool,
     /// The latest commit ids, once somebody needed them.
     pub(super) window: Option<Window>,
+    /// A put whose driver answers by itself, so that no task waits for it: the watch for overdue ones.
+    in_flight: Option<(Instant, Sent)>,
 }
+
+/// A batch sent off: taken by whoever settles it, the driver's answer or the watch.
+pub(super) type Sent = Arc<Mutex<Option<Batch>>>;
 
 impl Slot {
     pub(super) fn key(&self) -> &AggregateKey {
@@ -70,6 +79,20 @@ impl Slot {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps a batch in sight until its driver answers.
+    pub(super) fn watch(&self, batch: Batch) -> Sent {
+        let sent = Arc::new(Mutex::new(Some(batch)));
+        self.gate().in_flight = Some((Instant::now(), sent.clone()));
+        sent
+    }
+
+    /// The batch, if nobody else has taken it to settle it.
+    pub(super) fn unwatch(&self, sent: &Sent) -> Option<Batch> {
+        // A late answer must not take the watch from the put after its own.
+        self.gate().in_flight.take_if(|(_, watched)| Arc::ptr_eq(watched, sent));
+        sent.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// The put permit, if no put is in flight; else the actor is told when it is free.
     pub(super) fn take_put_permit(self: &Arc<Self>) -> Option<PutPermit> {
         let mut gate = self.gate();
@@ -88,18 +111,17 @@ impl Slot {
         AggregateActor: Handler<M>,
         M: Message<Result = ()> + Send + 'static,
     {
-        let mut mailbox = self.mailbox();
-        match &*mailbox {
-            Some(actor) if actor.connected() => actor.do_send(message),
-            _ => {
-                let actor = start();
-                actor.do_send(message);
-                *mailbox = Some(actor);
+        let actor = {
+            let mut mailbox = self.mailbox();
+            match &*mailbox {
+                Some(actor) if actor.connected() => actor.clone(),
+                _ => mailbox.insert(Arc::new(start())).clone(),
             }
-        }
+        };
+        actor.do_send(message);
     }
 
-    fn mailbox(&self) -> MutexGuard<'_, Option<Addr<AggregateActor>>> {
+    fn mailbox(&self) -> MutexGuard<'_, Option<Arc<Addr<AggregateActor>>>> {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,8 +149,11 @@ impl Drop for PutPermit {
             gate.taken = false;
             std::mem::take(&mut gate.waited_for)
         };
-        if waited_for && let Some(actor) = &*self.slot.mailbox() {
-            actor.do_send(GateOpened);
+        if waited_for {
+            let actor = self.slot.mailbox().clone();
+            if let Some(actor) = actor {
+                actor.do_send(GateOpened);
+            }
         }
     }
 }
@@ -315,9 +340,9 @@ impl Registry {
     }
 
     fn passivate_if(&self, key: &AggregateKey, condition: impl Fn(&Slot) -> bool) -> bool {
-        let removed = self.slots.remove_if(key, |_, slot| {
-            slot.leases.load(Ordering::SeqCst) == 0 && condition(slot)
-        });
+        let removed = self
+            .slots
+            .remove_if(key, |_, slot| slot.leases.load(Ordering::SeqCst) == 0 && condition(slot));
         match removed {
             Some((_, slot)) => {
                 slot.passivate();
@@ -327,8 +352,28 @@ impl Registry {
         }
     }
 
-    /// Passivates everything, leased or not: the store has ended.
+    /// The batches that were sent off before `moment` and are not answered; whoever gets them here
+    /// settles them.
+    pub(super) fn overdue(&self, moment: Instant) -> Vec<Batch> {
+        self.in_flight(|since| since < moment)
+    }
+
+    fn in_flight(&self, which: impl Fn(Instant) -> bool) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        for slot in &self.slots {
+            let sent = match &slot.gate().in_flight {
+                Some((since, sent)) if which(*since) => sent.clone(),
+                _ => continue,
+            };
+            batches.extend(slot.unwatch(&sent));
+        }
+        batches
+    }
+
+    /// Passivates everything, leased or not: the store has ended. Batches that are still in flight are
+    /// dropped, and so answered.
     pub(super) fn clear(&self) {
+        drop(self.in_flight(|_| true));
         self.slots.retain(|_, slot| {
             slot.passivate();
             false

@@ -112,9 +112,9 @@ async fn shut_down(mailroom: &Mailroom) -> Result<(), CloseError> {
     let closed = match tokio::time::timeout(deadline, closing).await {
         Ok(Ok(closed)) => closed,
         Ok(Err(_panic)) => Err(DriverError::failed("the driver panicked while closing")),
-        Err(_elapsed) => Err(DriverError::unavailable(format!(
-            "the driver did not close within {deadline:?}"
-        ))),
+        Err(_elapsed) => {
+            Err(DriverError::unavailable(format!("the driver did not close within {deadline:?}")))
+        }
     };
     mailroom.arbiters.stop();
     if drained.is_err() && unfinished > 0 {

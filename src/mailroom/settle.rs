@@ -27,7 +27,7 @@ use super::decide::{Item, Refusal, repeated_or};
 use super::mail::{Answer, Mail};
 use super::registry::PutPermit;
 use crate::append::Appended;
-use crate::driver::{DriverError, Fetch, Put, PutReceipt};
+use crate::driver::{DriverError, Fetch, Put, PutDone, PutReceipt};
 use crate::error::AppendError;
 use crate::event::{KeyedEvent, Sequence};
 
@@ -39,6 +39,8 @@ pub(super) struct Batch {
     pub(super) put: Arc<Put>,
     pub(super) items: Vec<Item>,
     pub(super) permit: PutPermit,
+    /// From here the deadline runs.
+    pub(super) formed: std::time::Instant,
 }
 
 enum Fate {
@@ -58,19 +60,87 @@ struct Found {
     sent_before: bool,
 }
 
-/// Sends the put and answers everybody in it.
-pub(super) async fn settle(mailroom: Arc<Mailroom>, batch: Batch) {
-    let fate = send(&mailroom, &batch).await;
+/// Sends the batch off, from its actor.
+///
+/// A driver that answers by itself calls [`answered`] from wherever it knows, and no task waits
+/// meanwhile; any other is awaited by a task of the store's own.
+pub(super) fn send_off(mailroom: &Arc<Mailroom>, batch: Batch) {
+    let put = batch.put.clone();
+    let slot = batch.permit.slot().clone();
+    let sent = slot.watch(batch);
+    let done: PutDone = {
+        let (mailroom, slot, sent) = (mailroom.clone(), slot.clone(), sent.clone());
+        Box::new(move |answer| {
+            if let Some(batch) = slot.unwatch(&sent) {
+                answered(&mailroom, batch, answer);
+            }
+        })
+    };
+    let alone = mailroom.admission.admitted() == 1;
+    let driver = AssertUnwindSafe(|| mailroom.driver.put_events_then(put, alone, done));
+    match std::panic::catch_unwind(driver) {
+        Ok(Ok(())) => {}
+        Ok(Err(_unused)) => {
+            if let Some(batch) = slot.unwatch(&sent) {
+                let mut settling = Box::pin(settle(mailroom.clone(), batch, None));
+                // A driver that is ready at once costs no task.
+                if settling.as_mut().now_or_never().is_none() {
+                    actix_rt::spawn(settling);
+                }
+            }
+        }
+        Err(_panic) => {
+            if let Some(batch) = slot.unwatch(&sent) {
+                answered(mailroom, batch, Err(panicked()));
+            }
+        }
+    }
+}
+
+fn panicked() -> DriverError {
+    DriverError::unknown("the driver panicked while putting")
+}
+
+/// The first sending was answered, or is overdue.
+fn answered(mailroom: &Arc<Mailroom>, batch: Batch, answer: Result<PutReceipt, DriverError>) {
+    match answer {
+        Ok(receipt) => committed(batch, receipt),
+        Err(error) => {
+            mailroom.spawn(settle(mailroom.clone(), batch, Some(error)));
+        }
+    }
+}
+
+/// Goes on with batches whose drivers have not answered for as long as one sending may take.
+pub(super) fn send_overdue_again(mailroom: &Arc<Mailroom>) {
+    let timeout = mailroom.config.put_attempt_timeout.min(mailroom.config.put_deadline);
+    let Some(moment) = std::time::Instant::now().checked_sub(timeout) else { return };
+    for batch in mailroom.registry.overdue(moment) {
+        answered(mailroom, batch, Err(not_answered(timeout)));
+    }
+}
+
+fn not_answered(timeout: Duration) -> DriverError {
+    DriverError::unknown(format!("the driver did not answer a put within {timeout:?}"))
+}
+
+/// Sends the put, unless it was sent once and `failed`, until its fate is known, and answers everybody
+/// in it.
+async fn settle(mailroom: Arc<Mailroom>, batch: Batch, failed: Option<DriverError>) {
+    let fate = fate(&mailroom, &batch, failed).await;
     conclude(&mailroom, batch, fate);
 }
 
-async fn send(mailroom: &Mailroom, batch: &Batch) -> Fate {
-    let config = &mailroom.config;
-    let deadline = Instant::now() + config.put_deadline;
+async fn fate(mailroom: &Mailroom, batch: &Batch, failed: Option<DriverError>) -> Fate {
+    let deadline = Instant::from_std(batch.formed) + mailroom.config.put_deadline;
     let mut unknown: Option<DriverError> = None;
     let mut pause = FIRST_PAUSE;
+    let mut answer = failed.map(Err);
     loop {
-        let answer = put_once(mailroom, batch, deadline).await;
+        let answer = match answer.take() {
+            Some(answer) => answer,
+            None => put_once(mailroom, batch, deadline).await,
+        };
         match answer {
             Ok(receipt) => return Fate::Committed(receipt),
             Err(error) if error.is_conflict() => {
@@ -87,8 +157,7 @@ async fn send(mailroom: &Mailroom, batch: &Batch) -> Fate {
                 None => return Fate::NotWritten(error),
             },
         }
-        let now = Instant::now();
-        if now + pause >= deadline {
+        if Instant::now() + pause >= deadline {
             return Fate::Unknown(
                 unknown.unwrap_or_else(|| DriverError::unknown("no answer until the deadline")),
             );
@@ -109,10 +178,8 @@ async fn put_once(
     let sending = async { mailroom.driver.put_events(batch.put.clone()).await };
     match tokio::time::timeout_at(attempt_ends, AssertUnwindSafe(sending).catch_unwind()).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_panic)) => Err(DriverError::unknown("the driver panicked while putting")),
-        Err(_elapsed) => {
-            Err(DriverError::unknown(format!("the driver did not answer a put within {timeout:?}")))
-        }
+        Ok(Err(_panic)) => Err(panicked()),
+        Err(_elapsed) => Err(not_answered(timeout)),
     }
 }
 
@@ -182,7 +249,7 @@ fn conclude(mailroom: &Arc<Mailroom>, batch: Batch, fate: Fate) {
 }
 
 fn committed(batch: Batch, receipt: PutReceipt) {
-    let Batch { put, items, permit } = batch;
+    let Batch { put, items, permit, .. } = batch;
     let slot = permit.slot().clone();
     let first_of_put = put.events().first().map_or(Sequence::NONE, |event| event.sequence);
     if let Some(last) = put.events().last() {

@@ -18,6 +18,7 @@ use actix_rt::ArbiterHandle;
 use super::Mailroom;
 use super::aggregate_actor::AggregateActor;
 use super::registry::Slot;
+use super::settle::send_overdue_again;
 
 /// An idle aggregate is found after the idle timeout and at most this part of it.
 const TICKS_PER_IDLE_TIMEOUT: u32 = 8;
@@ -67,7 +68,7 @@ impl Arbiters {
     }
 }
 
-/// Passivates.
+/// Passivates, and watches for puts that their driver does not answer.
 pub(super) struct Supervisor {
     mailroom: Arc<Mailroom>,
     ticks: u64,
@@ -95,6 +96,10 @@ impl Actor for Supervisor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let tick = self.mailroom.config.idle_timeout / TICKS_PER_IDLE_TIMEOUT;
         ctx.run_interval(tick.max(SHORTEST_TICK), |supervisor, _| supervisor.tick());
+        let watch = self.mailroom.config.put_attempt_timeout / 4;
+        ctx.run_interval(watch.max(SHORTEST_TICK), |supervisor, _| {
+            send_overdue_again(&supervisor.mailroom);
+        });
         let mailroom = self.mailroom.clone();
         let make_room = async move {
             loop {

@@ -67,12 +67,12 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt,
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
     async_trait, paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 use core::Core;
-use writer::{Done, Waiting};
+use writer::Waiting;
 
 pub use files::{Disk, DiskFile};
 pub use options::{Durability, Progress, RedbBuilder, Step};
@@ -173,28 +173,6 @@ impl RedbDriver {
         read::log_page(&self.core, from.get(), limit)
     }
 
-    /// Puts like [`Driver::put_events`], and calls `done` with the answer on the thread that knows it
-    /// first. `done` must not block.
-    pub fn put_events_then(
-        &self,
-        put: Arc<Put>,
-        done: Box<dyn FnOnce(Result<PutReceipt, DriverError>) + Send>,
-    ) {
-        match self.prepare(&put) {
-            Ok(looked) => self.core.queue.push(Waiting::new(put, looked, Done::Call(done))),
-            Err(error) => done(Err(error)),
-        }
-    }
-
-    /// Puts on the calling thread, which it blocks for one write and one flush, if nothing else is being
-    /// put; `None`, and nothing done, otherwise. Saves a lone put two changes of thread.
-    pub fn put_events_now(&self, put: &Arc<Put>) -> Option<Result<PutReceipt, DriverError>> {
-        if let Err(error) = self.limits().check(put).and_then(|()| self.core.open()) {
-            return Some(Err(error));
-        }
-        writer::put_now(&self.core, put)
-    }
-
     fn prepare(&self, put: &Put) -> Result<tail::Looked, DriverError> {
         self.limits().check(put)?;
         self.core.open()?;
@@ -243,8 +221,23 @@ impl Driver for RedbDriver {
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
         let looked = self.prepare(&put)?;
         let (answer, answered) = oneshot::channel();
-        self.core.queue.push(Waiting::new(put, looked, Done::Channel(answer)));
+        let done = Box::new(|result| drop(answer.send(result)));
+        self.core.queue.push(Waiting::new(put, looked, done));
         answered.await.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
+    }
+
+    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
+        match self.prepare(&put) {
+            Err(error) => done(Err(error)),
+            Ok(looked) => {
+                let waiting = Waiting::new(put, looked, done);
+                match alone {
+                    true => writer::put_now(&self.core, waiting),
+                    false => self.core.queue.push(waiting),
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn close(&self) -> Result<(), DriverError> {

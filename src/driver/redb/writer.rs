@@ -14,7 +14,6 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::core::Core;
@@ -23,7 +22,7 @@ use super::journal::{Cursor, Journal};
 use super::options::Durability;
 use super::tables::{Place, State};
 use super::tail::{Group, Looked, TailPut, floor};
-use crate::driver::{DriverError, Put, PutReceipt};
+use crate::driver::{DriverError, Put, PutDone, PutReceipt};
 use crate::event::{AggregateKey, Position, Timestamp};
 
 /// Puts of one frame; more only make the first of them wait longer.
@@ -31,24 +30,18 @@ const PUTS_PER_FRAME: usize = 4_096;
 /// A frame over this takes no further put.
 const FRAME_BYTES: usize = 4 << 20;
 
-pub(super) type Answer = Result<PutReceipt, DriverError>;
-
-/// Who waits for a put.
-pub(super) enum Done {
-    Channel(oneshot::Sender<Answer>),
-    Call(Box<dyn FnOnce(Answer) + Send>),
-}
+type Answer = Result<PutReceipt, DriverError>;
 
 /// A put in the queue. One that is dropped unanswered says that its fate is unknown.
 pub(super) struct Waiting {
     put: Arc<Put>,
     looked: Looked,
     bytes: usize,
-    done: Option<Done>,
+    done: Option<PutDone>,
 }
 
 impl Waiting {
-    pub(super) fn new(put: Arc<Put>, looked: Looked, done: Done) -> Self {
+    pub(super) fn new(put: Arc<Put>, looked: Looked, done: PutDone) -> Self {
         let bytes = put.events().iter().map(frame::entry_bytes).sum();
         Waiting { put, looked, bytes, done: Some(done) }
     }
@@ -58,12 +51,8 @@ impl Waiting {
     }
 
     fn tell(&mut self, answer: Answer) {
-        match self.done.take() {
-            Some(Done::Channel(sender)) => {
-                let _ = sender.send(answer);
-            }
-            Some(Done::Call(call)) => call(answer),
-            None => {}
+        if let Some(done) = self.done.take() {
+            done(answer);
         }
     }
 }
@@ -111,8 +100,8 @@ impl Queue {
         self.more.notify_all();
     }
 
-    fn is_empty(&self) -> bool {
-        self.state().waiting.is_empty()
+    fn is_waited_in(&self) -> bool {
+        !self.state().waiting.is_empty()
     }
 
     /// The next group; `None` when the queue is closed and empty.
@@ -150,6 +139,8 @@ pub(super) struct Committer {
     latest_time: Timestamp,
     store: Uuid,
     epoch: u64,
+    /// The driver closes: no frame is written any more.
+    ended: bool,
 }
 
 impl Committer {
@@ -161,6 +152,7 @@ impl Committer {
             latest_time: state.latest_time,
             store: state.store,
             epoch: state.epoch,
+            ended: false,
         }
     }
 }
@@ -175,27 +167,31 @@ pub(super) fn run(core: &Core) {
             waiting.answer(answer);
         }
     }
+    // A caller may be committing its own put just now; after it nobody does.
+    core.committer.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
 }
 
 /// Commits the put on the calling thread if nothing else is being written and nothing has to be waited
-/// for but the flush.
-pub(super) fn put_now(core: &Core, put: &Arc<Put>) -> Option<Answer> {
+/// for but the flush; queues it otherwise.
+pub(super) fn put_now(core: &Core, waiting: Waiting) {
+    let answer = try_now(core, &waiting);
+    match answer {
+        Some(answer) => waiting.answer(answer),
+        None => core.queue.push(waiting),
+    }
+}
+
+fn try_now(core: &Core, waiting: &Waiting) -> Option<Answer> {
     let mut committer = core.committer.try_lock().ok()?;
-    if !core.queue.is_empty() || core.tail.bytes() >= core.options.tail_bytes {
+    let frame_bytes = frame::frame_bytes(waiting.bytes);
+    if committer.ended
+        || core.queue.is_waited_in()
+        || core.tail.bytes() >= core.options.tail_bytes
+        || !core.journal.has_room(&committer.cursor, frame_bytes)
+    {
         return None;
     }
-    let looked = match core.tail.look(put, |key| lookup(core, key)) {
-        Ok(looked) => looked,
-        Err(error) => return Some(Err(error)),
-    };
-    let (done, _) = oneshot::channel();
-    let mut waiting = Waiting::new(put.clone(), looked, Done::Channel(done));
-    if !core.journal.has_room(&committer.cursor, frame::frame_bytes(waiting.bytes)) {
-        waiting.done = None;
-        return None;
-    }
-    let mut answers = commit(core, &mut committer, std::slice::from_ref(&waiting), false);
-    answers.pop()
+    commit(core, &mut committer, std::slice::from_ref(waiting), false).pop()
 }
 
 pub(super) fn lookup(core: &Core, key: &AggregateKey) -> Result<u64, DriverError> {
