@@ -24,6 +24,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes an empty file, or empties the one that is there.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// Gives a file another name, in one step: after a crash it has the one or the other.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
@@ -100,6 +103,10 @@ impl Disk for DirectoryDisk {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         Ok(Arc::new(RealFile::new(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -248,11 +248,16 @@ impl Journal {
                     Some(interval) if self.unflushed() => {
                         let waited = self.work.wait_timeout(files, interval);
                         drop(waited);
-                        if let Err(error) = self.flush() {
+                        let flushed = self.flush();
+                        let mut files = self.files();
+                        if let Err(error) = flushed {
                             failed(flush_failed(&error));
+                            // The writer must not wait for a keeper that has gone.
+                            files.failure = Some(error);
+                            self.space.notify_all();
                             return;
                         }
-                        self.files()
+                        files
                     }
                     _ => self.work.wait(files).unwrap_or_else(PoisonError::into_inner),
                 };

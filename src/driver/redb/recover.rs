@@ -27,6 +27,8 @@ use crate::driver::DriverError;
 use crate::event::KeyedEvent;
 
 const DATABASE: &str = "events.redb";
+/// redb's file while it is made: a crash in the middle leaves one that redb does not open.
+const UNFINISHED: &str = "events.new";
 /// Events of about so many bytes go into redb at once while replaying.
 const BATCH_BYTES: u64 = 16 << 20;
 
@@ -43,7 +45,10 @@ pub(super) fn open(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<RedbDriv
 fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverError> {
     let room = Arc::new(Room::new(disk.clone()));
     room.remove().map_err(journal_failed)?;
-    let database = open_database(&options, &disk, &room)?;
+    if disk.open(DATABASE).map_err(journal_failed)?.is_none() {
+        make_database(&options, &*disk, &room)?;
+    }
+    let database = open_database(&options, &*disk, &room, DATABASE)?;
     let mut state = read_state(&database)?;
     let files = journal_files(&*disk)?;
     if !state.clean {
@@ -62,19 +67,33 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
     Core::new(options, disk, room, journal, database, state)
 }
 
+/// Makes redb's file with its tables and the store's id.
+fn make_database(
+    options: &RedbBuilder,
+    disk: &dyn Disk,
+    room: &Arc<Room>,
+) -> Result<(), DriverError> {
+    disk.create(UNFINISHED).map_err(journal_failed)?;
+    let database = open_database(options, disk, room, UNFINISHED)?;
+    let transaction = database.begin_write().map_err(redb_failed)?;
+    transaction.open_table(LOG).map_err(redb_failed)?;
+    transaction.open_table(LATEST).map_err(redb_failed)?;
+    transaction.open_table(EARLIER).map_err(redb_failed)?;
+    State::new().write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
+    transaction.commit().map_err(redb_failed)?;
+    database.close().map_err(redb_failed)?;
+    disk.rename(UNFINISHED, DATABASE).map_err(journal_failed)?;
+    disk.sync_names().map_err(journal_failed)
+}
+
 fn open_database(
     options: &RedbBuilder,
-    disk: &Arc<dyn Disk>,
+    disk: &dyn Disk,
     room: &Arc<Room>,
+    name: &str,
 ) -> Result<Database, DriverError> {
-    let file = match disk.open(DATABASE).map_err(journal_failed)? {
-        Some(file) => file,
-        None => {
-            let file = disk.create(DATABASE).map_err(journal_failed)?;
-            disk.sync_names().map_err(journal_failed)?;
-            file
-        }
-    };
+    let file = disk.open(name).map_err(journal_failed)?;
+    let file = file.ok_or_else(|| DriverError::damaged(format!("{name} is missing")))?;
     let told = options.clone();
     let backend = Backend { file, room: room.clone() };
     Database::builder()
@@ -84,31 +103,14 @@ fn open_database(
         })
         .create_with_backend(backend)
         .map_err(|e| {
-            DriverError::failed(format!("{DATABASE} could not be opened: {e}")).caused_by(e)
+            DriverError::failed(format!("{name} could not be opened: {e}")).caused_by(e)
         })
 }
 
-/// The store's state; a new store gets its tables and its id.
 fn read_state(database: &Database) -> Result<State, DriverError> {
     let transaction = database.begin_read().map_err(redb_failed)?;
-    match transaction.open_table(STORE) {
-        Ok(table) => {
-            if let Some(state) = State::read(&table)? {
-                return Ok(state);
-            }
-        }
-        Err(redb::TableError::TableDoesNotExist(_)) => {}
-        Err(error) => return Err(redb_failed(error)),
-    }
-    drop(transaction);
-    let state = State::new();
-    let transaction = database.begin_write().map_err(redb_failed)?;
-    transaction.open_table(LOG).map_err(redb_failed)?;
-    transaction.open_table(LATEST).map_err(redb_failed)?;
-    transaction.open_table(EARLIER).map_err(redb_failed)?;
-    state.write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
-    transaction.commit().map_err(redb_failed)?;
-    Ok(state)
+    let state = State::read(&transaction.open_table(STORE).map_err(redb_failed)?)?;
+    state.ok_or_else(|| DriverError::damaged(format!("{DATABASE} has no store in it")))
 }
 
 type JournalFiles = BTreeMap<u64, (Arc<dyn DiskFile>, u64)>;
