@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use seriatim::driver::redb::{Disk, DiskFile};
 
 const SECTOR: usize = 512;
+const PAGE: usize = 4096;
 
 /// A disk; clones are the same one.
 #[derive(Clone)]
@@ -45,6 +46,35 @@ struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// Which 4 KiB pages were ever written: a file made longer takes no space by that.
+    allocated: Vec<bool>,
+}
+
+impl Content {
+    fn settled(content: Vec<u8>) -> Self {
+        let allocated = vec![true; content.len().div_ceil(PAGE)];
+        Content { now: content.clone(), durable: content, unsynced: Vec::new(), allocated }
+    }
+
+    /// The pages that a write would have to allocate.
+    fn missing(&self, offset: usize, bytes: usize) -> impl Iterator<Item = usize> + '_ {
+        let pages = offset / PAGE..(offset + bytes).div_ceil(PAGE);
+        pages.filter(|page| !self.allocated.get(*page).copied().unwrap_or(false))
+    }
+
+    fn allocate(&mut self, offset: usize, bytes: usize) {
+        let pages: Vec<usize> = self.missing(offset, bytes).collect();
+        for page in pages {
+            if self.allocated.len() <= page {
+                self.allocated.resize(page + 1, false);
+            }
+            self.allocated[page] = true;
+        }
+    }
+
+    fn used(&self) -> u64 {
+        (self.allocated.iter().filter(|page| **page).count() * PAGE) as u64
+    }
 }
 
 #[derive(Clone)]
@@ -113,7 +143,7 @@ impl World {
     }
 
     fn used(&self) -> u64 {
-        self.names.values().map(|number| self.files[*number].now.len() as u64).sum()
+        self.names.values().map(|number| self.files[*number].used()).sum()
     }
 
     fn make_room(&self, more: u64) -> io::Result<()> {
@@ -175,8 +205,7 @@ impl SimDisk {
     pub fn set_content(&self, name: &str, content: Vec<u8>) {
         let mut world = self.world();
         let number = world.names[name];
-        world.files[number] =
-            Content { now: content.clone(), durable: content, unsynced: Vec::new() };
+        world.files[number] = Content::settled(content);
     }
 
     pub fn remove_file(&self, name: &str) {
@@ -248,7 +277,7 @@ fn survivor(file: &Content, random: &mut Random) -> Content {
             }
         }
     }
-    Content { now: content.clone(), durable: content, unsynced: Vec::new() }
+    Content::settled(content)
 }
 
 #[derive(Debug)]
@@ -323,14 +352,14 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut world = self.disk.world();
         world.powered()?;
-        let grown = (offset + data.len() as u64)
-            .saturating_sub(world.files[self.number].now.len() as u64);
-        if grown > 0 {
-            world.make_room(grown)?;
+        let pages = world.files[self.number].missing(offset as usize, data.len()).count();
+        if pages > 0 {
+            world.make_room((pages * PAGE) as u64)?;
         }
         // The write at which the power fails may still have reached the disk, in part.
         let spent = world.spend();
         let file = &mut world.files[self.number];
+        file.allocate(offset as usize, data.len());
         write(&mut file.now, offset as usize, data);
         file.unsynced.push(Change::Write { offset: offset as usize, data: data.to_vec() });
         spent
@@ -341,6 +370,7 @@ impl DiskFile for SimFile {
         world.spend()?;
         let file = &mut world.files[self.number];
         file.now.resize(bytes as usize, 0);
+        file.allocated.truncate((bytes as usize).div_ceil(PAGE));
         file.unsynced.push(Change::Size(bytes as usize));
         Ok(())
     }
