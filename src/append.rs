@@ -1,5 +1,6 @@
 //! What a writer asks for, and what it is told.
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::error::AppendError;
@@ -107,6 +108,28 @@ impl Append {
         self
     }
 
+    /// Its key, if it is one.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not; the append will be refused for that.
+    pub fn key(&self) -> Result<&AggregateKey, &KeyError> {
+        self.key.as_ref()
+    }
+
+    /// How many events it has.
+    #[allow(clippy::len_without_is_empty, reason = "an empty append is a mistake, not a state")]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// One more field in the metadata of each of its events, in front of those that are there.
+    pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        let events = std::mem::take(&mut self.events);
+        self.events = events.into_iter().map(|event| event.metadata_field(name, value)).collect();
+        self
+    }
+
     pub(crate) fn check(self) -> Result<CheckedAppend, AppendError> {
         let key = self.key.map_err(AppendError::InvalidKey)?;
         if self.events.is_empty() {
@@ -142,6 +165,23 @@ pub(crate) struct CheckedAppend {
 }
 
 impl CheckedAppend {
+    /// Room for what a command will decide, behind whatever the latest event is then.
+    pub(crate) fn undecided(key: AggregateKey, commit_id: Option<Uuid>) -> Self {
+        CheckedAppend {
+            key,
+            expected: Expected::Any,
+            events: Vec::new(),
+            own_commit_id: commit_id.is_some(),
+            commit_id: commit_id.unwrap_or_else(Uuid::now_v7),
+            size_bytes: 0,
+        }
+    }
+
+    pub(crate) fn set_events(&mut self, events: Vec<CheckedEvent>) {
+        self.size_bytes = events.iter().map(|event| event.size_bytes(&self.key)).sum();
+        self.events = events;
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.events.len() as u64
     }

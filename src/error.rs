@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::append::Expected;
 use crate::driver::{DriverError, LimitExceeded};
+use crate::entity::LoadError;
 use crate::event::{AggregateKey, EventError, KeyError, Sequence};
 
 /// Why a store could not be opened.
@@ -117,6 +118,14 @@ pub enum AppendError {
         /// What the driver said last.
         cause: DriverError,
     },
+    /// A middleware refused it; the reason is its own.
+    #[error("{key}: refused: {reason}")]
+    Refused {
+        /// The aggregate.
+        key: AggregateKey,
+        /// Why.
+        reason: String,
+    },
     /// All permits of the aggregate, or of the whole store, are taken
     /// ([`try_append`](crate::EventStore::try_append) only). Try later, or wait with `append`.
     #[error("{key}: the mailbox is full")]
@@ -202,6 +211,17 @@ pub enum ReadError {
         /// The store's deadline for one read of the driver.
         deadline: Duration,
     },
+    /// A middleware refused it; the reason is its own.
+    #[error("{key}: refused: {reason}")]
+    Refused {
+        /// The aggregate.
+        key: AggregateKey,
+        /// Why.
+        reason: String,
+    },
+    /// An event could not be brought into its latest form; see [`LoadError::Upcast`].
+    #[error(transparent)]
+    Upcast(Box<LoadError>),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,

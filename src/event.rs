@@ -235,9 +235,25 @@ impl NewEvent {
         self
     }
 
+    /// One more field in the metadata, in front of those that are there.
+    pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        let metadata = self.metadata.take().map(Payload::check).transpose();
+        let metadata = metadata.and_then(|metadata| {
+            let value = RawJson::serialize(value)?;
+            RawJson::object_with(metadata.as_ref(), &[(name, value)])
+        });
+        self.metadata = Some(metadata.map_or_else(Payload::Failed, Payload::Checked));
+        self
+    }
+
     /// An event id of the caller's own. Without one, [`KeyedEvent::event_id`] derives it.
     pub fn id(mut self, event_id: Uuid) -> Self {
         self.event_id = Some(event_id);
+        self
+    }
+
+    pub(crate) fn with_metadata(mut self, metadata: RawJson) -> Self {
+        self.metadata = Some(Payload::Checked(metadata));
         self
     }
 
@@ -396,6 +412,24 @@ impl KeyedEvent {
             let name = format!("{}#{}", self.key, self.sequence);
             Uuid::new_v5(&self.commit_id, name.as_bytes())
         })
+    }
+
+    /// What upcasters go by: type and schema version.
+    pub(crate) fn form(&self) -> (SmolStr, u16) {
+        (self.event_type.clone(), self.version)
+    }
+
+    pub(crate) fn become_form(
+        &mut self,
+        version: u16,
+        event_type: Option<SmolStr>,
+        data: RawJson,
+    ) {
+        self.version = version;
+        self.data = data;
+        if let Some(event_type) = event_type {
+            self.event_type = event_type;
+        }
     }
 
     /// The bytes that count against a driver's limits: key, type, data and metadata.

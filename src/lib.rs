@@ -42,10 +42,13 @@
 pub mod actors;
 mod append;
 pub mod driver;
+mod entity;
 mod error;
 mod event;
 mod mailroom;
+pub mod middleware;
 mod store;
+mod upcast;
 
 pub use append::{Append, Appended, Expected};
 pub use error::{AppendError, CloseError, OpenError, ReadError};
@@ -53,4 +56,9 @@ pub use event::{
     AggregateKey, EventError, KeyError, KeyedEvent, MAX_EVENT_TYPE_BYTES, NewEvent, Position,
     RawJson, RawJsonError, RecordError, Sequence, Timestamp, TimestampError,
 };
+pub use entity::{
+    Aggregate, EncodeError, Entities, Entity, ExecuteError, ExecuteOptions, Executed, LoadError,
+    Loaded, Snapshots, TransactError, TransactOptions,
+};
 pub use store::{Builder, EventStore, Keys, Read};
+pub use upcast::Upcast;

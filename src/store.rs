@@ -10,15 +10,24 @@ mod read;
 pub use builder::Builder;
 pub use read::{Keys, Read};
 
+use std::any::{TypeId, type_name};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::append::{Append, Appended};
 use crate::driver::{DriverError, Fetch};
+use crate::entity::{Aggregate, Entities, LoadError};
 use crate::error::{AppendError, CloseError, OpenError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
 use crate::mailroom::{Mailroom, Runtime, Wait};
+use crate::middleware::{Chain, NextAppend};
+use crate::upcast::Upcasters;
 
 /// An open event store. Clones are handles of the same store; when the last one is dropped, the store
 /// closes in the background.
@@ -38,6 +47,7 @@ use crate::mailroom::{Mailroom, Runtime, Wait};
 pub struct EventStore {
     mailroom: Arc<Mailroom>,
     runtime: Arc<Runtime>,
+    middleware: Chain,
 }
 
 impl EventStore {
@@ -60,8 +70,8 @@ impl EventStore {
         Builder::new()
     }
 
-    fn new(mailroom: Arc<Mailroom>, runtime: Runtime) -> Self {
-        EventStore { mailroom, runtime: Arc::new(runtime) }
+    fn new(mailroom: Arc<Mailroom>, runtime: Runtime, middleware: Chain) -> Self {
+        EventStore { mailroom, runtime: Arc::new(runtime), middleware }
     }
 
     /// Appends one or more events to one aggregate, all or nothing; the answer means they are durable.
@@ -87,6 +97,14 @@ impl EventStore {
     }
 
     async fn append_with(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
+        if self.middleware.is_empty() {
+            return self.send(append, wait).await;
+        }
+        let end = move |append| self.send(append, wait).boxed();
+        NextAppend::new(&self.middleware, Box::new(end)).run(append).await
+    }
+
+    async fn send(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
         let append = append.check()?;
         if self.mailroom.is_closed() {
             return Err(AppendError::Closed);
@@ -100,7 +118,8 @@ impl EventStore {
         K: TryInto<AggregateKey>,
         KeyError: From<K::Error>,
     {
-        Read::new(self.mailroom.clone(), key.try_into().map_err(KeyError::from))
+        let key = key.try_into().map_err(KeyError::from);
+        Read::new(self.mailroom.clone(), self.middleware.clone(), key)
     }
 
     /// The aggregate's latest sequence; [`Sequence::NONE`] where it has no event.
@@ -125,9 +144,10 @@ impl EventStore {
         let (answer, answered) = oneshot::channel();
         let (driver, deadline) = (self.mailroom.driver.clone(), self.mailroom.config.read_deadline);
         self.mailroom.spawn(async move {
-            let reading = tokio::time::timeout(deadline, driver.latest_sequence(&key));
-            let _ = answer.send(match reading.await {
-                Ok(answer) => answer.map_err(closed_or_failed),
+            let asking = AssertUnwindSafe(async { driver.latest_sequence(&key).await });
+            let _ = answer.send(match timeout(deadline, asking.catch_unwind()).await {
+                Ok(Ok(answer)) => answer.map_err(closed_or_failed),
+                Ok(Err(_panic)) => Err(ReadError::Driver(panicked())),
                 Err(_elapsed) => Err(ReadError::Timeout { deadline }),
             });
         });
@@ -152,6 +172,59 @@ impl EventStore {
     /// A driver that cannot list keys yields [`DriverError::Unsupported`].
     pub fn keys(&self, prefix: impl Into<String>) -> Keys {
         Keys::new(&self.mailroom, prefix.into())
+    }
+
+    /// The entities of type `A`; see [`Aggregate`].
+    pub fn entities<A: Aggregate>(&self) -> Entities<A> {
+        Entities::new(self.clone())
+    }
+
+    /// The first type to ask for a kind has it.
+    pub(crate) fn claim_kind<A: Aggregate>(&self) -> Result<(), LoadError> {
+        let claim = (TypeId::of::<A>(), type_name::<A>());
+        let (owner, other) = *self.mailroom.kinds.entry(A::KIND).or_insert(claim);
+        if owner == claim.0 {
+            return Ok(());
+        }
+        Err(LoadError::WrongKind { kind: A::KIND, other, this: claim.1 })
+    }
+
+    pub(crate) fn mailroom(&self) -> &Arc<Mailroom> {
+        &self.mailroom
+    }
+
+    pub(crate) fn middleware(&self) -> Chain {
+        self.middleware.clone()
+    }
+
+    pub(crate) fn upcasters(&self) -> Arc<Upcasters> {
+        self.mailroom.config.upcasters.clone()
+    }
+
+    /// The aggregate's snapshot, if it can be had: a snapshot that cannot is one that is not there.
+    pub(crate) async fn load_snapshot(&self, key: &AggregateKey) -> Option<Bytes> {
+        let (driver, key) = (self.mailroom.driver.clone(), key.clone());
+        let deadline = self.mailroom.config.read_deadline;
+        let (answer, answered) = oneshot::channel();
+        self.mailroom.spawn(async move {
+            let Some(snapshots) = driver.snapshots() else { return };
+            match tokio::time::timeout(deadline, snapshots.load_snapshot(&key)).await {
+                Ok(Ok(found)) => drop(answer.send(found)),
+                Ok(Err(error)) => tracing::warn!(%key, %error, "a snapshot cannot be read"),
+                Err(_elapsed) => tracing::warn!(%key, "a snapshot was not read in time"),
+            }
+        });
+        answered.await.ok().flatten()
+    }
+
+    /// Sleeps, on the store's own runtime: the caller may have none.
+    pub(crate) async fn pause(&self, duration: Duration) {
+        let (over, waiting) = oneshot::channel::<()>();
+        self.mailroom.spawn(async move {
+            tokio::time::sleep(duration).await;
+            drop(over);
+        });
+        let _ = waiting.await;
     }
 
     /// How many aggregates are resident: have an actor at this moment.
@@ -187,4 +260,8 @@ fn closed_or_failed(error: DriverError) -> ReadError {
         DriverError::Closed => ReadError::Closed,
         other => ReadError::Driver(other),
     }
+}
+
+fn panicked() -> DriverError {
+    DriverError::failed("the driver panicked while reading")
 }

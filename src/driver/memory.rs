@@ -8,8 +8,10 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
+
 use super::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt, SnapshotStore,
     async_trait, paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence, Timestamp};
@@ -29,6 +31,7 @@ struct Events {
     by_key: BTreeMap<AggregateKey, Vec<KeyedEvent>>,
     count: u64,
     latest_time: Timestamp,
+    snapshots: BTreeMap<AggregateKey, Bytes>,
 }
 
 impl Default for MemoryDriver {
@@ -202,8 +205,24 @@ impl Driver for MemoryDriver {
         paged_keys(after.cloned(), move |after| driver.keys_page(&prefix, after))
     }
 
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        Some(self)
+    }
+
     fn limits(&self) -> Limits {
         Limits { aggregates_per_put: 1_000, ..Limits::default() }
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for MemoryDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        Ok(self.read()?.snapshots.get(key).cloned())
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        self.write()?.snapshots.insert(key.clone(), snapshot);
+        Ok(())
     }
 }
 

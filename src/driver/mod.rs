@@ -29,6 +29,7 @@ pub mod redb;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
 
@@ -182,12 +183,30 @@ pub trait Driver: Send + Sync + 'static {
         futures_util::stream::iter([Err(refusal)]).boxed()
     }
 
+    /// Where snapshots of entities are kept.
+    ///
+    /// Provided: nowhere; entities are then folded from their first event on.
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        None
+    }
+
     /// What a put may hold.
     ///
     /// Provided: [`Limits::default`].
     fn limits(&self) -> Limits {
         Limits::default()
     }
+}
+
+/// Keeps the latest snapshot of each entity's state. A snapshot saves reading and decides nothing: it may
+/// be lost, and losing one costs time only.
+#[async_trait]
+pub trait SnapshotStore: Send + Sync {
+    /// The snapshot saved last.
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError>;
+
+    /// Keeps this snapshot in place of an earlier one.
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError>;
 }
 
 /// A page read at once, see [`Driver::fetch_page_now`].

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::error::{DriverError, Limit, LimitExceeded};
+use crate::append::CheckedAppend;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 /// The events of one or more appends, to be written all or not at all.
@@ -142,9 +143,6 @@ impl Limits {
     ///
     /// [`DriverError::LimitExceeded`], naming the limit.
     pub fn check(&self, put: &Put) -> Result<(), DriverError> {
-        let at_most = |limit, max, actual| {
-            if actual > max { Err(LimitExceeded::new(limit, max, actual)) } else { Ok(()) }
-        };
         at_most(Limit::EventsPerPut, self.events_per_put, put.events().len())?;
         at_most(Limit::BytesPerPut, self.bytes_per_put, put.size_bytes())?;
         at_most(Limit::AggregatesPerPut, self.aggregates_per_put, put.aggregates().count())?;
@@ -154,4 +152,19 @@ impl Limits {
         }
         Ok(())
     }
+
+    /// Refuses an append that no put could hold.
+    pub(crate) fn check_append(&self, append: &CheckedAppend) -> Result<(), LimitExceeded> {
+        let key = &append.key;
+        at_most(Limit::BytesPerKey, self.bytes_per_key, key.as_str().len())?;
+        at_most(Limit::EventsPerPut, self.events_per_put, append.events.len())?;
+        for event in &append.events {
+            at_most(Limit::BytesPerEvent, self.bytes_per_event, event.size_bytes(key))?;
+        }
+        at_most(Limit::BytesPerPut, self.bytes_per_put, append.size_bytes)
+    }
+}
+
+fn at_most(limit: Limit, max: usize, actual: usize) -> Result<(), LimitExceeded> {
+    if actual > max { Err(LimitExceeded::new(limit, max, actual)) } else { Ok(()) }
 }

@@ -23,7 +23,7 @@ pub struct RawJsonError {
 }
 
 impl RawJsonError {
-    fn new(cause: impl fmt::Display) -> Self {
+    pub(crate) fn new(cause: impl fmt::Display) -> Self {
         RawJsonError { message: cause.to_string() }
     }
 }
@@ -100,6 +100,29 @@ impl RawJson {
     /// When the JSON does not have the shape of `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.0)
+    }
+
+    /// `object` with these fields in front; what it has stays byte for byte. Something that is no object is
+    /// left as it is, to be refused as metadata.
+    pub(crate) fn object_with(
+        object: Option<&RawJson>,
+        fields: &[(&str, RawJson)],
+    ) -> Result<RawJson, RawJsonError> {
+        let inner = match object {
+            None => "",
+            Some(object) => {
+                match object.as_str().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+                    Some(inner) => inner.trim(),
+                    None => return Ok(object.clone()),
+                }
+            }
+        };
+        let mut all = Vec::new();
+        for (name, value) in fields {
+            all.push(format!("{}:{value}", RawJson::serialize(name)?));
+        }
+        all.extend((!inner.is_empty()).then(|| inner.to_owned()));
+        RawJson::parse(format!("{{{}}}", all.join(",")))
     }
 
     pub(crate) fn is_object(&self) -> bool {

@@ -19,11 +19,16 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 use futures_util::{FutureExt, StreamExt};
 
 use super::Mailroom;
-use super::decide::{Decided, Item, Known, Question, Window, decide, repeated_or};
+use super::decide::{
+    Decided, Item, Known, Question, Said as Answered, Window, decide, repeated_command, repeated_or,
+};
+use super::entity::{CommandAnswer, Entity};
+use super::load::{load, save_snapshot};
 use super::mail::{Answer, Mail};
 use super::registry::{PutPermit, Slot};
 use super::settle::{Batch, send_off};
 use crate::driver::{DriverError, Fetch, Put};
+use crate::entity::LoadError;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
@@ -36,6 +41,8 @@ pub(super) struct AggregateActor {
     slot: Arc<Slot>,
     mailroom: Arc<Mailroom>,
     queue: VecDeque<Mail>,
+    /// The entity's state, from the first command on.
+    entity: Option<Entity>,
     /// Held while the driver is asked something, and between a failed put and its successor.
     permit: Option<PutPermit>,
     asking: bool,
@@ -120,6 +127,7 @@ impl AggregateActor {
             slot,
             mailroom,
             queue: VecDeque::new(),
+            entity: None,
             permit: None,
             asking: false,
             alone: 0,
@@ -142,7 +150,10 @@ impl AggregateActor {
             };
             let Decided { items, answers, question } = self.decide();
             for (mail, answer) in answers {
-                mail.answer(answer);
+                match answer {
+                    Answered::Append(answer) => mail.answer(answer),
+                    Answered::Command(answer) => mail.answer_command(answer),
+                }
             }
             if !items.is_empty() {
                 self.put(items, permit);
@@ -158,6 +169,7 @@ impl AggregateActor {
     fn decide(&mut self) -> Decided {
         let gate = self.slot.gate();
         let latest = self.slot.latest();
+        self.entity.take_if(|entity| entity.failed_puts != gate.failed_puts);
         let known = Known {
             latest,
             learned: gate.learned || latest > Sequence::NONE,
@@ -166,8 +178,12 @@ impl AggregateActor {
             put_deadline: self.mailroom.config.put_deadline,
             alone: self.alone > 0,
         };
+        if let Some(entity) = &mut self.entity {
+            // All that is folded is durable now, and nothing else is under way.
+            save_snapshot(&self.mailroom, self.slot.key(), entity);
+        }
         let before = self.queue.len();
-        let decided = decide(&mut self.queue, &known);
+        let decided = decide(&mut self.queue, &known, &mut self.entity);
         self.alone = self.alone.saturating_sub(before - self.queue.len());
         decided
     }
@@ -213,7 +229,11 @@ impl AggregateActor {
     fn ask(&mut self, question: Question, permit: PutPermit, ctx: &mut Context<Self>) {
         self.asking = true;
         self.permit = Some(permit);
-        let asking = ask(self.mailroom.clone(), self.slot.key().clone(), question);
+        let entity = match question {
+            Question::State => self.entity.take().or_else(|| self.blank_entity()),
+            _ => None,
+        };
+        let asking = ask(self.mailroom.clone(), self.slot.key().clone(), question, entity);
         ctx.spawn(asking.into_actor(self).map(|said, actor, ctx| {
             actor.asking = false;
             actor.hear(said);
@@ -249,7 +269,32 @@ impl AggregateActor {
             Said::Latest(latest) => self.learned(latest),
             Said::Whose(events) => {
                 let latest = self.slot.latest();
-                self.answer_front(|mail| repeated_or(mail, &events, latest));
+                match self.queue.pop_front() {
+                    Some(mail) if mail.command().is_some() => {
+                        // The window said that it is there, and what was durable stays so.
+                        if let Some(answer) = repeated_command(mail.append.commit_id, events) {
+                            mail.answer_command(answer);
+                        }
+                    }
+                    Some(mail) => {
+                        let answer = repeated_or(&mail, &events, latest);
+                        mail.answer(answer);
+                    }
+                    None => {}
+                }
+            }
+            Said::State(Ok(entity)) => {
+                self.learned(entity.at);
+                self.entity = Some(entity);
+            }
+            Said::State(Err(error)) => {
+                // Each further command would fold the same history to the same end.
+                let (commands, appends) =
+                    self.queue.drain(..).partition(|mail: &Mail| mail.command().is_some());
+                self.queue = appends;
+                for mail in Vec::from(commands) {
+                    mail.answer_command(CommandAnswer::NotLoaded(error.clone()));
+                }
             }
             Said::Window(backwards) => {
                 let latest = backwards.first().map_or(Sequence::NONE, |event| event.sequence);
@@ -258,6 +303,12 @@ impl AggregateActor {
                 self.slot.gate().window = Some(window);
             }
         }
+    }
+
+    /// A state to fold from the beginning, of the type that the first command is for.
+    fn blank_entity(&self) -> Option<Entity> {
+        let command = self.queue.front()?.command()?;
+        Some(Entity::blank(command.blank(), self.slot.gate().failed_puts))
     }
 
     fn learned(&self, latest: Sequence) {
@@ -280,15 +331,20 @@ enum Said {
     Latest(Sequence),
     Whose(Vec<KeyedEvent>),
     Window(Vec<KeyedEvent>),
+    State(Result<Entity, LoadError>),
 }
 
 async fn ask(
     mailroom: Arc<Mailroom>,
     key: AggregateKey,
     question: Question,
+    entity: Option<Entity>,
 ) -> Result<Said, DriverError> {
     let driver = &mailroom.driver;
     let deadline = mailroom.config.read_deadline;
+    if let (Question::State, Some(entity)) = (question, entity) {
+        return Ok(Said::State(load(&mailroom, &key, entity).await));
+    }
     let asking = async {
         Ok(match question {
             Question::Has(sequence) => match driver.check_sequence(&key, sequence).await? {
@@ -305,6 +361,7 @@ async fn ask(
                 let fetch = Fetch::ALL.backwards().limit(mailroom.config.commit_id_window);
                 Said::Window(fetch_all(driver.fetch_events(&key, fetch)).await?)
             }
+            Question::State => return Err(DriverError::failed("no command waits for a state")),
         })
     };
     answered_in_time(deadline, asking).await

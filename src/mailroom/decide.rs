@@ -6,15 +6,17 @@
 //! is held until the put has settled.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::mail::{Answer, Mail};
+use super::entity::{CommandAnswer, Entity};
+use super::mail::{self, Answer, Mail};
 use crate::append::Appended;
 use crate::driver::Limits;
 use crate::error::AppendError;
-use crate::event::{KeyedEvent, Sequence};
+use crate::event::{KeyedEvent, Sequence, Timestamp};
 
 /// What decisions rest on.
 pub(super) struct Known<'a> {
@@ -35,9 +37,15 @@ pub(super) struct Decided {
     /// The put's appends, and what rests on them; in order.
     pub(super) items: Vec<Item>,
     /// What could be said at once.
-    pub(super) answers: Vec<(Mail, Answer)>,
+    pub(super) answers: Vec<(Mail, Said)>,
     /// What must be asked before the first append still waiting can be decided.
     pub(super) question: Option<Question>,
+}
+
+/// An answer to an append or to a command.
+pub(super) enum Said {
+    Append(Answer),
+    Command(CommandAnswer),
 }
 
 /// One mail of a put.
@@ -54,6 +62,8 @@ pub(super) enum Item {
 pub(super) enum Refusal {
     Conflict,
     CommitIdReused,
+    /// A command with nothing to append, decided on a state of this sequence.
+    Nothing(Sequence),
 }
 
 /// What only the driver can say. It concerns the first append of the queue.
@@ -67,88 +77,149 @@ pub(super) enum Question {
     Whose { after: Sequence, events: u64 },
     /// The latest commit ids.
     Window,
+    /// The state that the first command is to be decided on.
+    State,
 }
 
-/// Takes from the front of `queue` what the next put can hold.
-pub(super) fn decide(queue: &mut VecDeque<Mail>, known: &Known<'_>) -> Decided {
+/// Takes from the front of `queue` what the next put can hold. The entity's state, if there is one, stands
+/// at what is known to be durable, and is folded along with the put.
+pub(super) fn decide(
+    queue: &mut VecDeque<Mail>,
+    known: &Known<'_>,
+    entity: &mut Option<Entity>,
+) -> Decided {
     let mut decided = Decided::default();
-    let mut running = known.latest;
-    let (mut events, mut bytes) = (0, 0);
-    while let Some(mail) = queue.front() {
-        let put_is_empty = events == 0;
-        match verdict(mail, running, known, &decided.items) {
-            Verdict::Accept => {
-                let fits = events + mail.append.events.len() <= known.limits.events_per_put
-                    && bytes + mail.append.size_bytes <= known.limits.bytes_per_put
-                    && !known.alone;
-                if !put_is_empty && !fits {
-                    break;
-                }
+    let mut running = Running { latest: known.latest, events: 0, bytes: 0 };
+    while let Some(mail) = queue.front_mut() {
+        let verdict = match mail.command() {
+            None => verdict(mail, &running, known, &decided.items),
+            Some(_) => command_verdict(mail, &running, known, entity, &decided.items),
+        };
+        // What must wait, waits with everything behind it.
+        let question = match verdict {
+            Verdict::Ask(question) => Some(question),
+            Verdict::Wait => None,
+            _ => {
                 let Some(mail) = queue.pop_front() else { break };
-                events += mail.append.events.len();
-                bytes += mail.append.size_bytes;
-                let first = running.next();
-                running = running.plus(mail.append.len());
-                decided.items.push(Item::Accepted { mail, first });
+                decided.take(mail, verdict, &mut running, entity);
+                continue;
             }
-            Verdict::Answer(answer) => {
-                let Some(mail) = queue.pop_front() else { break };
-                decided.answers.push((mail, Err(answer)));
-            }
-            Verdict::Repeats(of) => {
-                let Some(mail) = queue.pop_front() else { break };
-                decided.items.push(Item::Repetition { mail, of });
-            }
-            Verdict::Hold(because) => {
-                let Some(mail) = queue.pop_front() else { break };
-                decided.items.push(Item::Refused { mail, because });
-            }
-            Verdict::Ask(question) => {
-                // First the put, so that what is in it need not wait for the answer.
-                if put_is_empty {
-                    decided.question = Some(question);
-                }
-                break;
-            }
+        };
+        // First the put, so that what is in it need not wait for the answer.
+        if running.events == 0 {
+            decided.question = question;
         }
+        break;
     }
     decided
+}
+
+/// The tail as it will be when the put is durable.
+struct Running {
+    latest: Sequence,
+    events: usize,
+    bytes: usize,
+}
+
+impl Running {
+    fn fits(&self, mail: &Mail, known: &Known<'_>) -> bool {
+        self.events == 0
+            || (self.events + mail.append.events.len() <= known.limits.events_per_put
+                && self.bytes + mail.append.size_bytes <= known.limits.bytes_per_put
+                && !known.alone)
+    }
+}
+
+impl Decided {
+    fn take(
+        &mut self,
+        mail: Mail,
+        verdict: Verdict,
+        running: &mut Running,
+        entity: &mut Option<Entity>,
+    ) {
+        match verdict {
+            Verdict::Accept => {
+                let first = running.latest.next();
+                fold_along(&mail, first, entity);
+                running.events += mail.append.events.len();
+                running.bytes += mail.append.size_bytes;
+                running.latest = running.latest.plus(mail.append.len());
+                self.items.push(Item::Accepted { mail, first });
+            }
+            Verdict::Answer(answer) => self.answers.push((mail, Said::Append(Err(answer)))),
+            Verdict::AnswerCommand(answer) => self.answers.push((mail, Said::Command(answer))),
+            Verdict::Repeats(of) => self.items.push(Item::Repetition { mail, of }),
+            Verdict::Hold(because) => self.items.push(Item::Refused { mail, because }),
+            Verdict::Ask(_) | Verdict::Wait => {}
+        }
+    }
+}
+
+/// Folds an accepted append of raw events into the entity's state, so that the next command needs no
+/// read. A state that cannot take them is given up; the next command's load will say why.
+fn fold_along(mail: &Mail, first: Sequence, entity: &mut Option<Entity>) {
+    if mail.command().is_some() {
+        return;
+    }
+    // A state that is behind stays a true one, and catches up when it is needed.
+    let Some(folding) = entity.as_mut().filter(|entity| entity.at.next() == first) else { return };
+    let append = &mail.append;
+    for (offset, event) in append.events.iter().enumerate() {
+        let sequence = first.plus(offset as u64);
+        let event = event.place(&append.key, sequence, append.commit_id, Timestamp::default());
+        if folding.fold(event).is_err() {
+            *entity = None;
+            return;
+        }
+    }
 }
 
 enum Verdict {
     Accept,
     Answer(AppendError),
+    AnswerCommand(CommandAnswer),
     Repeats(usize),
     Hold(Refusal),
     Ask(Question),
+    /// Not in this put.
+    Wait,
 }
 
-fn verdict(mail: &Mail, running: Sequence, known: &Known<'_>, items: &[Item]) -> Verdict {
+fn waited_too_long(mail: &Mail, known: &Known<'_>) -> Option<Verdict> {
+    (mail.since.elapsed() > known.put_deadline).then(|| {
+        let (key, deadline) = (mail.append.key.clone(), known.put_deadline);
+        Verdict::Answer(AppendError::Timeout { key, deadline })
+    })
+}
+
+fn verdict(mail: &Mail, running: &Running, known: &Known<'_>, items: &[Item]) -> Verdict {
     let append = &mail.append;
-    let key = || append.key.clone();
-    if mail.since.elapsed() > known.put_deadline {
-        return Verdict::Answer(AppendError::Timeout { key: key(), deadline: known.put_deadline });
+    if let Some(too_late) = waited_too_long(mail, known) {
+        return too_late;
     }
+    let accept = if running.fits(mail, known) { Verdict::Accept } else { Verdict::Wait };
     if append.own_commit_id
         && let Some((of, same)) = in_this_put(mail, items)
     {
         return if same { Verdict::Repeats(of) } else { Verdict::Hold(Refusal::CommitIdReused) };
     }
     let whose = |after| Verdict::Ask(Question::Whose { after, events: append.len() });
+    let key = || append.key.clone();
     let Some(expected) = append.expected.exact() else {
         return match known.window.filter(|window| window.latest == known.latest) {
-            _ if !append.own_commit_id && known.learned => Verdict::Accept,
+            _ if !append.own_commit_id && known.learned => accept,
             _ if !append.own_commit_id => Verdict::Ask(Question::Latest),
             None => Verdict::Ask(Question::Window),
             Some(window) => match window.behind(append.commit_id, append.len()) {
                 Some(after) => whose(after),
-                None => Verdict::Accept,
+                None => accept,
             },
         };
     };
-    if expected == running {
-        Verdict::Accept
-    } else if expected > running {
+    if expected == running.latest {
+        accept
+    } else if expected > running.latest {
         Verdict::Ask(Question::Has(expected))
     } else if expected >= known.latest {
         // Behind `expected` stands an append of this put, and not this one.
@@ -161,6 +232,68 @@ fn verdict(mail: &Mail, running: Sequence, known: &Known<'_>, items: &[Item]) ->
             expected: append.expected,
             actual: known.latest,
         })
+    }
+}
+
+/// Like [`verdict`], for a command: where everything else is right, it is decided here, on a state that
+/// includes the put so far.
+fn command_verdict(
+    mail: &mut Mail,
+    running: &Running,
+    known: &Known<'_>,
+    entity: &mut Option<Entity>,
+    items: &[Item],
+) -> Verdict {
+    if let Some(too_late) = waited_too_long(mail, known) {
+        return too_late;
+    }
+    if mail.append.own_commit_id {
+        if in_this_put(mail, items).is_some() {
+            return Verdict::Wait;
+        }
+        match known.window.filter(|window| window.latest == known.latest) {
+            None => return Verdict::Ask(Question::Window),
+            Some(window) => {
+                if let Some((after, events)) = window.whole(mail.append.commit_id, known.limits) {
+                    return Verdict::Ask(Question::Whose { after, events });
+                }
+            }
+        }
+    }
+    let Some(folded) = entity.as_mut().filter(|entity| entity.at == running.latest) else {
+        return Verdict::Ask(Question::State);
+    };
+    match mail.decide_on(&*folded.state) {
+        mail::Decided::Nothing if running.events == 0 => {
+            Verdict::AnswerCommand(CommandAnswer::Nothing(folded.at))
+        }
+        mail::Decided::Nothing => Verdict::Hold(Refusal::Nothing(folded.at)),
+        mail::Decided::Refused(error) => Verdict::Answer(error),
+        mail::Decided::Panicked => {
+            *entity = None;
+            Verdict::AnswerCommand(CommandAnswer::Panicked)
+        }
+        mail::Decided::Events => {
+            if let Err(exceeded) = known.limits.check_append(&mail.append) {
+                let key = mail.append.key.clone();
+                return Verdict::Answer(AppendError::TooLarge { key, exceeded });
+            }
+            if !running.fits(mail, known) {
+                return Verdict::Wait;
+            }
+            let state = &mut *folded.state;
+            let applied = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(command) = mail.command() {
+                    command.apply(state);
+                }
+            }));
+            if applied.is_err() {
+                *entity = None;
+                return Verdict::AnswerCommand(CommandAnswer::Panicked);
+            }
+            folded.at = folded.at.plus(mail.append.len());
+            Verdict::Accept
+        }
     }
 }
 
@@ -199,6 +332,21 @@ pub(super) fn repeated_or(mail: &Mail, events: &[KeyedEvent], latest: Sequence) 
         commit_id: append.commit_id,
         repeated: true,
     })
+}
+
+/// What a command is told whose commit id was seen before, when its append stands among `events`.
+pub(super) fn repeated_command(commit_id: Uuid, events: Vec<KeyedEvent>) -> Option<CommandAnswer> {
+    let own: Vec<KeyedEvent> =
+        events.into_iter().filter(|event| event.commit_id == commit_id).collect();
+    let (first, last) = (own.first()?, own.last()?);
+    let appended = Appended {
+        first: first.sequence,
+        last: last.sequence,
+        position: first.position,
+        commit_id,
+        repeated: true,
+    };
+    Some(CommandAnswer::Repeated(appended, own))
 }
 
 /// The commit ids of an aggregate's latest events.
@@ -269,6 +417,18 @@ impl Window {
             false => Some(place.first.previous()),
             true => Some(Sequence::new(place.last.get().saturating_sub(events))),
         }
+    }
+}
+
+impl Window {
+    /// Behind which sequence, and among how many events, all of the append with this id is found.
+    fn whole(&self, commit_id: Uuid, limits: &Limits) -> Option<(Sequence, u64)> {
+        let place = self.places.get(&commit_id)?;
+        let events = match self.cut_at == Some(place.first) {
+            false => place.last.get() - place.first.get() + 1,
+            true => place.last.get().min(limits.events_per_put as u64),
+        };
+        Some((Sequence::new(place.last.get() - events), events))
     }
 }
 

@@ -1,10 +1,12 @@
 //! An append on its way: what was asked, who waits for the answer, and what it holds until then.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::admission::Ticket;
+use super::entity::{Command, CommandAnswer, Decision, State};
 use crate::append::{Appended, CheckedAppend};
 use crate::driver::DriverError;
 use crate::error::AppendError;
@@ -17,15 +19,19 @@ pub(super) type Answer = Result<Appended, AppendError>;
 /// [`ActorFailed`]: AppendError::ActorFailed
 /// [`Indeterminate`]: AppendError::Indeterminate
 pub(super) struct Mail {
+    /// What is to be appended; a command's events stand here once it is decided.
     pub(super) append: CheckedAppend,
     pub(super) since: Instant,
     in_put: bool,
-    waiting: Option<Waiting>,
+    ticket: Option<Ticket>,
+    from: From,
 }
 
-struct Waiting {
-    ticket: Ticket,
-    answer: oneshot::Sender<Answer>,
+/// Who waits for the answer.
+pub(super) enum From {
+    Append(oneshot::Sender<Answer>),
+    Command(Box<dyn Command>),
+    Answered,
 }
 
 impl actix::Message for Mail {
@@ -33,10 +39,33 @@ impl actix::Message for Mail {
 }
 
 impl Mail {
-    pub(super) fn new(append: CheckedAppend, ticket: Ticket) -> (Self, oneshot::Receiver<Answer>) {
-        let (answer, answered) = oneshot::channel();
-        let waiting = Some(Waiting { ticket, answer });
-        (Mail { append, since: Instant::now(), in_put: false, waiting }, answered)
+    pub(super) fn new(append: CheckedAppend, ticket: Ticket, from: From) -> Self {
+        Mail { append, since: Instant::now(), in_put: false, ticket: Some(ticket), from }
+    }
+
+    pub(super) fn command(&self) -> Option<&dyn Command> {
+        match &self.from {
+            From::Command(command) => Some(&**command),
+            _ => None,
+        }
+    }
+
+    /// Lets the command decide; what it decided becomes what is to be appended.
+    pub(super) fn decide_on(&mut self, state: &dyn State) -> Decided {
+        let From::Command(command) = &mut self.from else { return Decided::Nothing };
+        let decided = catch_unwind(AssertUnwindSafe(|| command.decide(state)));
+        match decided {
+            Err(_panic) => Decided::Panicked,
+            Ok(Decision::Nothing) => Decided::Nothing,
+            Ok(Decision::Unfit(source)) => {
+                let key = self.append.key.clone();
+                Decided::Refused(AppendError::InvalidEvent { key, index: 0, source })
+            }
+            Ok(Decision::Events(events)) => {
+                self.append.set_events(events);
+                Decided::Events
+            }
+        }
     }
 
     /// Marks the moment from which nobody can say without asking whether it was written.
@@ -50,25 +79,39 @@ impl Mail {
     }
 
     pub(super) fn answer(mut self, answer: Answer) {
-        self.send(answer);
+        self.send(|from| match from {
+            From::Append(waiting) => drop(waiting.send(answer)),
+            From::Command(command) => command.answer(match answer {
+                Ok(appended) => CommandAnswer::Committed(appended),
+                Err(error) => CommandAnswer::NotAppended(error),
+            }),
+            From::Answered => {}
+        });
     }
 
-    fn send(&mut self, result: Answer) {
-        if let Some(Waiting { ticket, answer }) = self.waiting.take() {
-            // First the room, then the answer: who was answered finds the permit free.
-            drop(ticket);
-            let _ = answer.send(result);
-        }
+    /// Tells a command what has no counterpart among the answers to an append.
+    pub(super) fn answer_command(mut self, answer: CommandAnswer) {
+        self.send(|from| match from {
+            From::Command(command) => command.answer(answer),
+            From::Append(_) | From::Answered => {}
+        });
+    }
+
+    fn send(&mut self, send: impl FnOnce(From)) {
+        // First the room, then the answer: who was answered finds the permit free.
+        drop(self.ticket.take());
+        send(std::mem::replace(&mut self.from, From::Answered));
     }
 }
 
 impl Drop for Mail {
     fn drop(&mut self) {
-        if self.waiting.is_none() {
+        let from = std::mem::replace(&mut self.from, From::Answered);
+        if matches!(from, From::Answered) {
             return;
         }
         let key = self.append.key.clone();
-        let answer = match self.in_put {
+        let error = match self.in_put {
             false => AppendError::ActorFailed { key },
             true => AppendError::Indeterminate {
                 key,
@@ -76,6 +119,20 @@ impl Drop for Mail {
                 cause: DriverError::unknown("the store ended before the driver answered"),
             },
         };
-        self.send(Err(answer));
+        drop(self.ticket.take());
+        match from {
+            From::Append(waiting) => drop(waiting.send(Err(error))),
+            From::Command(command) => command.answer(CommandAnswer::NotAppended(error)),
+            From::Answered => {}
+        }
     }
+}
+
+/// What came of letting a command decide.
+pub(super) enum Decided {
+    /// Its events are in the mail.
+    Events,
+    Nothing,
+    Refused(AppendError),
+    Panicked,
 }

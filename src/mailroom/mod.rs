@@ -23,25 +23,37 @@
 mod admission;
 mod aggregate_actor;
 mod decide;
+mod entity;
+mod load;
 mod mail;
 mod registry;
 mod runtime;
 mod settle;
 mod supervisor;
 
+use std::any::TypeId;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use dashmap::DashMap;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
 use crate::append::{Appended, CheckedAppend};
-use crate::driver::{Driver, Limit, LimitExceeded, Limits};
+use crate::driver::{Driver, Limits};
 use crate::error::AppendError;
 use crate::event::{AggregateKey, Timestamp};
+use crate::upcast::Upcasters;
 
-use admission::Admission;
-use mail::Mail;
+use admission::{Admission, Ticket};
+use mail::{From, Mail};
 use registry::{Lease, Registry};
+pub(crate) use entity::{Command, CommandAnswer, Decision, State};
 pub(crate) use runtime::{OpenDriver, Runtime};
 use supervisor::Arbiters;
+
+/// What a command counts against the bytes in flight: its events are not known yet.
+const COMMAND_BYTES: usize = 1_024;
 
 /// The clock that events are stamped with.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -60,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) close_deadline: Duration,
     pub(crate) commit_id_window: usize,
     pub(crate) clock: Clock,
+    pub(crate) upcasters: Arc<Upcasters>,
 }
 
 /// Whether an append waits for room or is refused without.
@@ -73,6 +86,8 @@ pub(crate) enum Wait {
 pub(crate) struct Mailroom {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) config: Config,
+    /// Which type each kind of entity belongs to.
+    pub(crate) kinds: DashMap<&'static str, (TypeId, &'static str)>,
     limits: Limits,
     admission: Admission,
     registry: Registry,
@@ -87,6 +102,7 @@ impl Mailroom {
             registry: Registry::new(config.max_resident, config.permits_per_aggregate),
             driver,
             config,
+            kinds: DashMap::new(),
             arbiters,
         }
     }
@@ -98,7 +114,10 @@ impl Mailroom {
         append: CheckedAppend,
         wait: Wait,
     ) -> Result<Appended, AppendError> {
-        self.within_limits(&append)?;
+        self.limits.check_append(&append).map_err(|exceeded| {
+            let key = append.key.clone();
+            AppendError::TooLarge { key, exceeded }
+        })?;
         let lease = match self.registry.lease_resident(&append.key) {
             Some(lease) => {
                 refuse_stale(&append, &lease)?;
@@ -107,10 +126,33 @@ impl Mailroom {
             None => self.lease_new(&append.key, wait).await?,
         };
         let ticket = self.admission.ticket(lease, append.size_bytes, wait).await?;
-        let (slot, key) = (ticket.slot().clone(), append.key.clone());
-        let (mail, answered) = Mail::new(append, ticket);
-        slot.send(mail, || self.arbiters.start_actor(self, &slot));
+        let key = append.key.clone();
+        let (answer, answered) = oneshot::channel();
+        self.deliver(append, ticket, From::Append(answer));
         answered.await.unwrap_or(Err(AppendError::ActorFailed { key }))
+    }
+
+    /// The way of a command: the same, but that it is decided in the mailbox, and answers by itself.
+    pub(crate) async fn execute(
+        self: &Arc<Self>,
+        key: AggregateKey,
+        commit_id: Option<Uuid>,
+        command: Box<dyn Command>,
+    ) -> Result<(), AppendError> {
+        let lease = match self.registry.lease_resident(&key) {
+            Some(lease) => lease,
+            None => self.lease_new(&key, Wait::ForRoom).await?,
+        };
+        let ticket = self.admission.ticket(lease, COMMAND_BYTES, Wait::ForRoom).await?;
+        let undecided = CheckedAppend::undecided(key, commit_id);
+        self.deliver(undecided, ticket, From::Command(command));
+        Ok(())
+    }
+
+    fn deliver(self: &Arc<Self>, append: CheckedAppend, ticket: Ticket, from: From) {
+        let slot = ticket.slot().clone();
+        let mail = Mail::new(append, ticket, from);
+        slot.send(mail, || self.arbiters.start_actor(self, &slot));
     }
 
     async fn lease_new(
@@ -122,23 +164,6 @@ impl Mailroom {
             return Err(AppendError::Closed);
         }
         self.registry.lease(key, wait).await
-    }
-
-    fn within_limits(&self, append: &CheckedAppend) -> Result<(), AppendError> {
-        let at_most = |limit, max, actual| {
-            if actual <= max {
-                return Ok(());
-            }
-            let exceeded = LimitExceeded::new(limit, max, actual);
-            Err(AppendError::TooLarge { key: append.key.clone(), exceeded })
-        };
-        let limits = &self.limits;
-        at_most(Limit::BytesPerKey, limits.bytes_per_key, append.key.as_str().len())?;
-        at_most(Limit::EventsPerPut, limits.events_per_put, append.events.len())?;
-        for event in &append.events {
-            at_most(Limit::BytesPerEvent, limits.bytes_per_event, event.size_bytes(&append.key))?;
-        }
-        at_most(Limit::BytesPerPut, limits.bytes_per_put, append.size_bytes)
     }
 
     fn now(&self) -> Timestamp {
@@ -156,7 +181,7 @@ impl Mailroom {
 
     /// How many aggregates have an actor.
     pub(crate) fn resident(&self) -> usize {
-        self.registry.len()
+        self.registry.resident()
     }
 
     /// Runs a future on the store's own runtime. False when that has ended.

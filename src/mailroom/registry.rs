@@ -48,6 +48,8 @@ pub(super) struct Gate {
     pub(super) learned: bool,
     /// The latest commit ids, once somebody needed them.
     pub(super) window: Option<Window>,
+    /// How many puts failed: an entity's state folded before the last one may hold what never was.
+    pub(super) failed_puts: u64,
     /// A put whose driver answers by itself, so that no task waits for it: the watch for overdue ones.
     in_flight: Option<(Instant, Sent)>,
 }
@@ -244,8 +246,9 @@ impl Registry {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
+    /// By the seats taken: a sum over the map's shards would count who moves between them twice.
+    pub(super) fn resident(&self) -> usize {
+        self.max_resident.saturating_sub(self.room.seats.available_permits())
     }
 
     pub(super) fn lease_resident(&self, key: &AggregateKey) -> Option<Lease> {

@@ -23,9 +23,10 @@ use uuid::Uuid;
 
 use super::Mailroom;
 use super::aggregate_actor::Undecided;
-use super::decide::{Item, Refusal, repeated_or};
+use super::decide::{Item, Refusal, repeated_command, repeated_or};
+use super::entity::CommandAnswer;
 use super::mail::{Answer, Mail};
-use super::registry::PutPermit;
+use super::registry::{PutPermit, Slot};
 use crate::append::Appended;
 use crate::driver::{DriverError, Fetch, Put, PutDone, PutReceipt};
 use crate::error::AppendError;
@@ -127,113 +128,123 @@ fn not_answered(timeout: Duration) -> DriverError {
 /// Sends the put, unless it was sent once and `failed`, until its fate is known, and answers everybody
 /// in it.
 async fn settle(mailroom: Arc<Mailroom>, batch: Batch, failed: Option<DriverError>) {
-    let fate = fate(&mailroom, &batch, failed).await;
+    let deadline = Instant::from_std(batch.formed) + mailroom.config.put_deadline;
+    let sending = Sending {
+        mailroom: &mailroom,
+        slot: batch.permit.slot().clone(),
+        put: batch.put.clone(),
+        deadline,
+    };
+    let fate = sending.fate(failed).await;
     conclude(&mailroom, batch, fate);
 }
 
-async fn fate(mailroom: &Mailroom, batch: &Batch, failed: Option<DriverError>) -> Fate {
-    let deadline = Instant::from_std(batch.formed) + mailroom.config.put_deadline;
-    let mut unknown: Option<DriverError> = None;
-    let mut pause = FIRST_PAUSE;
-    let mut answer = failed.map(Err);
-    loop {
-        let answer = match answer.take() {
-            Some(answer) => answer,
-            None => put_once(mailroom, batch, deadline).await,
+/// What seeking a put's fate takes; the batch itself is not touched until it is known.
+struct Sending<'a> {
+    mailroom: &'a Mailroom,
+    slot: Arc<Slot>,
+    put: Arc<Put>,
+    deadline: Instant,
+}
+
+impl Sending<'_> {
+    async fn fate(&self, failed: Option<DriverError>) -> Fate {
+        let mut unknown: Option<DriverError> = None;
+        let mut pause = FIRST_PAUSE;
+        let mut answer = failed.map(Err);
+        loop {
+            let answer = match answer.take() {
+                Some(answer) => answer,
+                None => self.put_once().await,
+            };
+            match answer {
+                Ok(receipt) => return Fate::Committed(receipt),
+                Err(error) if error.is_conflict() => {
+                    match self.read_back(unknown.is_some()).await {
+                        Ok(found) => return Fate::Conflicted(found),
+                        Err(error) => unknown = Some(error),
+                    }
+                }
+                Err(error) if error.may_have_been_written() => unknown = Some(error),
+                Err(error) => match unknown {
+                    // This sending wrote nothing; an earlier one may have, or may yet.
+                    Some(earlier) if !error.is_retryable() => return Fate::Unknown(earlier),
+                    Some(_) => {}
+                    None => return Fate::NotWritten(error),
+                },
+            }
+            if Instant::now() + pause >= self.deadline {
+                return Fate::Unknown(
+                    unknown.unwrap_or_else(|| DriverError::unknown("no answer until the deadline")),
+                );
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One sending. A driver that panics, or does not answer in time, may have written.
+    async fn put_once(&self) -> Result<PutReceipt, DriverError> {
+        let timeout = self.mailroom.config.put_attempt_timeout;
+        let attempt_ends = self.deadline.min(Instant::now() + timeout);
+        let sending = async { self.mailroom.driver.put_events(self.put.clone()).await };
+        match tokio::time::timeout_at(attempt_ends, AssertUnwindSafe(sending).catch_unwind()).await
+        {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_panic)) => Err(panicked()),
+            Err(_elapsed) => Err(not_answered(timeout)),
+        }
+    }
+
+    /// Reads from the put's first sequence to the end, and keeps the events of the put's own appends.
+    ///
+    /// A conflict with nothing there to conflict with is no answer to build on: an error, like a read that
+    /// fails.
+    async fn read_back(&self, sent_before: bool) -> Result<Found, DriverError> {
+        let first = self.put.events().first().map_or(Sequence::NONE, |event| event.sequence);
+        let by_commit =
+            self.put.events().iter().map(|event| (event.commit_id, Vec::new())).collect();
+        let mut found = Found { by_commit, sent_before };
+        let reading = async {
+            let mut latest = Sequence::NONE;
+            let mut pages = self
+                .mailroom
+                .driver
+                .fetch_events(self.slot.key(), Fetch::ALL.after(first.previous()));
+            while let Some(page) = pages.next().await {
+                for event in page? {
+                    latest = event.sequence;
+                    if let Some(events) = found.by_commit.get_mut(&event.commit_id) {
+                        events.push(event);
+                    }
+                }
+            }
+            Ok::<_, DriverError>(latest)
         };
-        match answer {
-            Ok(receipt) => return Fate::Committed(receipt),
-            Err(error) if error.is_conflict() => {
-                match read_back(mailroom, batch, unknown.is_some(), deadline).await {
-                    Ok(found) => return Fate::Conflicted(found),
-                    Err(error) => unknown = Some(error),
-                }
+        let reading = AssertUnwindSafe(reading).catch_unwind();
+        let latest = match tokio::time::timeout_at(self.deadline, reading).await {
+            Ok(Ok(latest)) => latest?,
+            Ok(Err(_panic)) => {
+                return Err(DriverError::unknown("the driver panicked while reading"));
             }
-            Err(error) if error.may_have_been_written() => unknown = Some(error),
-            Err(error) => match unknown {
-                // This sending wrote nothing; an earlier one may have, or may yet.
-                Some(earlier) if !error.is_retryable() => return Fate::Unknown(earlier),
-                Some(_) => {}
-                None => return Fate::NotWritten(error),
-            },
-        }
-        if Instant::now() + pause >= deadline {
-            return Fate::Unknown(
-                unknown.unwrap_or_else(|| DriverError::unknown("no answer until the deadline")),
-            );
-        }
-        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// One sending. A driver that panics, or does not answer in time, may have written.
-async fn put_once(
-    mailroom: &Mailroom,
-    batch: &Batch,
-    deadline: Instant,
-) -> Result<PutReceipt, DriverError> {
-    let timeout = mailroom.config.put_attempt_timeout;
-    let attempt_ends = deadline.min(Instant::now() + timeout);
-    let sending = async { mailroom.driver.put_events(batch.put.clone()).await };
-    match tokio::time::timeout_at(attempt_ends, AssertUnwindSafe(sending).catch_unwind()).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_panic)) => Err(panicked()),
-        Err(_elapsed) => Err(not_answered(timeout)),
-    }
-}
-
-/// Reads from the put's first sequence to the end, and keeps the events of the put's own appends.
-///
-/// A conflict with nothing there to conflict with is no answer to build on: an error, like a read that
-/// fails.
-async fn read_back(
-    mailroom: &Mailroom,
-    batch: &Batch,
-    sent_before: bool,
-    deadline: Instant,
-) -> Result<Found, DriverError> {
-    let slot = batch.permit.slot();
-    let first = batch.put.events().first().map_or(Sequence::NONE, |event| event.sequence);
-    let mut found = Found { by_commit: HashMap::new(), sent_before };
-    for item in &batch.items {
-        if let Item::Accepted { mail, .. } = item {
-            found.by_commit.insert(mail.append.commit_id, Vec::new());
-        }
-    }
-    let reading = async {
-        let mut latest = Sequence::NONE;
-        let mut pages =
-            mailroom.driver.fetch_events(slot.key(), Fetch::ALL.after(first.previous()));
-        while let Some(page) = pages.next().await {
-            for event in page? {
-                latest = event.sequence;
-                if let Some(events) = found.by_commit.get_mut(&event.commit_id) {
-                    events.push(event);
-                }
+            Err(_elapsed) => {
+                return Err(DriverError::unknown("a conflict could not be read back in time"));
             }
+        };
+        if latest < first {
+            return Err(DriverError::unknown("a conflict with events that cannot be read back"));
         }
-        Ok::<_, DriverError>(latest)
-    };
-    let latest = match tokio::time::timeout_at(deadline, AssertUnwindSafe(reading).catch_unwind())
-        .await
-    {
-        Ok(Ok(latest)) => latest?,
-        Ok(Err(_panic)) => return Err(DriverError::unknown("the driver panicked while reading")),
-        Err(_elapsed) => {
-            return Err(DriverError::unknown("a conflict could not be read back in time"));
-        }
-    };
-    if latest < first {
-        return Err(DriverError::unknown("a conflict with events that cannot be read back"));
+        self.slot.saw(latest);
+        self.slot.gate().learned = true;
+        found.by_commit.retain(|_, events: &mut Vec<KeyedEvent>| !events.is_empty());
+        Ok(found)
     }
-    slot.saw(latest);
-    slot.gate().learned = true;
-    found.by_commit.retain(|_, events| !events.is_empty());
-    Ok(found)
 }
 
 fn conclude(mailroom: &Arc<Mailroom>, batch: Batch, fate: Fate) {
+    if !matches!(fate, Fate::Committed(_)) {
+        batch.permit.slot().gate().failed_puts += 1;
+    }
     match fate {
         Fate::Committed(receipt) => committed(batch, receipt),
         Fate::Conflicted(found) => conflicted(mailroom, batch, &found),
@@ -284,10 +295,7 @@ fn committed(batch: Batch, receipt: PutReceipt) {
                 let answer = appended(&mail, first, true);
                 mail.answer(Ok(answer));
             }
-            Item::Refused { mail, because } => {
-                let answer = refused(&mail, because, slot.latest());
-                mail.answer(Err(answer));
-            }
+            Item::Refused { mail, because } => refuse(mail, because, slot.latest()),
         }
     }
 }
@@ -301,16 +309,18 @@ impl Item {
     }
 }
 
-fn refused(mail: &Mail, because: Refusal, latest: Sequence) -> AppendError {
+fn refuse(mail: Mail, because: Refusal, latest: Sequence) {
     let key = mail.append.key.clone();
-    match because {
+    let error = match because {
         Refusal::Conflict => {
             AppendError::Conflict { key, expected: mail.append.expected, actual: latest }
         }
         Refusal::CommitIdReused => {
             AppendError::CommitIdReused { key, commit_id: mail.append.commit_id }
         }
-    }
+        Refusal::Nothing(at) => return mail.answer_command(CommandAnswer::Nothing(at)),
+    };
+    mail.answer(Err(error));
 }
 
 /// Each append by its own commit id: an earlier put with some of the same appends may have landed late,
@@ -329,6 +339,13 @@ fn conflicted(mailroom: &Arc<Mailroom>, batch: Batch, found: &Found) {
         };
         match found.by_commit.get(&mail.append.commit_id) {
             None => undecided.push(mail),
+            // Another process may have decided the same command otherwise; what it wrote counts.
+            Some(events) if mail.command().is_some() && !is_own_work(&batch.put, events, found) => {
+                let commit_id = mail.append.commit_id;
+                if let Some(answer) = repeated_command(commit_id, events.clone()) {
+                    mail.answer_command(answer);
+                }
+            }
             Some(events) => {
                 let mut answer = repeated_or(&mail, events, latest);
                 if let Ok(appended) = &mut answer {

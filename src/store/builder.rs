@@ -8,12 +8,18 @@ use super::EventStore;
 use crate::driver::memory::MemoryDriver;
 use crate::driver::{Driver, DriverError};
 use crate::error::OpenError;
+use crate::event::KeyedEvent;
 use crate::mailroom::{Config, OpenDriver, Runtime};
+use crate::middleware::Middleware;
+use crate::upcast::Upcast;
 
 #[cfg(feature = "redb")]
 const KNOWN: &str = "memory:, redb:DIRECTORY";
 #[cfg(not(feature = "redb"))]
 const KNOWN: &str = "memory: (the feature `redb` is off)";
+
+/// Long enough to mean never, short enough to be added to any moment.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Options of a store; made by [`EventStore::builder`].
 ///
@@ -36,6 +42,7 @@ const KNOWN: &str = "memory: (the feature `redb` is off)";
 pub struct Builder {
     from: From,
     config: Config,
+    middleware: Vec<Arc<dyn Middleware>>,
 }
 
 #[derive(Clone)]
@@ -49,6 +56,7 @@ impl Builder {
     pub(super) fn new() -> Self {
         Builder {
             from: From::Nothing,
+            middleware: Vec::new(),
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
                 permits_per_aggregate: 1_024,
@@ -61,6 +69,7 @@ impl Builder {
                 close_deadline: Duration::from_secs(30),
                 commit_id_window: 1_024,
                 clock: Arc::new(SystemTime::now),
+                upcasters: Arc::default(),
             },
         }
     }
@@ -148,20 +157,56 @@ impl Builder {
         self
     }
 
+    /// Wraps appends, commands and fetches; the one registered first is the outermost. See
+    /// [`middleware`](crate::middleware).
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Reads events of this type and schema version in a later form; see [`Upcast`].
+    ///
+    /// ```
+    /// # use seriatim::{EventStore, Upcast};
+    /// let builder = EventStore::builder().url("memory:").upcaster("Deposited", 1, |event| {
+    ///     let euros: u64 = event.json().map_err(|e| e.to_string())?;
+    ///     Ok(Upcast::to(2, &(euros * 100)))
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn upcaster<F>(mut self, event_type: impl AsRef<str>, version: u16, upcaster: F) -> Self
+    where
+        F: Fn(&KeyedEvent) -> Result<Upcast, String> + Send + Sync + 'static,
+    {
+        let upcasters = Arc::make_mut(&mut self.config.upcasters);
+        upcasters.register(event_type.as_ref(), version, upcaster);
+        self
+    }
+
     /// Opens the store. Works in any async runtime, and under a plain blocking executor.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
-    pub async fn open(self) -> Result<EventStore, OpenError> {
+    pub async fn open(mut self) -> Result<EventStore, OpenError> {
         self.check()?;
+        let config = &mut self.config;
+        for duration in [
+            &mut config.idle_timeout,
+            &mut config.put_deadline,
+            &mut config.put_attempt_timeout,
+            &mut config.read_deadline,
+            &mut config.close_deadline,
+        ] {
+            *duration = NEVER.min(*duration);
+        }
         let open: OpenDriver = match self.from {
             From::Nothing => return Err(OpenError::NoDriver),
             From::Driver(driver) => Box::new(|| Box::pin(async move { Ok(driver) })),
             From::Url(url) => Box::new(|| Box::pin(open_url(url))),
         };
         let (runtime, mailroom) = Runtime::start(self.config, open).await?;
-        Ok(EventStore::new(mailroom, runtime))
+        Ok(EventStore::new(mailroom, runtime, self.middleware.into()))
     }
 
     fn check(&self) -> Result<(), OpenError> {

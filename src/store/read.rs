@@ -2,24 +2,35 @@
 //!
 //! A page at a time. Where the driver answers at once, the page is read when the reader asks for it, in
 //! the reader's own thread. Otherwise a task on the store's runtime reads ahead into a channel of
-//! [`PAGES_AHEAD`] pages, and ends when the stream is dropped.
+//! [`PAGES_AHEAD`] pages, and ends when the stream is dropped. It says when all is read: a stream whose
+//! task dies before that ends with an error, never as if it were whole.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::vec;
 
 use futures_core::Stream;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::closed_or_failed;
-use crate::driver::{DriverError, Fetch};
+use super::{closed_or_failed, panicked};
+use crate::driver::{Driver, DriverError, EventPage, Fetch};
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence};
 use crate::mailroom::Mailroom;
+use crate::middleware::{Chain, FetchRequest, NextFetch};
 
 const PAGES_AHEAD: usize = 2;
+
+/// What a driver hands out: pages of events, or of keys.
+type Pages<T> = Pin<Box<dyn Stream<Item = Result<Vec<T>, DriverError>> + Send>>;
+
+type FuturePage = Pin<Box<dyn Future<Output = Result<EventPage, ReadError>> + Send>>;
+
+/// The same on the reader's side; `None` says that all is read.
+type Received<T> = mpsc::Receiver<Result<Option<Vec<T>>, ReadError>>;
 
 /// The events of one aggregate, in sequence order: a stream, which begins when first polled. What is set
 /// after that has no effect.
@@ -40,6 +51,7 @@ const PAGES_AHEAD: usize = 2;
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Read {
     mailroom: Arc<Mailroom>,
+    middleware: Chain,
     key: Result<AggregateKey, KeyError>,
     from: Option<Sequence>,
     fetch: Fetch,
@@ -49,16 +61,23 @@ pub struct Read {
 
 enum State {
     New,
-    /// The driver answers at once; this is what to ask for next.
-    Direct(Fetch),
-    Channel(mpsc::Receiver<Result<Vec<KeyedEvent>, ReadError>>),
+    /// What to ask for next.
+    Next(AggregateKey, Fetch),
+    Channel(Received<KeyedEvent>),
+    /// A page on its way through the middleware.
+    Wrapped(AggregateKey, Fetch, FuturePage),
     Ended,
 }
 
 impl Read {
-    pub(super) fn new(mailroom: Arc<Mailroom>, key: Result<AggregateKey, KeyError>) -> Self {
+    pub(super) fn new(
+        mailroom: Arc<Mailroom>,
+        middleware: Chain,
+        key: Result<AggregateKey, KeyError>,
+    ) -> Self {
         Read {
             mailroom,
+            middleware,
             key,
             from: None,
             fetch: Fetch::ALL,
@@ -99,7 +118,9 @@ impl Read {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
             events.push(event?);
-            events.extend(self.page.by_ref());
+            if self.mailroom.config.upcasters.is_empty() {
+                events.extend(self.page.by_ref());
+            }
         }
         Ok(events)
     }
@@ -115,29 +136,69 @@ impl Read {
             (Some(from), false) => Some(from.previous()),
             (Some(from), true) => Some(from.next()),
         };
-        if let Some(state) = self.page_now(&key, fetch) {
-            return state;
-        }
-        let pages = self.mailroom.driver.fetch_events(&key, fetch);
-        Ok(State::Channel(forward(&self.mailroom, pages)))
+        self.read_on(key, fetch)
     }
 
-    /// Reads a page in this thread, if the driver can; the state says what comes after it.
-    fn page_now(&mut self, key: &AggregateKey, fetch: Fetch) -> Option<Result<State, ReadError>> {
-        let page = match self.mailroom.driver.fetch_page_now(key, fetch)? {
-            Ok(page) => page,
-            Err(error) => return Some(Err(closed_or_failed(error))),
+    /// Reads a page in this thread, if the driver can, and through a channel if not; through the
+    /// middleware, if there is any. The state says what comes after it.
+    fn read_on(&mut self, key: AggregateKey, fetch: Fetch) -> Result<State, ReadError> {
+        if !self.middleware.is_empty() {
+            let page = wrapped_page(self.mailroom.clone(), self.middleware.clone(), &key, fetch);
+            return Ok(State::Wrapped(key, fetch, page));
+        }
+        let Some(page) = self.mailroom.driver.fetch_page_now(&key, fetch) else {
+            let fetch_events = move |driver: &dyn Driver| driver.fetch_events(&key, fetch);
+            return Ok(State::Channel(forward(&self.mailroom, fetch_events)));
         };
-        let next = match page.events.last() {
-            Some(last) if page.more => {
-                let mut next = fetch.after(last.sequence);
-                next.limit = fetch.limit.map(|limit| limit.saturating_sub(page.events.len()));
-                next.bounds().map_or(State::Ended, |_| State::Direct(next))
-            }
-            _ => State::Ended,
-        };
+        Ok(self.take_page(key, fetch, page.map_err(closed_or_failed)?))
+    }
+
+    /// The page becomes what is handed out next; the state says what comes after it.
+    fn take_page(&mut self, key: AggregateKey, fetch: Fetch, page: EventPage) -> State {
+        let rest = page.events.last().filter(|_| page.more).map(|last| {
+            let mut rest = fetch.after(last.sequence);
+            rest.limit = fetch.limit.map(|limit| limit.saturating_sub(page.events.len()));
+            rest
+        });
         self.page = page.events.into_iter();
-        Some(Ok(next))
+        match rest.filter(|rest| rest.bounds().is_some()) {
+            Some(rest) => State::Next(key, rest),
+            None => State::Ended,
+        }
+    }
+}
+
+fn wrapped_page(
+    mailroom: Arc<Mailroom>,
+    chain: Chain,
+    key: &AggregateKey,
+    fetch: Fetch,
+) -> FuturePage {
+    let request = FetchRequest::new(key.clone(), fetch);
+    let page = async move {
+        let end = move |request: FetchRequest| fetch_page(mailroom, request).boxed();
+        NextFetch::new(&chain, Box::new(end)).run(request).await
+    };
+    page.boxed()
+}
+
+/// One page, from wherever the driver can be read.
+async fn fetch_page(
+    mailroom: Arc<Mailroom>,
+    request: FetchRequest,
+) -> Result<EventPage, ReadError> {
+    let FetchRequest { key, fetch, .. } = request;
+    if let Some(page) = mailroom.driver.fetch_page_now(&key, fetch) {
+        return page.map_err(closed_or_failed);
+    }
+    let fetch_events = move |driver: &dyn Driver| driver.fetch_events(&key, fetch);
+    let mut pages = forward(&mailroom, fetch_events);
+    match pages.recv().await {
+        // Whether more follow is found out by asking behind it.
+        Some(Ok(Some(events))) => Ok(EventPage::new(events, true)),
+        Some(Ok(None)) => Ok(EventPage::default()),
+        Some(Err(error)) => Err(error),
+        None => Err(ReadError::Closed),
     }
 }
 
@@ -148,25 +209,33 @@ impl Stream for Read {
         let this = self.get_mut();
         loop {
             if let Some(event) = this.page.next() {
-                return Poll::Ready(Some(Ok(event)));
+                let event = this.mailroom.config.upcasters.apply(event);
+                return Poll::Ready(Some(event.map_err(|e| {
+                    this.state = State::Ended;
+                    this.page = Vec::new().into_iter();
+                    ReadError::Upcast(Box::new(e))
+                })));
             }
             let next = match &mut this.state {
                 State::Ended => return Poll::Ready(None),
                 State::New => this.start(),
-                State::Direct(fetch) => match (&this.key, *fetch) {
-                    (Ok(key), fetch) => {
-                        let key = key.clone();
-                        this.page_now(&key, fetch).unwrap_or(Ok(State::Ended))
-                    }
-                    (Err(_), _) => Ok(State::Ended),
-                },
+                State::Next(key, fetch) => {
+                    let (key, fetch) = (key.clone(), *fetch);
+                    this.read_on(key, fetch)
+                }
+                State::Wrapped(key, fetch, page) => {
+                    let page = ready!(page.as_mut().poll(cx));
+                    let (key, fetch) = (key.clone(), *fetch);
+                    page.map(|page| this.take_page(key, fetch, page))
+                }
                 State::Channel(pages) => match ready!(pages.poll_recv(cx)) {
-                    None => Ok(State::Ended),
-                    Some(Ok(page)) => {
+                    Some(Ok(Some(page))) => {
                         this.page = page.into_iter();
                         continue;
                     }
+                    Some(Ok(None)) => Ok(State::Ended),
                     Some(Err(error)) => Err(error),
+                    None => Err(ReadError::Closed),
                 },
             };
             match next {
@@ -183,13 +252,14 @@ impl Stream for Read {
 /// The keys with a prefix, in ascending byte order: a stream.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Keys {
-    pages: mpsc::Receiver<Result<Vec<AggregateKey>, ReadError>>,
+    /// `None` once ended.
+    pages: Option<Received<AggregateKey>>,
     page: vec::IntoIter<AggregateKey>,
 }
 
 impl Keys {
     pub(super) fn new(mailroom: &Mailroom, prefix: String) -> Self {
-        let pages = forward(mailroom, mailroom.driver.keys(&prefix, None));
+        let pages = Some(forward(mailroom, move |driver| driver.keys(&prefix, None)));
         Keys { pages, page: Vec::new().into_iter() }
     }
 
@@ -221,40 +291,50 @@ impl Stream for Keys {
             if let Some(key) = this.page.next() {
                 return Poll::Ready(Some(Ok(key)));
             }
-            match ready!(this.pages.poll_recv(cx)) {
-                None => return Poll::Ready(None),
-                Some(Ok(page)) => this.page = page.into_iter(),
-                Some(Err(error)) => {
-                    this.pages.close();
-                    return Poll::Ready(Some(Err(error)));
+            let Some(pages) = &mut this.pages else { return Poll::Ready(None) };
+            let last = match ready!(pages.poll_recv(cx)) {
+                Some(Ok(Some(page))) => {
+                    this.page = page.into_iter();
+                    continue;
                 }
-            }
+                Some(Ok(None)) => None,
+                Some(Err(error)) => Some(Err(error)),
+                None => Some(Err(ReadError::Closed)),
+            };
+            this.pages = None;
+            return Poll::Ready(last);
         }
     }
 }
 
-/// Reads the driver's pages on the store's runtime, each within the read deadline, a few ahead of the
-/// reader.
+/// Reads the pages that `open` asks the driver for, on the store's runtime, each within the read
+/// deadline, a few ahead of the reader.
 fn forward<T: Send + 'static>(
     mailroom: &Mailroom,
-    mut pages: Pin<Box<dyn Stream<Item = Result<Vec<T>, DriverError>> + Send>>,
-) -> mpsc::Receiver<Result<Vec<T>, ReadError>> {
+    open: impl FnOnce(&dyn Driver) -> Pages<T> + Send + 'static,
+) -> Received<T> {
     let (forward, received) = mpsc::channel(PAGES_AHEAD);
-    let deadline = mailroom.config.read_deadline;
-    let refuse = forward.clone();
+    let (sender, refuse) = (forward.clone(), forward.clone());
+    let (driver, deadline) = (mailroom.driver.clone(), mailroom.config.read_deadline);
     let reading = async move {
+        let mut pages = open(&*driver);
+        drop(driver);
         loop {
             let page = match tokio::time::timeout(deadline, pages.next()).await {
-                Ok(None) => return,
-                Ok(Some(page)) => page.map_err(closed_or_failed),
+                Ok(page) => page.transpose().map_err(closed_or_failed),
                 Err(_elapsed) => Err(ReadError::Timeout { deadline }),
             };
-            let failed = page.is_err();
-            if forward.send(page).await.is_err() || failed {
+            let is_last = !matches!(page, Ok(Some(_)));
+            if sender.send(page).await.is_err() || is_last {
                 return;
             }
         }
     };
+    let reading = AssertUnwindSafe(reading).catch_unwind().then(|read| async move {
+        if read.is_err() {
+            let _ = forward.send(Err(ReadError::Driver(panicked()))).await;
+        }
+    });
     if !mailroom.spawn(reading) {
         let _ = refuse.try_send(Err(ReadError::Closed));
     }

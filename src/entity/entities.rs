@@ -1,0 +1,457 @@
+//! The handles of entities: what an application executes commands on.
+
+use std::any::type_name;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use serde::Serialize;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::Aggregate;
+use super::command::SentCommand;
+use super::error::{ExecuteError, LoadError};
+use super::state::{Folded, Reading, Snapshots};
+use crate::append::Appended;
+use crate::error::AppendError;
+use crate::event::{AggregateKey, EventError, KeyError, KeyedEvent, RawJson, Sequence, Timestamp};
+use crate::mailroom::State;
+use crate::middleware::{Execution, NextExecute, Outcome};
+use crate::store::EventStore;
+
+/// All entities of one type in one store. Cheap to clone; holds the store open.
+pub struct Entities<A> {
+    pub(super) store: EventStore,
+    reading: Reading,
+    /// Another type has this kind.
+    wrong_kind: Option<LoadError>,
+    entity: PhantomData<fn() -> A>,
+}
+
+impl<A> Clone for Entities<A> {
+    fn clone(&self) -> Self {
+        Entities {
+            store: self.store.clone(),
+            reading: self.reading.clone(),
+            wrong_kind: self.wrong_kind.clone(),
+            entity: PhantomData,
+        }
+    }
+}
+
+impl<A> fmt::Debug for Entities<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entities").field("type", &type_name::<A>()).finish_non_exhaustive()
+    }
+}
+
+/// A command that was executed.
+#[non_exhaustive]
+pub struct Executed<A: Aggregate> {
+    /// Where its events stand; `None` if nothing happened.
+    pub appended: Option<Appended>,
+    /// What happened.
+    pub events: Vec<A::Event>,
+    /// The entity's latest sequence after it.
+    pub sequence: Sequence,
+}
+
+impl<A: Aggregate> fmt::Debug for Executed<A>
+where
+    A::Event: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executed")
+            .field("appended", &self.appended)
+            .field("events", &self.events)
+            .field("sequence", &self.sequence)
+            .finish()
+    }
+}
+
+/// An entity's state, and the last event that is folded into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loaded<A> {
+    /// The state.
+    pub state: A,
+    /// The sequence of the last event in it; [`Sequence::NONE`] where there is none.
+    pub sequence: Sequence,
+}
+
+/// What goes with a command.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct ExecuteOptions {
+    commit_id: Option<Uuid>,
+    metadata: Option<Result<RawJson, EventError>>,
+}
+
+impl ExecuteOptions {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A commit id of the caller's own: the command can be repeated, from any process, and is executed
+    /// once. It is looked for among the entity's latest events
+    /// ([`commit_id_window`](crate::Builder::commit_id_window)). A command that wrote nothing leaves no
+    /// trace of its id.
+    pub fn commit_id(mut self, commit_id: Uuid) -> Self {
+        self.commit_id = Some(commit_id);
+        self
+    }
+
+    /// Metadata for the events: a value that serializes to a JSON object. It replaces what was set
+    /// before.
+    pub fn metadata<T: Serialize + ?Sized>(mut self, metadata: &T) -> Self {
+        let json = RawJson::serialize(metadata).map_err(EventError::Metadata);
+        self.metadata = Some(json.and_then(|json| match json.is_object() {
+            true => Ok(json),
+            false => Err(EventError::MetadataNotAnObject),
+        }));
+        self
+    }
+
+    /// `correlation_id` in the events' metadata: what all consequences of one request share.
+    pub fn correlation_id(self, id: impl AsRef<str>) -> Self {
+        self.metadata_field("correlation_id", id.as_ref())
+    }
+
+    /// `causation_id` in the events' metadata: the event or message that caused the command.
+    pub fn causation_id(self, id: impl AsRef<str>) -> Self {
+        self.metadata_field("causation_id", id.as_ref())
+    }
+
+    /// One more field in the events' metadata, in front of those that are there.
+    pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        let metadata = self.metadata.take().transpose().and_then(|own| {
+            let value = RawJson::serialize(value).map_err(EventError::Metadata)?;
+            RawJson::object_with(own.as_ref(), &[(name, value)]).map_err(EventError::Metadata)
+        });
+        self.metadata = Some(metadata);
+        self
+    }
+}
+
+impl<A: Aggregate> Entities<A> {
+    pub(crate) fn new(store: EventStore) -> Self {
+        let wrong_kind = store.claim_kind::<A>().err();
+        let reading = Reading {
+            snapshots: Snapshots::Never,
+            skip_unknown_types: false,
+            upcasters: store.upcasters(),
+        };
+        Entities { store, reading, wrong_kind, entity: PhantomData }
+    }
+
+    /// When snapshots are taken; never, unless told. The driver must have a
+    /// [`SnapshotStore`](crate::driver::SnapshotStore), or none are.
+    pub fn snapshots(mut self, snapshots: Snapshots) -> Self {
+        self.reading.snapshots = snapshots;
+        self
+    }
+
+    /// Events of a type that the enum does not know are passed over, instead of being an error.
+    pub fn skip_unknown_types(mut self) -> Self {
+        self.reading.skip_unknown_types = true;
+        self
+    }
+
+    /// The aggregate key of the entity with this id: `{KIND}/{id}`, for raw appends and reads.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when id and kind make no key.
+    pub fn key(&self, id: impl AsRef<str>) -> Result<AggregateKey, KeyError> {
+        AggregateKey::new(&format!("{}/{}", A::KIND, id.as_ref()))
+    }
+
+    /// The entity with this id, whether or not it has an event.
+    pub fn entity(&self, id: impl Into<String>) -> Entity<A> {
+        Entity { entities: self.clone(), id: id.into() }
+    }
+
+    fn own_key(&self, id: &str) -> Result<AggregateKey, LoadError> {
+        match &self.wrong_kind {
+            Some(wrong_kind) => Err(wrong_kind.clone()),
+            None => self.key(id).map_err(LoadError::InvalidKey),
+        }
+    }
+
+    /// Executes a command: decided in the entity's mailbox, in order, and answered when its events are
+    /// durable. A rejection, too, rests on durable events only.
+    ///
+    /// Cancel-safe like [`EventStore::append`]: a dropped future leaves the command executed or not.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecuteError`].
+    pub async fn execute(
+        &self,
+        id: impl AsRef<str>,
+        command: A::Command,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        self.execute_with(id, command, ExecuteOptions::new()).await
+    }
+
+    /// [`Entities::execute`] with a commit id, metadata, or both.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecuteError`].
+    pub async fn execute_with(
+        &self,
+        id: impl AsRef<str>,
+        command: A::Command,
+        options: ExecuteOptions,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let key = self.own_key(id.as_ref()).map_err(ExecuteError::Load)?;
+        let chain = self.store.middleware();
+        if chain.is_empty() {
+            return self.send(key, command, options).await;
+        }
+        // The answer has the entity's own types, which no middleware knows: it waits aside.
+        let mut answer = None;
+        let kept = &mut answer;
+        let end = move |execution: Execution| {
+            let sent = async move {
+                let answered = self.send(execution.key, command, execution.options).await;
+                let outcome = outcome(&answered);
+                *kept = Some(answered);
+                outcome
+            };
+            sent.boxed()
+        };
+        let next = NextExecute::new(&chain, Box::new(end));
+        let passed = next.run(Execution::new(key.clone(), options)).await;
+        answer.unwrap_or_else(|| {
+            let made_up = |_| AppendError::Refused {
+                key,
+                reason: "a middleware answered a command that it did not send on".to_owned(),
+            };
+            Err(ExecuteError::Append(passed.map_or_else(|error| error, made_up)))
+        })
+    }
+
+    async fn send(
+        &self,
+        key: AggregateKey,
+        command: A::Command,
+        options: ExecuteOptions,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let metadata = options.metadata.transpose().map_err(|source| {
+            let key = key.clone();
+            ExecuteError::Append(AppendError::InvalidEvent { key, index: 0, source })
+        })?;
+        let (answer, answered) = oneshot::channel();
+        let execution = SentCommand::<A> {
+            key: key.clone(),
+            command,
+            metadata,
+            reading: Arc::new(self.reading.clone()),
+            decided: None,
+            answer,
+        };
+        let mailroom = self.store.mailroom();
+        mailroom
+            .execute(key.clone(), options.commit_id, Box::new(execution))
+            .await
+            .map_err(ExecuteError::Append)?;
+        let lost = |_| ExecuteError::Append(AppendError::ActorFailed { key });
+        answered.await.map_err(lost)?
+    }
+
+    /// The entity's state now, and its sequence: folded from what is durable, in the caller's task.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub async fn state(&self, id: impl AsRef<str>) -> Result<Loaded<A>, LoadError> {
+        let key = self.own_key(id.as_ref())?;
+        self.load(&key, None, |_| true).await
+    }
+
+    /// The state as it was right after the event with this sequence; the latest one, if there are not
+    /// so many events.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub async fn at(
+        &self,
+        id: impl AsRef<str>,
+        sequence: impl Into<Sequence>,
+    ) -> Result<Loaded<A>, LoadError> {
+        let (key, last) = (self.own_key(id.as_ref())?, sequence.into());
+        self.load(&key, Some(last), |event| event.sequence <= last).await
+    }
+
+    /// The state as it was at this time: all events recorded until then.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub async fn at_time(
+        &self,
+        id: impl AsRef<str>,
+        time: impl Into<Timestamp>,
+    ) -> Result<Loaded<A>, LoadError> {
+        let (key, time) = (self.own_key(id.as_ref())?, time.into());
+        self.load(&key, Some(Sequence::NONE), |event| event.recorded_at <= time).await
+    }
+
+    /// Folds events as long as they are wanted. A snapshot may stand for those up to `last`; `None`
+    /// takes any.
+    pub(super) async fn load(
+        &self,
+        key: &AggregateKey,
+        last: Option<Sequence>,
+        wanted: impl Fn(&KeyedEvent) -> bool,
+    ) -> Result<Loaded<A>, LoadError> {
+        let mut folded = Folded::<A>::blank(Arc::new(self.reading.clone()));
+        let mut at = Sequence::NONE;
+        if folded.snapshot_every().is_some()
+            && last != Some(Sequence::NONE)
+            && let Some(snapshot) = self.store.load_snapshot(key).await
+        {
+            match folded.restore(&snapshot) {
+                Ok(sequence) if last.is_none_or(|last| sequence <= last) => at = sequence,
+                Ok(_) => folded.reset(),
+                Err(reason) => {
+                    tracing::warn!(%key, reason, "a snapshot cannot be used and is ignored");
+                }
+            }
+        }
+        if at > Sequence::NONE {
+            // The event that the snapshot was taken at is read too: is it there?
+            let mut events = self.store.read(key).from(at);
+            match events.next().await.transpose()? {
+                Some(event) if event.sequence == at => {
+                    return fold(folded, at, events, wanted).await;
+                }
+                _ => {
+                    tracing::warn!(%key, %at, "a snapshot ahead of its events is ignored");
+                    folded.reset();
+                }
+            }
+        }
+        fold(folded, Sequence::NONE, self.store.read(key), wanted).await
+    }
+
+    /// Folds in what happened since.
+    pub(super) async fn catch_up(
+        &self,
+        key: &AggregateKey,
+        loaded: Loaded<A>,
+    ) -> Result<Loaded<A>, LoadError> {
+        let reading = Arc::new(self.reading.clone());
+        let folded = Folded { state: loaded.state, reading };
+        let events = self.store.read(key).from(loaded.sequence.next());
+        fold(folded, loaded.sequence, events, |_| true).await
+    }
+
+    pub(super) fn checked_key(&self, id: &str) -> Result<AggregateKey, LoadError> {
+        self.own_key(id)
+    }
+}
+
+/// What a middleware is told of an answer.
+fn outcome<A: Aggregate>(
+    answer: &Result<Executed<A>, ExecuteError<A::Error>>,
+) -> Result<Outcome, AppendError> {
+    match answer {
+        Ok(executed) => Ok(executed.appended.clone().map_or(Outcome::Nothing, Outcome::Appended)),
+        Err(ExecuteError::Rejected(_)) => Ok(Outcome::Rejected),
+        Err(ExecuteError::Append(error)) => Err(error.clone()),
+        Err(ExecuteError::Load(_) | ExecuteError::Panicked { .. }) => Ok(Outcome::Failed),
+    }
+}
+
+async fn fold<A: Aggregate>(
+    mut folded: Folded<A>,
+    mut at: Sequence,
+    mut events: crate::store::Read,
+    wanted: impl Fn(&KeyedEvent) -> bool,
+) -> Result<Loaded<A>, LoadError> {
+    while let Some(event) = events.next().await {
+        let event = event?;
+        if !wanted(&event) {
+            break;
+        }
+        let sequence = event.sequence;
+        folded.apply(event)?;
+        at = sequence;
+    }
+    Ok(Loaded { state: folded.state, sequence: at })
+}
+
+/// One entity. Cheap to clone.
+pub struct Entity<A> {
+    pub(super) entities: Entities<A>,
+    pub(super) id: String,
+}
+
+impl<A> Clone for Entity<A> {
+    fn clone(&self) -> Self {
+        Entity { entities: self.entities.clone(), id: self.id.clone() }
+    }
+}
+
+impl<A> fmt::Debug for Entity<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entity").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> Entity<A> {
+    /// The id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// [`Entities::key`] of this one.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`].
+    pub fn key(&self) -> Result<AggregateKey, KeyError> {
+        self.entities.key(&self.id)
+    }
+
+    /// [`Entities::execute`] on this one.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecuteError`].
+    pub async fn execute(
+        &self,
+        command: A::Command,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        self.entities.execute(&self.id, command).await
+    }
+
+    /// [`Entities::execute_with`] on this one.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecuteError`].
+    pub async fn execute_with(
+        &self,
+        command: A::Command,
+        options: ExecuteOptions,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        self.entities.execute_with(&self.id, command, options).await
+    }
+
+    /// [`Entities::state`] of this one.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub async fn state(&self) -> Result<Loaded<A>, LoadError> {
+        self.entities.state(&self.id).await
+    }
+}

@@ -1,0 +1,222 @@
+//! Why a command, a load or a transaction did not succeed.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::driver::DriverError;
+use crate::error::{AppendError, ReadError};
+use crate::event::{AggregateKey, KeyError, Sequence};
+
+/// Why an entity's state could not be loaded.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The id makes no aggregate key, or the kind does not. Mend it.
+    #[error("no key for an entity: {0}")]
+    InvalidKey(#[source] KeyError),
+    /// Another Rust type uses the same kind in this store. Give one of them another
+    /// [`KIND`](super::Aggregate::KIND).
+    #[error("{kind:?} is the kind of {other}, not of {this}")]
+    WrongKind {
+        /// The kind.
+        kind: &'static str,
+        /// The type that had it first.
+        other: &'static str,
+        /// The type that asked.
+        this: &'static str,
+    },
+    /// The enum has no variant of this type. Add it, register an upcaster, or skip unknown types with
+    /// [`Entities::skip_unknown_types`](super::Entities::skip_unknown_types).
+    #[error("{key} at {sequence}: unknown event type {event_type:?}")]
+    UnknownType {
+        /// The aggregate.
+        key: AggregateKey,
+        /// The event.
+        sequence: Sequence,
+        /// Its type.
+        event_type: String,
+    },
+    /// The event's data is not what the enum's variant of that type takes. Register an upcaster for its
+    /// schema version.
+    #[error("{key} at {sequence}: data of {event_type:?}: {message}")]
+    Data {
+        /// The aggregate.
+        key: AggregateKey,
+        /// The event.
+        sequence: Sequence,
+        /// Its type.
+        event_type: String,
+        /// What serde said.
+        message: String,
+    },
+    /// An upcaster failed, or upcasters turn an event in circles. Mend the upcaster.
+    #[error("{key} at {sequence}: upcasting {event_type:?}: {message}")]
+    Upcast {
+        /// The aggregate.
+        key: AggregateKey,
+        /// The event.
+        sequence: Sequence,
+        /// Its type.
+        event_type: String,
+        /// What the upcaster said.
+        message: String,
+    },
+    /// `apply` (or an upcaster) panicked on this event. Mend it.
+    #[error("{key} at {sequence}: applying the event panicked")]
+    Panicked {
+        /// The aggregate.
+        key: AggregateKey,
+        /// The event.
+        sequence: Sequence,
+    },
+    /// The driver could not read. [`DriverError`] says whether trying again helps.
+    #[error("{key}: {source}")]
+    Driver {
+        /// The aggregate.
+        key: AggregateKey,
+        /// What the driver said.
+        source: DriverError,
+    },
+    /// The events could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl LoadError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            LoadError::Driver { source, .. } => source.is_retryable(),
+            LoadError::Read(source) => source.is_retryable(),
+            _ => false,
+        }
+    }
+}
+
+/// Why a command was not executed. Only [`AppendError::Indeterminate`] leaves open whether it was.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ExecuteError<E> {
+    /// The entity rejected the command. Nothing was written; the state it was decided on is durable.
+    Rejected(E),
+    /// The command's events could not be appended.
+    Append(AppendError),
+    /// The entity's state could not be loaded; nothing was written.
+    Load(LoadError),
+    /// `handle` or `apply` panicked on this command; nothing was written, and the state is folded anew.
+    Panicked {
+        /// The entity.
+        key: AggregateKey,
+    },
+}
+
+impl<E> ExecuteError<E> {
+    /// Whether it was rejected by the entity.
+    pub fn is_rejected(&self) -> bool {
+        matches!(self, ExecuteError::Rejected(_))
+    }
+
+    /// Always false: commands that meet other writers are decided again, not refused.
+    pub fn is_conflict(&self) -> bool {
+        false
+    }
+
+    /// Whether the same command may succeed later. After [`AppendError::Indeterminate`] it must carry
+    /// the commit id named there.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            ExecuteError::Append(error) => error.is_retryable(),
+            ExecuteError::Load(error) => error.is_retryable(),
+            ExecuteError::Rejected(_) | ExecuteError::Panicked { .. } => false,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ExecuteError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExecuteError::Rejected(error) => write!(f, "rejected: {error}"),
+            ExecuteError::Append(error) => error.fmt(f),
+            ExecuteError::Load(error) => error.fmt(f),
+            ExecuteError::Panicked { key } => write!(f, "{key}: deciding the command panicked"),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for ExecuteError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ExecuteError::Rejected(error) => Some(error),
+            ExecuteError::Append(error) => Some(error),
+            ExecuteError::Load(error) => Some(error),
+            ExecuteError::Panicked { .. } => None,
+        }
+    }
+}
+
+/// Why a transaction on an entity did not succeed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TransactError<E> {
+    /// The decision was to reject. Nothing was written.
+    Rejected(E),
+    /// Other writers came first every time. Nothing was written; try again later, or make it a command.
+    TooManyConflicts {
+        /// The entity.
+        key: AggregateKey,
+        /// How many times it was decided and appended in vain.
+        attempts: u32,
+    },
+    /// The events could not be appended; after `Indeterminate` they may be written yet, under this commit
+    /// id.
+    Append {
+        /// Why.
+        source: AppendError,
+        /// The commit id of the append.
+        commit_id: Uuid,
+    },
+    /// The entity's state could not be loaded; nothing was written.
+    Load(LoadError),
+}
+
+impl<E> TransactError<E> {
+    /// Whether other writers came first.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, TransactError::TooManyConflicts { .. })
+    }
+
+    /// Whether the same transaction may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            TransactError::TooManyConflicts { .. } => true,
+            TransactError::Append { source, .. } => source.is_retryable(),
+            TransactError::Load(error) => error.is_retryable(),
+            TransactError::Rejected(_) => false,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for TransactError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TransactError::Rejected(error) => write!(f, "rejected: {error}"),
+            TransactError::TooManyConflicts { key, attempts } => {
+                write!(f, "{key}: other writers came first {attempts} times")
+            }
+            TransactError::Append { source, .. } => source.fmt(f),
+            TransactError::Load(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for TransactError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TransactError::Rejected(error) => Some(error),
+            TransactError::Append { source, .. } => Some(source),
+            TransactError::Load(error) => Some(error),
+            TransactError::TooManyConflicts { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Schema evolution: events written long ago, read as they would be written today.
+//!
+//! An upcaster turns an event of one type and schema version into a later form. It is applied wherever
+//! events are read (entities, [`Read`](crate::Read)), again and again until none fits, and never changes
+//! what is stored.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use smol_str::SmolStr;
+
+use crate::entity::LoadError;
+use crate::event::{KeyedEvent, RawJson, RawJsonError};
+
+/// So many steps from the first form to today's are enough for anybody; more are a circle.
+const LONGEST_CHAIN: usize = 1_000;
+
+type Upcaster = dyn Fn(&KeyedEvent) -> Result<Upcast, String> + Send + Sync;
+
+/// What an upcaster makes of an event: a later version, its data, and perhaps another type.
+#[derive(Clone, Debug)]
+pub struct Upcast {
+    version: u16,
+    event_type: Option<SmolStr>,
+    data: Result<RawJson, RawJsonError>,
+}
+
+impl Upcast {
+    /// The event as of this schema version.
+    pub fn to<T: Serialize + ?Sized>(version: u16, data: &T) -> Self {
+        Upcast { version, event_type: None, data: RawJson::serialize(data) }
+    }
+
+    /// The event under another type.
+    pub fn event_type(mut self, event_type: impl AsRef<str>) -> Self {
+        self.event_type = Some(SmolStr::new(event_type));
+        self
+    }
+}
+
+/// The upcasters of a store, by event type and schema version.
+#[derive(Default, Clone)]
+pub(crate) struct Upcasters {
+    by_form: HashMap<(SmolStr, u16), std::sync::Arc<Upcaster>>,
+}
+
+impl Upcasters {
+    pub(crate) fn register<F>(&mut self, event_type: &str, version: u16, upcaster: F)
+    where
+        F: Fn(&KeyedEvent) -> Result<Upcast, String> + Send + Sync + 'static,
+    {
+        let form = (SmolStr::new(event_type), version);
+        self.by_form.insert(form, std::sync::Arc::new(upcaster));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_form.is_empty()
+    }
+
+    /// The event in its latest form.
+    pub(crate) fn apply(&self, mut event: KeyedEvent) -> Result<KeyedEvent, LoadError> {
+        if self.is_empty() {
+            return Ok(event);
+        }
+        for _ in 0..LONGEST_CHAIN {
+            let Some(upcaster) = self.by_form.get(&event.form()) else { return Ok(event) };
+            let upcast = upcaster(&event).and_then(|upcast| {
+                upcast
+                    .data
+                    .map(|data| (upcast.version, upcast.event_type, data))
+                    .map_err(|e| e.to_string())
+            });
+            match upcast {
+                Ok((version, event_type, data)) => event.become_form(version, event_type, data),
+                Err(message) => return Err(failed(&event, message)),
+            }
+        }
+        Err(failed(&event, format!("no end after {LONGEST_CHAIN} upcasters")))
+    }
+}
+
+fn failed(event: &KeyedEvent, message: String) -> LoadError {
+    LoadError::Upcast {
+        key: event.key.clone(),
+        sequence: event.sequence,
+        event_type: event.event_type().to_owned(),
+        message,
+    }
+}
