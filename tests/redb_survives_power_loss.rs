@@ -5,7 +5,13 @@
 //! `SERIATIM_CRASH_CASES` sets how many seeded cases run; a failure prints the seed, and
 //! `SERIATIM_CRASH_SEED` runs it alone.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 #[path = "support/puts.rs"]
 mod puts;
@@ -39,6 +45,9 @@ struct Witness {
     seen: BTreeMap<AggregateKey, u64>,
     seen_log: u64,
 }
+
+/// A put's commit id and what became of it.
+type Answered = (Uuid, Result<Position, DriverError>);
 
 #[test]
 fn every_answered_put_survives_power_loss() {
@@ -101,7 +110,7 @@ fn live(driver: &RedbDriver, witness: &mut Witness, random: &mut Random, disk: &
     let mut next: Vec<u64> = (0..KEYS)
         .map(|n| block_on(driver.latest_sequence(&key_of(n))).map_or(0, |s| s.get()) + 1)
         .collect();
-    let answers: Arc<Mutex<Vec<(Uuid, Result<Position, DriverError>)>>> = Arc::default();
+    let answers: Arc<Mutex<Vec<Answered>>> = Arc::default();
     let stop = AtomicBool::new(false);
     let waiting = Arc::new(AtomicU64::new(0));
     let (seen, seen_log) = std::thread::scope(|scope| {
@@ -240,6 +249,9 @@ fn check(driver: &RedbDriver, witness: &mut Witness, durability: Durability) {
 fn assert_same(sent: &Put, found: &[&KeyedEvent]) {
     assert_eq!(sent.events().len(), found.len(), "a put is there in part, or twice");
     for (sent, found) in sent.events().iter().zip(found) {
-        assert_eq!((&sent.key, sent.sequence, &sent.data), (&found.key, found.sequence, &found.data));
+        assert_eq!(
+            (&sent.key, sent.sequence, &sent.data),
+            (&found.key, found.sequence, &found.data)
+        );
     }
 }

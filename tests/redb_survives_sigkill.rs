@@ -2,12 +2,17 @@
 //! an answer for is there. The child writes each answer to a witness file of its own before it goes on.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 #[path = "support/puts.rs"]
 mod puts;
 #[path = "support/sim_disk.rs"]
-#[allow(dead_code)]
 mod sim_disk;
 
 use std::collections::HashMap;
@@ -124,11 +129,8 @@ fn check(directory: &Path, witness: &Path, durability: Durability) {
     for line in fs::read_to_string(witness).unwrap().lines() {
         let mut fields = line.split(' ');
         let mut number = || fields.next().unwrap();
-        let (n, first, count): (u64, u64, u64) = (
-            number().parse().unwrap(),
-            number().parse().unwrap(),
-            number().parse().unwrap(),
-        );
+        let (n, first, count): (u64, u64, u64) =
+            (number().parse().unwrap(), number().parse().unwrap(), number().parse().unwrap());
         let (id, position) = (number().to_owned(), number().parse::<u64>().unwrap());
         for step in 0..count {
             let event = stored.get(&(n, first + step)).expect("an answered append is gone");

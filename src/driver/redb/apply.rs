@@ -8,8 +8,8 @@
 //! more than the events in it. A full disk is found before the transaction ([`super::room`]); the
 //! thread tries again until there is room, and puts are refused when the tail is full.
 
-use std::sync::PoisonError;
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

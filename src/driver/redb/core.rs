@@ -51,7 +51,6 @@ pub(super) struct Signals {
 }
 
 impl Core {
-    #[allow(clippy::too_many_arguments, reason = "called once, where all of them are made")]
     pub(super) fn new(
         options: RedbBuilder,
         disk: Arc<dyn Disk>,

@@ -63,10 +63,7 @@ pub(super) struct DirectoryDisk {
 
 impl DirectoryDisk {
     pub(super) fn new(directory: Directory) -> Self {
-        DirectoryDisk {
-            path: directory.path().to_owned(),
-            directory: Mutex::new(Some(directory)),
-        }
+        DirectoryDisk { path: directory.path().to_owned(), directory: Mutex::new(Some(directory)) }
     }
 }
 

@@ -186,6 +186,7 @@ fn decode_entry(reader: &mut Reader<'_>, body: &Bytes) -> Result<KeyedEvent, Str
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::driver::redb::samples::{any_events, placed};

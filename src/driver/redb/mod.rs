@@ -110,10 +110,8 @@ impl RedbDriver {
                 .map_err(|e| DriverError::failed("a thread did not start").caused_by(e))
         };
         let keeper = core.clone();
-        let keeper = spawn(
-            "keeper",
-            Box::new(move || keeper.journal.keep(|error| keeper.fail(error))),
-        )?;
+        let keeper =
+            spawn("keeper", Box::new(move || keeper.journal.keep(|error| keeper.fail(error))))?;
         let writer = core.clone();
         let writer = spawn("writer", Box::new(move || writer::run(&writer)));
         let applier = core.clone();
@@ -245,9 +243,9 @@ impl Driver for RedbDriver {
         self.core.queue.close();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         match ended {
-            Some(ended) => ended
-                .await
-                .unwrap_or_else(|_| Err(DriverError::failed("the apply thread died"))),
+            Some(ended) => {
+                ended.await.unwrap_or_else(|_| Err(DriverError::failed("the apply thread died")))
+            }
             None => Ok(()),
         }
     }
@@ -271,7 +269,8 @@ impl Driver for RedbDriver {
 
     fn limits(&self) -> Limits {
         // A frame takes an event's record fields beside what counts as its size, some 64 bytes.
-        let quarter = usize::try_from(self.core.options.journal_file_bytes / 4).unwrap_or(usize::MAX);
+        let quarter =
+            usize::try_from(self.core.options.journal_file_bytes / 4).unwrap_or(usize::MAX);
         let default = Limits::default();
         Limits {
             aggregates_per_put: 1_000,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::directory::Directory;
-use super::files::{Disk, DirectoryDisk};
+use super::files::{DirectoryDisk, Disk};
 use super::{RedbDriver, recover};
 use crate::driver::DriverError;
 
@@ -203,6 +203,7 @@ impl RedbBuilder {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

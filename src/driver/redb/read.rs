@@ -67,12 +67,14 @@ impl Snapshot {
             let (mut from, mut to) = (Vec::new(), Vec::new());
             earlier_key(key.as_str(), 0, &mut from);
             earlier_key(key.as_str(), low, &mut to);
-            let mut before = self.earlier.range::<&[u8]>(&from[..]..=&to[..]).map_err(redb_failed)?;
+            let mut before =
+                self.earlier.range::<&[u8]>(&from[..]..=&to[..]).map_err(redb_failed)?;
             if let Some(entry) = before.next_back() {
                 from = entry.map_err(redb_failed)?.0.value().to_vec();
             }
             earlier_key(key.as_str(), high, &mut to);
-            let mut blocks = self.earlier.range::<&[u8]>(&from[..]..=&to[..]).map_err(redb_failed)?;
+            let mut blocks =
+                self.earlier.range::<&[u8]>(&from[..]..=&to[..]).map_err(redb_failed)?;
             while let Some(entry) = if backwards { blocks.next_back() } else { blocks.next() } {
                 let block = decode_block(key.as_str(), entry.map_err(redb_failed)?.1.value())?;
                 if !found.take(&block, (low, high), backwards) {
@@ -175,7 +177,12 @@ impl Page<'_> {
     }
 
     /// Adds a run's events; whether the page took them all.
-    fn push_run(&mut self, snapshot: &Snapshot, run: Run, backwards: bool) -> Result<bool, DriverError> {
+    fn push_run(
+        &mut self,
+        snapshot: &Snapshot,
+        run: Run,
+        backwards: bool,
+    ) -> Result<bool, DriverError> {
         let (mut low, mut high) = (run.first, run.first + run.events - 1);
         while low <= high {
             let (first, bytes) = snapshot.segment(if backwards { high } else { low })?;
@@ -238,10 +245,12 @@ pub(super) fn page(
     let stored = (low, high.min(view.first.map_or(u64::MAX, |first| first - 1)));
     let all = match fetch.backwards {
         false => {
-            from_redb(core, &mut page, stored, false)? && from_tail(&view, &mut page, (low, high), false)
+            from_redb(core, &mut page, stored, false)?
+                && from_tail(&view, &mut page, (low, high), false)
         }
         true => {
-            from_tail(&view, &mut page, (low, high), true) && from_redb(core, &mut page, stored, true)?
+            from_tail(&view, &mut page, (low, high), true)
+                && from_redb(core, &mut page, stored, true)?
         }
     };
     Ok(EventPage::new(page.events, !all))
@@ -327,9 +336,9 @@ impl Keys {
                     return Ok(None);
                 }
                 if behind(key.value()) {
-                    return AggregateKey::new(key.value()).map(Some).map_err(|e| {
-                        DriverError::damaged(format!("a stored key is none: {e}"))
-                    });
+                    return AggregateKey::new(key.value())
+                        .map(Some)
+                        .map_err(|e| DriverError::damaged(format!("a stored key is none: {e}")));
                 }
             }
             Ok(None)
@@ -360,10 +369,14 @@ impl Keys {
 }
 
 /// The events from position `from` on, in order, at most `limit` and about 1 MiB.
-pub(super) fn log_page(core: &Core, from: u64, limit: usize) -> Result<Vec<KeyedEvent>, DriverError> {
+pub(super) fn log_page(
+    core: &Core,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<KeyedEvent>, DriverError> {
     core.open()?;
     let from = from.max(1);
-    let (tail_first, tail) = core.tail.from_position(from, limit);
+    let (tail_first, tail) = core.tail.behind(from, limit);
     let end = tail_first.unwrap_or(u64::MAX);
     let mut events = Vec::new();
     if from < end {
@@ -400,12 +413,8 @@ pub(super) fn log_page(core: &Core, from: u64, limit: usize) -> Result<Vec<Keyed
                 next += 1;
             }
         }
-        if bytes >= PAGE_BYTES || next < end && tail_first.is_some() {
-            return if next < end && tail_first.is_some() && bytes < PAGE_BYTES {
-                Err(missing(next))
-            } else {
-                Ok(events)
-            };
+        if tail_first.is_some_and(|first| next < first) {
+            return Err(missing(next));
         }
     }
     let wanted = limit - events.len();

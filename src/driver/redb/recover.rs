@@ -55,8 +55,8 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
         Replay { options: &options, database: &database, files: &files }.run(&mut state)?;
     }
     let last_id = files.keys().next_back().copied().unwrap_or(0);
-    let journal = Journal::start(disk.clone(), &options, last_id, state.applied)
-        .map_err(journal_failed)?;
+    let journal =
+        Journal::start(disk.clone(), &options, last_id, state.applied).map_err(journal_failed)?;
     state.epoch += 1;
     state.place = Place { file: journal.cursor().file.id, offset: 0 };
     state.clean = false;
@@ -102,9 +102,7 @@ fn open_database(
             told.tell(Step::Repairing, (session.progress() * 1000.0) as u64, 1000);
         })
         .create_with_backend(backend)
-        .map_err(|e| {
-            DriverError::failed(format!("{name} could not be opened: {e}")).caused_by(e)
-        })
+        .map_err(|e| DriverError::failed(format!("{name} could not be opened: {e}")).caused_by(e))
 }
 
 fn read_state(database: &Database) -> Result<State, DriverError> {
@@ -247,7 +245,9 @@ impl Replay<'_> {
                 let bytes = CHUNK.min(size - offset) as usize;
                 let Some(chunk) = chunk.get_mut(..bytes) else { break };
                 file.read_at(offset, chunk).map_err(journal_failed)?;
-                for (sector, at) in chunk.chunks(ALIGN as usize).zip((offset..).step_by(ALIGN as usize)) {
+                for (sector, at) in
+                    chunk.chunks(ALIGN as usize).zip((offset..).step_by(ALIGN as usize))
+                {
                     let Some(header) = Header::read(sector) else { continue };
                     if header.first_position <= expected || header.flushed < expected {
                         continue;

@@ -8,7 +8,13 @@ use crate::event::{AggregateKey, KeyedEvent, NewEvent, Position, Sequence, Times
 fn any_event() -> impl Strategy<Value = KeyedEvent> {
     let json = "[a-z ☂]{0,40}".prop_map(|text| format!("{{\"t\":\"{text}\"}}"));
     let key = "[a-z/#☂ ]{1,30}";
-    (key, 1..u64::MAX, json.clone(), prop::option::of(json), any::<(u16, i64, u128, Option<u128>)>())
+    (
+        key,
+        1..u64::MAX,
+        json.clone(),
+        prop::option::of(json),
+        any::<(u16, i64, u128, Option<u128>)>(),
+    )
         .prop_map(|(key, sequence, data, metadata, (version, time, commit_id, event_id))| {
             let mut event = NewEvent::raw("Happened", data).version(version);
             if let Some(metadata) = metadata {

@@ -96,7 +96,8 @@ impl Builder {
 
 fn checksum(first_position: u64, segment: &[u8]) -> u64 {
     let (head, rest) = segment.split_at(HEADER_BYTES.min(segment.len()));
-    let seed = head.iter().take(4).fold(first_position, |seed, b| seed.rotate_left(8) ^ u64::from(*b));
+    let seed =
+        head.iter().take(4).fold(first_position, |seed, b| seed.rotate_left(8) ^ u64::from(*b));
     XxHash3_64::oneshot_with_seed(seed, rest)
 }
 
@@ -153,7 +154,9 @@ impl<'a> Segment<'a> {
     fn end(&self, slot: usize) -> Option<usize> {
         match self.wide {
             true => Some(u32::from_le_bytes(*self.ends.get(slot * 4..)?.first_chunk()?) as usize),
-            false => Some(usize::from(u16::from_le_bytes(*self.ends.get(slot * 2..)?.first_chunk()?))),
+            false => {
+                Some(usize::from(u16::from_le_bytes(*self.ends.get(slot * 2..)?.first_chunk()?)))
+            }
         }
     }
 
@@ -178,6 +181,7 @@ impl<'a> Segment<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::driver::redb::samples::any_events;

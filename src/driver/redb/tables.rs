@@ -89,7 +89,10 @@ impl State {
         }))
     }
 
-    pub(super) fn write(&self, table: &mut Table<'_, &'static str, u64>) -> Result<(), DriverError> {
+    pub(super) fn write(
+        &self,
+        table: &mut Table<'_, &'static str, u64>,
+    ) -> Result<(), DriverError> {
         let (high, low) = self.store.as_u64_pair();
         for (name, number) in [
             ("store_id_high", high),

@@ -346,7 +346,7 @@ impl Tail {
 
     /// The tail's first position, all before which are in redb; and the events from position `from` on
     /// that are in the tail, at most `limit`.
-    pub(super) fn from_position(&self, from: u64, limit: usize) -> (Option<u64>, Vec<KeyedEvent>) {
+    pub(super) fn behind(&self, from: u64, limit: usize) -> (Option<u64>, Vec<KeyedEvent>) {
         let (first, groups): (u64, Vec<Arc<Group>>) = {
             let log = self.log();
             let first = log.groups.front().map(|group| group.first_position);
@@ -388,15 +388,16 @@ impl View {
         let inside = move |piece: &Piece| {
             let from = low.max(piece.first_sequence);
             let to = high.saturating_add(1).min(piece.next_sequence());
-            let offset = |sequence: u64| {
-                piece.start as usize + (sequence - piece.first_sequence) as usize
-            };
+            let offset =
+                |sequence: u64| piece.start as usize + (sequence - piece.first_sequence) as usize;
             if from < to { offset(from)..offset(to) } else { 0..0 }
         };
         match backwards {
-            false => Box::new(self.pieces.iter().flat_map(move |piece| {
-                inside(piece).filter_map(|index| piece.put.event(index))
-            })),
+            false => {
+                Box::new(self.pieces.iter().flat_map(move |piece| {
+                    inside(piece).filter_map(|index| piece.put.event(index))
+                }))
+            }
             true => Box::new(self.pieces.iter().rev().flat_map(move |piece| {
                 inside(piece).rev().filter_map(|index| piece.put.event(index))
             })),

@@ -118,9 +118,7 @@ fn block_of(
     earlier_key(key.as_str(), sequence, &mut to);
     let mut range = snapshot.earlier.range::<&[u8]>(&from[..]..=&to[..]).map_err(redb_failed)?;
     match range.next_back() {
-        Some(entry) => {
-            Ok(Some(decode_block(key.as_str(), entry.map_err(redb_failed)?.1.value())?))
-        }
+        Some(entry) => Ok(Some(decode_block(key.as_str(), entry.map_err(redb_failed)?.1.value())?)),
         None => Ok(None),
     }
 }
