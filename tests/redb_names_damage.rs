@@ -1,7 +1,13 @@
 //! Bytes damaged in the middle of the journal, at a file switch and in redb's file are named on opening
 //! or by `verify`, never skipped.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 #[path = "support/puts.rs"]
 mod puts;
@@ -190,4 +196,37 @@ fn a_damaged_segment_is_named_by_reads_and_by_verify() {
     // What is not damaged is still read.
     let first = driver.fetch_page_now(&key("account/1"), Fetch::ALL.limit(10)).unwrap().unwrap();
     assert_eq!(first.events.len(), 10);
+}
+
+#[test]
+fn any_byte_of_redbs_file_is_seen_or_does_not_matter() {
+    let sound = closed();
+    let driver = small().open_on(Arc::new(sound.after_kill())).unwrap();
+    let whole = log(&driver).unwrap();
+    let by_key = all(&driver, &key("account/1")).unwrap();
+    block_on(driver.close()).unwrap();
+    let content = sound.content("events.redb");
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut random = sim_disk::Random::new(seed);
+    let mut seen = 0;
+    for _ in 0..300 {
+        let disk = sound.after_kill();
+        let mut damaged = content.clone();
+        damaged[random.below(content.len() as u64) as usize] ^= 1 << random.below(8);
+        disk.set_content("events.redb", damaged);
+        let Ok(driver) = small().open_on(Arc::new(disk)) else {
+            seen += 1;
+            continue;
+        };
+        match driver.verify() {
+            Err(_) => seen += 1,
+            Ok(_) => {
+                assert_eq!(log(&driver).unwrap(), whole);
+                assert_eq!(all(&driver, &key("account/1")).unwrap(), by_key);
+            }
+        }
+        let _ = block_on(driver.close());
+    }
+    assert!(seen > 50, "only {seen} of 300 were seen");
 }

@@ -8,8 +8,8 @@
 //! more than the events in it. A full disk is found before the transaction ([`super::room`]); the
 //! thread tries again until there is room, and puts are refused when the tail is full.
 
-use std::sync::Arc;
-use std::sync::PoisonError;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -27,9 +27,6 @@ use crate::event::{KeyedEvent, Timestamp};
 
 /// How soon a transaction that found no room is tried again.
 const RETRY: Duration = Duration::from_millis(200);
-/// What the reserve may grow to: a transaction over many aggregates rewrites many pages, but gets
-/// those back that the one before it freed.
-const MOST_INDEX_BYTES: u64 = 64 << 20;
 
 /// An event with its place in the log.
 #[derive(Clone, Copy)]
@@ -112,8 +109,8 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
         .map(|(position, recorded_at, event)| Placed { position, recorded_at, event })
         .collect();
     let payload: usize = events.iter().map(|placed| placed.event.record_bytes() + 64).sum();
-    let index = (events.len() as u64 * 8192).min(MOST_INDEX_BYTES);
-    core.room.ensure(payload as u64 * 5 / 4 + index + (1 << 20)).map_err(|error| {
+    let aggregates: HashSet<&str> = events.iter().map(|p| p.event.key.as_str()).collect();
+    core.room.ensure(payload as u64, aggregates.len() as u64).map_err(|error| {
         Failure::NoRoom(
             DriverError::unavailable(format!("the disk has no room for more events: {error}"))
                 .caused_by(error),

@@ -233,6 +233,12 @@ impl Journal {
         self.disk.sync_names()
     }
 
+    /// No space will be made any more: whoever waits for it must not.
+    pub(super) fn give_up(&self) {
+        self.files().failure = Some(io::Error::other("its thread died"));
+        self.space.notify_all();
+    }
+
     pub(super) fn stop(&self) {
         self.files().stop = true;
         self.work.notify_all();
@@ -249,15 +255,12 @@ impl Journal {
                         let waited = self.work.wait_timeout(files, interval);
                         drop(waited);
                         let flushed = self.flush();
-                        let mut files = self.files();
                         if let Err(error) = flushed {
                             failed(flush_failed(&error));
-                            // The writer must not wait for a keeper that has gone.
-                            files.failure = Some(error);
-                            self.space.notify_all();
+                            self.give_up();
                             return;
                         }
-                        files
+                        self.files()
                     }
                     _ => self.work.wait(files).unwrap_or_else(PoisonError::into_inner),
                 };

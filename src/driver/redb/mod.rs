@@ -35,7 +35,7 @@
 //! - `options`: the builder; `directory`: made and locked; `files`: the disk behind a trait
 //! - `journal`: its files in turn; `frame`: what is written at once; `writer`: who writes it
 //! - `tail`: what is journaled only; `apply`: from there into redb; `room`: space for that
-//! - `tables`, `segment`, `block`: what stands in redb; `read`: tail and redb as one
+//! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one
 //! - `recover`: opening; `verify` and `reindex`: walking and mending
 
 mod apply;
@@ -46,6 +46,7 @@ mod directory;
 mod files;
 mod frame;
 mod journal;
+mod list;
 mod options;
 mod read;
 mod recover;
@@ -60,6 +61,7 @@ mod tail;
 mod verify;
 mod writer;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -110,31 +112,22 @@ impl RedbDriver {
                 .map_err(|e| DriverError::failed("a thread did not start").caused_by(e))
         };
         let keeper = core.clone();
-        let keeper =
-            spawn("keeper", Box::new(move || keeper.journal.keep(|error| keeper.fail(error))))?;
+        let keep = move || {
+            let _watch = FailOnPanic(&keeper);
+            keeper.journal.keep(|error| keeper.fail(error));
+        };
+        let keeper = spawn("keeper", Box::new(keep))?;
         let writer = core.clone();
         let writer = spawn("writer", Box::new(move || writer::run(&writer)));
         let applier = core.clone();
         let apply = spawn("apply", Box::new(move || apply_until_stopped(&applier, keeper, end)));
-        match (writer, apply) {
-            (Ok(writer), Ok(_)) => {
-                let last = core.clone();
-                // Whoever closes the queue need not wait: the threads end one after the other.
-                spawn(
-                    "closer",
-                    Box::new(move || {
-                        let _ = writer.join();
-                        last.signals().stop = true;
-                        last.apply_wakes.notify_all();
-                    }),
-                )?;
-            }
-            (writer, apply) => {
-                core.queue.close();
-                core.signals().stop = true;
-                core.apply_wakes.notify_all();
-                writer.and(apply)?;
-            }
+        if let Err(error) = writer.and(apply) {
+            // Whichever did start ends without the other.
+            core.queue.close();
+            core.journal.stop();
+            core.signals().stop = true;
+            core.apply_wakes.notify_all();
+            return Err(error);
         }
         Ok(RedbDriver { core, ended: Mutex::new(Some(ended)) })
     }
@@ -147,7 +140,7 @@ impl RedbDriver {
     /// [`DriverError::Damaged`] names the first position, or the first aggregate, that is not.
     pub fn verify(&self) -> Result<Verified, DriverError> {
         self.core.open()?;
-        verify::verify(&self.core)
+        guarded(|| verify::verify(&self.core))
     }
 
     /// Makes the index anew from the log, and answers how many events it has. Appends go on until the
@@ -158,7 +151,7 @@ impl RedbDriver {
     /// [`DriverError::Damaged`] when the log itself is damaged; the old index is kept then.
     pub fn reindex(&self) -> Result<u64, DriverError> {
         self.core.open()?;
-        reindex::reindex(&self.core)
+        guarded(|| reindex::reindex(&self.core))
     }
 
     /// The events from position `from` on, in commit order: at most `limit`, and about 1 MiB. None means
@@ -168,7 +161,7 @@ impl RedbDriver {
     ///
     /// [`DriverError::Damaged`] names the position that cannot be read.
     pub fn log_page(&self, from: Position, limit: usize) -> Result<Vec<KeyedEvent>, DriverError> {
-        read::log_page(&self.core, from.get(), limit)
+        guarded(|| list::log_page(&self.core, from.get(), limit))
     }
 
     fn prepare(&self, put: &Put) -> Result<tail::Looked, DriverError> {
@@ -184,13 +177,28 @@ fn apply_until_stopped(
     keeper: thread::JoinHandle<()>,
     end: oneshot::Sender<Result<(), DriverError>>,
 ) {
-    let applied = apply::run(core);
+    let applied = {
+        let _watch = FailOnPanic(core);
+        apply::run(core)
+    };
     core.journal.stop();
     let _ = keeper.join();
     let closed = applied.and_then(|()| apply::close(core));
     let database = core.close_database();
     core.disk.release();
     let _ = end.send(closed.and(database));
+}
+
+/// Fails the driver if its thread dies, so that nobody waits for it.
+struct FailOnPanic<'a>(&'a Core);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(DriverError::failed("a thread of the driver died"));
+            self.0.journal.give_up();
+        }
+    }
 }
 
 impl Drop for RedbDriver {
@@ -213,7 +221,7 @@ impl Driver for RedbDriver {
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
         let (core, key) = (self.core.clone(), key.clone());
-        paged(fetch, move |fetch| read::page(&core, &key, fetch))
+        paged(fetch, move |fetch| guarded(|| read::page(&core, &key, fetch)))
     }
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
@@ -259,12 +267,12 @@ impl Driver for RedbDriver {
         key: &AggregateKey,
         fetch: Fetch,
     ) -> Option<Result<EventPage, DriverError>> {
-        Some(read::page(&self.core, key, fetch))
+        Some(guarded(|| read::page(&self.core, key, fetch)))
     }
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
-        let (core, keys) = (self.core.clone(), read::Keys::begin(&self.core, prefix));
-        paged_keys(after.cloned(), move |after| keys.page(&core, after))
+        let (core, keys) = (self.core.clone(), list::Keys::begin(&self.core, prefix));
+        paged_keys(after.cloned(), move |after| guarded(|| keys.page(&core, after)))
     }
 
     fn limits(&self) -> Limits {
@@ -280,6 +288,12 @@ impl Driver for RedbDriver {
             ..default
         }
     }
+}
+
+/// redb believes its own pages and panics where they contradict each other.
+fn guarded<T>(read: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DriverError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(DriverError::damaged("events.redb is damaged: redb cannot read it")))
 }
 
 /// A failure of redb, as the driver's.

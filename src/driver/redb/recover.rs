@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::apply::{self, Placed};
 use super::core::Core;
@@ -20,20 +20,20 @@ use super::files::{Disk, DiskFile};
 use super::frame::{ALIGN, HEADER_BYTES, Header, decode};
 use super::journal::{FOLDER, Journal, file_id, file_name};
 use super::options::{RedbBuilder, Step};
-use super::room::{Backend, Room};
+use super::read::{missing, read_segment};
+use super::room::{Backend, DATABASE, Room};
 use super::tables::{EARLIER, LATEST, LOG, Place, STORE, State};
-use super::{RedbDriver, redb_failed};
+use super::{RedbDriver, guarded, redb_failed};
 use crate::driver::DriverError;
 use crate::event::KeyedEvent;
 
-const DATABASE: &str = "events.redb";
 /// redb's file while it is made: a crash in the middle leaves one that redb does not open.
 const UNFINISHED: &str = "events.new";
 /// Events of about so many bytes go into redb at once while replaying.
 const BATCH_BYTES: u64 = 16 << 20;
 
 pub(super) fn open(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverError> {
-    match open_core(options, disk.clone()) {
+    match guarded(|| open_core(options, disk.clone())) {
         Ok(core) => RedbDriver::start(core),
         Err(error) => {
             disk.release();
@@ -105,10 +105,19 @@ fn open_database(
         .map_err(|e| DriverError::failed(format!("{name} could not be opened: {e}")).caused_by(e))
 }
 
+/// The store's state, checked against where the log ends.
 fn read_state(database: &Database) -> Result<State, DriverError> {
     let transaction = database.begin_read().map_err(redb_failed)?;
     let state = State::read(&transaction.open_table(STORE).map_err(redb_failed)?)?;
-    state.ok_or_else(|| DriverError::damaged(format!("{DATABASE} has no store in it")))
+    let log = transaction.open_table(LOG).map_err(redb_failed)?;
+    let next = match log.last().map_err(redb_failed)? {
+        Some((first, stored)) => read_segment(first.value(), stored.value())?.next_position(),
+        None => 1,
+    };
+    if next != state.applied + 1 {
+        return Err(missing(next.min(state.applied + 1)));
+    }
+    Ok(state)
 }
 
 type JournalFiles = BTreeMap<u64, (Arc<dyn DiskFile>, u64)>;

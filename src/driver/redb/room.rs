@@ -11,8 +11,12 @@ use redb::StorageBackend;
 
 use super::files::{Disk, DiskFile};
 
+/// redb's file.
+pub(super) const DATABASE: &str = "events.redb";
 const RESERVE: &str = "reserve";
 const STEP: usize = 1 << 20;
+/// A transaction over very many aggregates gets back the pages that the one before it freed.
+const MOST_INDEX_BYTES: u64 = 64 << 20;
 
 /// The reserve: how much of it there is.
 pub(super) struct Room {
@@ -25,8 +29,17 @@ impl Room {
         Room { disk, bytes: Mutex::new(0) }
     }
 
-    /// Returns when at least `bytes` are set aside, or with the error that the disk gave.
-    pub(super) fn ensure(&self, bytes: u64) -> io::Result<()> {
+    /// Makes room for a transaction that adds `payload` bytes of events of so many aggregates, or
+    /// answers with the error that the disk gave. Each aggregate may cost a page of the index and one
+    /// above it; all of them together not more than a copy of redb's file.
+    pub(super) fn ensure(&self, payload: u64, aggregates: u64) -> io::Result<()> {
+        let file = self.disk.open(DATABASE)?;
+        let stored = file.map_or(Ok(0), |file| file.size())?;
+        let index = (aggregates * 2 * 4096).min(stored).min(MOST_INDEX_BYTES);
+        self.set_aside(payload + payload / 4 + index + STEP as u64)
+    }
+
+    fn set_aside(&self, bytes: u64) -> io::Result<()> {
         let mut there = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         if *there >= bytes {
             return Ok(());

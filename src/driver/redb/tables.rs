@@ -11,6 +11,7 @@
 //! those of keys that begin with its own.
 
 use redb::{ReadableTable, Table, TableDefinition};
+use twox_hash::XxHash3_64;
 use uuid::Uuid;
 
 use super::redb_failed;
@@ -21,6 +22,9 @@ pub(super) const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::ne
 pub(super) const LATEST: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("latest");
 pub(super) const EARLIER: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("earlier");
 pub(super) const STORE: TableDefinition<'static, &str, u64> = TableDefinition::new("store");
+
+/// In [`STORE`]: the checksum of the other numbers.
+const CHECKSUM: &str = "checksum";
 
 /// The key of an earlier block.
 pub(super) fn earlier_key(key: &str, first_sequence: u64, out: &mut Vec<u8>) {
@@ -66,35 +70,41 @@ impl State {
         }
     }
 
-    /// The state, or `None` in a file that has none yet.
+    /// The state; its checksum tells when a number in it is not what was written.
     pub(super) fn read(
         table: &impl ReadableTable<&'static str, u64>,
-    ) -> Result<Option<Self>, DriverError> {
-        if table.get("epoch").map_err(redb_failed)?.is_none() {
-            return Ok(None);
-        }
+    ) -> Result<Self, DriverError> {
         let number = |name: &str| -> Result<u64, DriverError> {
             let found = table.get(name).map_err(redb_failed)?.map(|found| found.value());
             found.ok_or_else(|| {
                 DriverError::damaged(format!("events.redb is damaged: {name:?} is missing"))
             })
         };
-        Ok(Some(State {
+        let state = State {
             store: Uuid::from_u64_pair(number("store_id_high")?, number("store_id_low")?),
             epoch: number("epoch")?,
             applied: number("applied")?,
             latest_time: Timestamp::from_micros(number("latest_time")?.cast_signed()),
             place: Place { file: number("place_file")?, offset: number("place_offset")? },
             clean: number("clean")? != 0,
-        }))
+        };
+        if number(CHECKSUM)? != state.checksum() {
+            return Err(DriverError::damaged("events.redb is damaged: its state has a wrong checksum"));
+        }
+        Ok(state)
     }
 
-    pub(super) fn write(
-        &self,
-        table: &mut Table<'_, &'static str, u64>,
-    ) -> Result<(), DriverError> {
+    pub(super) fn write(&self, table: &mut Table<'_, &'static str, u64>) -> Result<(), DriverError> {
+        for (name, number) in self.numbers() {
+            table.insert(name, number).map_err(redb_failed)?;
+        }
+        table.insert(CHECKSUM, self.checksum()).map_err(redb_failed)?;
+        Ok(())
+    }
+
+    fn numbers(&self) -> [(&'static str, u64); 8] {
         let (high, low) = self.store.as_u64_pair();
-        for (name, number) in [
+        [
             ("store_id_high", high),
             ("store_id_low", low),
             ("epoch", self.epoch),
@@ -103,9 +113,11 @@ impl State {
             ("place_file", self.place.file),
             ("place_offset", self.place.offset),
             ("clean", u64::from(self.clean)),
-        ] {
-            table.insert(name, number).map_err(redb_failed)?;
-        }
-        Ok(())
+        ]
+    }
+
+    fn checksum(&self) -> u64 {
+        let bytes = self.numbers().map(|(_, number)| number.to_le_bytes()).concat();
+        XxHash3_64::oneshot(&bytes)
     }
 }

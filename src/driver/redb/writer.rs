@@ -100,6 +100,10 @@ impl Queue {
         self.more.notify_all();
     }
 
+    fn take_all(&self) -> VecDeque<Waiting> {
+        std::mem::take(&mut self.state().waiting)
+    }
+
     fn is_waited_in(&self) -> bool {
         !self.state().waiting.is_empty()
     }
@@ -157,8 +161,9 @@ impl Committer {
     }
 }
 
-/// The writer thread.
+/// The writer thread. When it ends the apply thread is told to apply the rest and end, too.
 pub(super) fn run(core: &Core) {
+    let _end = End(core);
     while let Some(group) = core.queue.next_group() {
         let mut committer = core.committer.lock().unwrap_or_else(PoisonError::into_inner);
         let answers = commit(core, &mut committer, &group, true);
@@ -169,6 +174,21 @@ pub(super) fn run(core: &Core) {
     }
     // A caller may be committing its own put just now; after it nobody does.
     core.committer.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+}
+
+/// What holds when the thread ends, by a panic too: nobody queues, nobody waits.
+struct End<'a>(&'a Core);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(DriverError::failed("the writer thread died"));
+        }
+        self.0.queue.close();
+        drop(self.0.queue.take_all());
+        self.0.signals().stop = true;
+        self.0.apply_wakes.notify_all();
+    }
 }
 
 /// Commits the put on the calling thread if nothing else is being written and nothing has to be waited
