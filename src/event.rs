@@ -419,12 +419,7 @@ impl KeyedEvent {
         (self.event_type.clone(), self.version)
     }
 
-    pub(crate) fn become_form(
-        &mut self,
-        version: u16,
-        event_type: Option<SmolStr>,
-        data: RawJson,
-    ) {
+    pub(crate) fn become_form(&mut self, version: u16, event_type: Option<SmolStr>, data: RawJson) {
         self.version = version;
         self.data = data;
         if let Some(event_type) = event_type {

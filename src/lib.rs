@@ -39,6 +39,8 @@
 //! Beside them: events and appends ([`NewEvent`], [`KeyedEvent`], [`Append`], [`Appended`]) and one
 //! error enum per operation ([`AppendError`], [`ReadError`], [`OpenError`], [`CloseError`]).
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod actors;
 mod append;
 pub mod driver;
@@ -51,14 +53,14 @@ mod store;
 mod upcast;
 
 pub use append::{Append, Appended, Expected};
+pub use entity::{
+    Aggregate, EncodeError, Entities, Entity, ExecuteError, ExecuteOptions, Executed, LoadError,
+    Loaded, Snapshots, TransactError, TransactOptions,
+};
 pub use error::{AppendError, CloseError, OpenError, ReadError};
 pub use event::{
     AggregateKey, EventError, KeyError, KeyedEvent, MAX_EVENT_TYPE_BYTES, NewEvent, Position,
     RawJson, RawJsonError, RecordError, Sequence, Timestamp, TimestampError,
-};
-pub use entity::{
-    Aggregate, EncodeError, Entities, Entity, ExecuteError, ExecuteOptions, Executed, LoadError,
-    Loaded, Snapshots, TransactError, TransactOptions,
 };
 pub use store::{Builder, EventStore, Keys, Read};
 pub use upcast::Upcast;

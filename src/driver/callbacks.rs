@@ -36,7 +36,20 @@ pub struct Options<Check, FetchEvents, PutEvents, Close> {
 ///
 /// ```
 #[doc = include_str!("callbacks_example.rs")]
-/// ```
+/// # struct OverAMap(Map);
+/// # #[driver::async_trait]
+/// # impl driver::conformance::Harness for OverAMap {
+/// #     async fn open(&self) -> Result<Arc<dyn driver::Driver>, DriverError> {
+/// #         Ok(map_driver(self.0.clone()))
+/// #     }
+/// #     fn lists_keys(&self) -> bool { false }
+/// #     fn refuses_gaps(&self) -> bool { false }
+/// # }
+/// # #[tokio::main]
+/// # async fn main() {
+/// #     let report = driver::conformance::run(&OverAMap(Map::default())).await;
+/// #     assert!(report.is_conformant(), "{report}");
+/// # }
 /// ```
 pub fn from_callbacks<C, CF, F, FF, P, PF, X, XF>(options: Options<C, F, P, X>) -> Arc<dyn Driver>
 where

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use seriatim::driver::{self, DriverError, Options, PutReceipt};
-use seriatim::{AggregateKey, KeyedEvent};
+use seriatim::driver::{self, DriverError, Fetch, Options, Put, PutReceipt};
+use seriatim::{AggregateKey, KeyedEvent, Sequence};
 
 /// Every event under its key and sequence.
 type Map = Arc<Mutex<BTreeMap<(AggregateKey, u64), KeyedEvent>>>;
@@ -10,11 +10,11 @@ type Map = Arc<Mutex<BTreeMap<(AggregateKey, u64), KeyedEvent>>>;
 fn map_driver(map: Map) -> Arc<dyn driver::Driver> {
     let (checked, fetched, put_into) = (map.clone(), map.clone(), map);
     driver::from_callbacks(Options {
-        check_sequence: move |key, sequence| {
+        check_sequence: move |key: AggregateKey, sequence: Sequence| {
             let there = checked.lock().unwrap().contains_key(&(key, sequence.get()));
             async move { Ok(there) }
         },
-        fetch_events: move |key, fetch| {
+        fetch_events: move |key: AggregateKey, fetch: Fetch| {
             let map = fetched.lock().unwrap();
             let mut page: Vec<KeyedEvent> = Vec::new();
             if let Some((low, high)) = fetch.bounds() {
@@ -28,7 +28,7 @@ fn map_driver(map: Map) -> Arc<dyn driver::Driver> {
             }
             async move { Ok(page) }
         },
-        put_events: move |put| {
+        put_events: move |put: Arc<Put>| {
             let mut map = put_into.lock().unwrap();
             let place = |event: &KeyedEvent| (event.key.clone(), event.sequence.get());
             let taken = put.events().iter().find(|event| map.contains_key(&place(event)));

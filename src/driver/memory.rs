@@ -11,8 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 
 use super::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt, SnapshotStore,
-    async_trait, paged, paged_keys,
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
+    SnapshotStore, async_trait, paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence, Timestamp};
 

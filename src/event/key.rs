@@ -106,10 +106,9 @@ impl TryFrom<&String> for AggregateKey {
     }
 }
 
-impl TryFrom<&AggregateKey> for AggregateKey {
-    type Error = Infallible;
-    fn try_from(key: &AggregateKey) -> Result<Self, Infallible> {
-        Ok(key.clone())
+impl From<&AggregateKey> for AggregateKey {
+    fn from(key: &AggregateKey) -> Self {
+        key.clone()
     }
 }
 

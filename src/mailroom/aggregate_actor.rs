@@ -163,6 +163,8 @@ impl AggregateActor {
         }
         if self.queue.is_empty() {
             self.permit = None;
+            // Room for mail is most of what an idle aggregate would hold on to.
+            self.queue = VecDeque::new();
         }
     }
 
@@ -173,7 +175,7 @@ impl AggregateActor {
         let known = Known {
             latest,
             learned: gate.learned || latest > Sequence::NONE,
-            window: gate.window.as_ref(),
+            window: gate.window.as_deref(),
             limits: &self.mailroom.limits,
             put_deadline: self.mailroom.config.put_deadline,
             alone: self.alone > 0,
@@ -300,7 +302,7 @@ impl AggregateActor {
                 let latest = backwards.first().map_or(Sequence::NONE, |event| event.sequence);
                 self.learned(latest);
                 let window = Window::new(self.mailroom.config.commit_id_window, &backwards);
-                self.slot.gate().window = Some(window);
+                self.slot.gate().window = Some(Box::new(window));
             }
         }
     }

@@ -46,9 +46,9 @@ use crate::event::{AggregateKey, Timestamp};
 use crate::upcast::Upcasters;
 
 use admission::{Admission, Ticket};
+pub(crate) use entity::{Command, CommandAnswer, Decision, State};
 use mail::{From, Mail};
 use registry::{Lease, Registry};
-pub(crate) use entity::{Command, CommandAnswer, Decision, State};
 pub(crate) use runtime::{OpenDriver, Runtime};
 use supervisor::Arbiters;
 

@@ -47,7 +47,7 @@ pub(super) struct Gate {
     /// The driver was asked for the latest sequence, or said it: `latest` may be built upon even if 0.
     pub(super) learned: bool,
     /// The latest commit ids, once somebody needed them.
-    pub(super) window: Option<Window>,
+    pub(super) window: Option<Box<Window>>,
     /// How many puts failed: an entity's state folded before the last one may hold what never was.
     pub(super) failed_puts: u64,
     /// A put whose driver answers by itself, so that no task waits for it: the watch for overdue ones.
@@ -271,7 +271,8 @@ impl Registry {
                 seats.acquire_owned().await.map_err(|_| AppendError::Closed)?
             }
         };
-        if self.room.seats.available_permits() < self.spare_seats() {
+        // Half, because making room looks at every resident aggregate: seldom, and then for many.
+        if self.room.seats.available_permits() < self.spare_seats() / 2 {
             self.room.ask_for_more();
         }
         match self.slots.entry(key.clone()) {

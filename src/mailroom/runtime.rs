@@ -13,7 +13,7 @@ use actix_rt::Arbiter;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::supervisor::{Arbiters, Supervisor};
+use super::supervisor::{Arbiters, Started, Supervisor};
 use super::{Config, Mailroom};
 use crate::driver::{Driver, DriverError};
 use crate::error::{CloseError, OpenError};
@@ -88,6 +88,9 @@ async fn run(
     let handles = arbiters.iter().map(Arbiter::handle).collect();
     let mailroom = Arc::new(Mailroom::new(driver, config, Arbiters::new(handles)));
     let supervisor = Supervisor::new(mailroom.clone()).start();
+    // Its timers must be set while this runs: a store that is closed at once would drop them unstarted,
+    // outside the runtime they need.
+    let _ = supervisor.send(Started).await;
     if opened.send(Ok(mailroom.clone())).is_ok() {
         // `None` when the last handle was dropped: closes just the same.
         closing.recv().await;

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr, AsyncContext, Context, WrapFuture};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use actix_rt::ArbiterHandle;
 
 use super::Mailroom;
@@ -88,6 +88,19 @@ impl Supervisor {
             tracing::debug!(passivated, "idle aggregates passivated");
         }
     }
+}
+
+/// Answered once the supervisor runs.
+pub(super) struct Started;
+
+impl Message for Started {
+    type Result = ();
+}
+
+impl Handler<Started> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Started, _: &mut Self::Context) {}
 }
 
 impl Actor for Supervisor {

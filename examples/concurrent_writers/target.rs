@@ -1,0 +1,65 @@
+//! The store under load: how it is opened, opened again, and what is left of it afterwards.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use seriatim::driver::memory::MemoryDriver;
+use seriatim::{EventStore, OpenError};
+use tempfile::TempDir;
+
+pub(crate) enum Target {
+    /// Closing would lose what is in memory, so each opening is a fresh driver over the same events.
+    Memory(MemoryDriver),
+    Url(String),
+    /// redb in a folder that goes away at the end.
+    Temporary(TempDir),
+}
+
+impl Target {
+    /// The store of this URL, or else a fresh one in a temporary folder.
+    pub(crate) fn choose(url: Option<&str>) -> io::Result<Self> {
+        Ok(match url {
+            Some("memory:") => Target::Memory(MemoryDriver::new()),
+            Some(url) => Target::Url(url.to_owned()),
+            None => Target::Temporary(tempfile::Builder::new().prefix("seriatim-load-").tempdir()?),
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Target::Memory(_) => "memory:".to_owned(),
+            Target::Url(url) => url.clone(),
+            Target::Temporary(directory) => format!("redb:{}", directory.path().display()),
+        }
+    }
+
+    /// The store in words.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Target::Temporary(_) => "redb in a temporary folder".to_owned(),
+            Target::Memory(_) | Target::Url(_) => self.url(),
+        }
+    }
+
+    pub(crate) fn outlasts_the_process(&self) -> bool {
+        !matches!(self, Target::Memory(_))
+    }
+
+    pub(crate) async fn open(&self) -> Result<EventStore, OpenError> {
+        match self {
+            Target::Memory(driver) => {
+                EventStore::builder().driver(Arc::new(driver.reopen())).open().await
+            }
+            Target::Url(_) | Target::Temporary(_) => EventStore::open(self.url()).await,
+        }
+    }
+
+    /// Leaves the temporary folder where it is, if there is one, and says where that is.
+    pub(crate) fn keep(self) -> Option<PathBuf> {
+        match self {
+            Target::Temporary(directory) => Some(directory.keep()),
+            Target::Memory(_) | Target::Url(_) => None,
+        }
+    }
+}

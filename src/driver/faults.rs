@@ -1,0 +1,429 @@
+//! A driver that fails on demand, around any other: for tests of stores and of applications.
+//!
+//! Faults are queued from the test, one per call they are meant for; a call that finds none goes straight to
+//! the driver inside. Calls are counted, by method.
+//!
+//! ```
+//! use seriatim::driver::faults::{FaultyDriver, PutFault};
+//! use seriatim::driver::memory::MemoryDriver;
+//! use seriatim::{Append, EventStore, NewEvent};
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let faults = FaultyDriver::around(MemoryDriver::new());
+//! let store = EventStore::builder().driver(faults.clone()).open().await?;
+//!
+//! // The write happens, its answer is lost: the store sends the same put again and finds it written.
+//! faults.next_put(PutFault::WrittenThenTimeout);
+//! store.append(Append::to("a").event(NewEvent::raw("E", "{}"))).await?;
+//! assert_eq!(store.latest_sequence("a").await?, 1);
+//! assert_eq!(faults.counts().put_events, 2);
+//! # Ok(()) }
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
+    SnapshotStore, async_trait,
+};
+use crate::event::{AggregateKey, Sequence};
+
+/// What happens to a put.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PutFault {
+    /// It is written, and the answer is [`DriverError::Unknown`].
+    WrittenThenTimeout,
+    /// It is not written, and the answer is [`DriverError::Unknown`].
+    TimeoutOnly,
+    /// It is not written, and this is the answer.
+    Fails(DriverError),
+    /// It is written after this time.
+    Slow(Duration),
+    /// It is never written, and never answered.
+    Hangs,
+    /// The call panics, and nothing is written.
+    Panics,
+}
+
+/// What happens to a read.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ReadFault {
+    /// This is the answer.
+    Fails(DriverError),
+    /// It is never answered.
+    Hangs,
+    /// The call panics.
+    Panics,
+}
+
+/// How often each method was called. A page read at once counts as a fetch, a put with a callback as a
+/// put.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Calls of `check_sequence`.
+    pub check_sequence: u64,
+    /// Calls of `fetch_events` and `fetch_page_now`.
+    pub fetch_events: u64,
+    /// Events in the pages of those.
+    pub events_fetched: u64,
+    /// Calls of `put_events` and `put_events_then`.
+    pub put_events: u64,
+    /// Calls of `latest_sequence`.
+    pub latest_sequence: u64,
+    /// Calls of `keys`.
+    pub keys: u64,
+    /// Loads of snapshots.
+    pub load_snapshot: u64,
+    /// Calls of `close`.
+    pub close: u64,
+}
+
+impl Counts {
+    /// All calls that a store makes to answer an append or a read.
+    pub fn total(&self) -> u64 {
+        self.check_sequence
+            + self.fetch_events
+            + self.put_events
+            + self.latest_sequence
+            + self.keys
+            + self.load_snapshot
+    }
+}
+
+/// A driver around another one, see the [module](self).
+pub struct FaultyDriver {
+    inner: Arc<dyn Driver>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    counts: Counts,
+    puts: VecDeque<Planned>,
+    every_put: Option<(u64, PutFault)>,
+    checks: VecDeque<ReadFault>,
+    latests: VecDeque<ReadFault>,
+    /// Pages that go well before the fault, and the fault.
+    pages: VecDeque<(usize, ReadFault)>,
+}
+
+enum Planned {
+    Fault(PutFault),
+    Late(Arc<Late>),
+    Held(Arc<Held>),
+}
+
+impl FaultyDriver {
+    /// A driver around `inner` that does just what that does, until told otherwise.
+    pub fn around(inner: impl Driver) -> Arc<Self> {
+        Self::around_shared(Arc::new(inner))
+    }
+
+    /// [`FaultyDriver::around`] a driver that is shared already.
+    pub fn around_shared(inner: Arc<dyn Driver>) -> Arc<Self> {
+        Arc::new(FaultyDriver { inner, state: Arc::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next put that has no fault yet gets this one. Faults queue up.
+    pub fn next_put(&self, fault: PutFault) {
+        self.state().puts.push_back(Planned::Fault(fault));
+    }
+
+    /// Every put whose number (by [`Counts::put_events`]) `n` divides gets this fault, unless one is
+    /// queued for it; 0 ends that.
+    pub fn every_nth_put(&self, n: u64, fault: PutFault) {
+        self.state().every_put = (n > 0).then_some((n, fault));
+    }
+
+    /// The next put is answered [`DriverError::Unknown`] and not written, until told to land.
+    pub fn next_put_lands_late(&self) -> LatePut {
+        let late = Arc::new(Late::default());
+        self.state().puts.push_back(Planned::Late(late.clone()));
+        LatePut { late, inner: self.inner.clone() }
+    }
+
+    /// The next put waits, neither written nor answered, until it is released.
+    pub fn next_put_is_held(&self) -> HeldPut {
+        let held = Arc::new(Held { sent: Notify::new(), released: watch::channel(false).0 });
+        self.state().puts.push_back(Planned::Held(held.clone()));
+        HeldPut { held }
+    }
+
+    /// The next `check_sequence` gets this fault.
+    pub fn next_check(&self, fault: ReadFault) {
+        self.state().checks.push_back(fault);
+    }
+
+    /// The next `latest_sequence` gets this fault.
+    pub fn next_latest(&self, fault: ReadFault) {
+        self.state().latests.push_back(fault);
+    }
+
+    /// The next fetch gets this fault after so many pages that are as they should be.
+    pub fn next_fetch(&self, good_pages: usize, fault: ReadFault) {
+        self.state().pages.push_back((good_pages, fault));
+    }
+
+    /// The calls so far.
+    pub fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    /// The calls since the last call of this, or from the beginning.
+    pub fn take_counts(&self) -> Counts {
+        std::mem::take(&mut self.state().counts)
+    }
+
+    fn planned(&self) -> Option<Planned> {
+        let mut state = self.state();
+        state.counts.put_events += 1;
+        let number = state.counts.put_events;
+        state.puts.pop_front().or_else(|| match &state.every_put {
+            Some((n, fault)) if number.is_multiple_of(*n) => Some(Planned::Fault(fault.clone())),
+            _ => None,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Late {
+    put: Mutex<Option<Arc<Put>>>,
+    sent: Notify,
+}
+
+/// A put that was answered `Unknown` and can still land.
+pub struct LatePut {
+    late: Arc<Late>,
+    inner: Arc<dyn Driver>,
+}
+
+impl LatePut {
+    /// Waits until the put was sent (and answered `Unknown`).
+    pub async fn sent(&self) -> Arc<Put> {
+        loop {
+            let sent = self.late.sent.notified();
+            let put = self.late.put.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(put) = put {
+                return put;
+            }
+            sent.await;
+        }
+    }
+
+    /// Now the write arrives at the driver; its answer is what the driver says to it.
+    ///
+    /// # Errors
+    ///
+    /// What the driver says: a conflict, if its place was taken meanwhile.
+    pub async fn land(self) -> Result<PutReceipt, DriverError> {
+        let put = self.sent().await;
+        self.inner.put_events(put).await
+    }
+}
+
+struct Held {
+    sent: Notify,
+    released: watch::Sender<bool>,
+}
+
+/// A put that waits at the driver's door. Dropping this leaves it there.
+pub struct HeldPut {
+    held: Arc<Held>,
+}
+
+impl HeldPut {
+    /// Waits until the put has come to the door.
+    pub async fn sent(&self) {
+        self.held.sent.notified().await;
+    }
+
+    /// Lets it in.
+    pub fn release(self) {
+        self.held.released.send_replace(true);
+    }
+}
+
+async fn read_fault<T>(fault: ReadFault) -> Result<T, DriverError> {
+    match fault {
+        ReadFault::Fails(error) => Err(error),
+        ReadFault::Hangs => std::future::pending().await,
+        ReadFault::Panics => on_demand(),
+    }
+}
+
+#[allow(clippy::panic, reason = "to panic is what was asked for")]
+fn on_demand() -> ! {
+    panic!("a driver that panics on demand")
+}
+
+#[async_trait]
+impl Driver for FaultyDriver {
+    async fn check_sequence(
+        &self,
+        key: &AggregateKey,
+        sequence: Sequence,
+    ) -> Result<bool, DriverError> {
+        let fault = {
+            let mut state = self.state();
+            state.counts.check_sequence += 1;
+            state.checks.pop_front()
+        };
+        match fault {
+            Some(fault) => read_fault(fault).await,
+            None => self.inner.check_sequence(key, sequence).await,
+        }
+    }
+
+    fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
+        let fault = {
+            let mut state = self.state();
+            state.counts.fetch_events += 1;
+            state.pages.pop_front()
+        };
+        let counting = self.state.clone();
+        let pages = self.inner.fetch_events(key, fetch).inspect(move |page| {
+            if let Ok(page) = page {
+                let mut state = counting.lock().unwrap_or_else(PoisonError::into_inner);
+                state.counts.events_fetched += page.len() as u64;
+            }
+        });
+        match fault {
+            None => pages.boxed(),
+            Some((good, fault)) => {
+                let fault = futures_util::stream::once(async move { read_fault(fault).await });
+                pages.take(good).chain(fault).boxed()
+            }
+        }
+    }
+
+    async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
+        let lost = || DriverError::unknown("the answer to the put was lost, on demand");
+        match self.planned() {
+            None => self.inner.put_events(put).await,
+            Some(Planned::Fault(fault)) => match fault {
+                PutFault::WrittenThenTimeout => {
+                    self.inner.put_events(put).await?;
+                    Err(lost())
+                }
+                PutFault::TimeoutOnly => Err(lost()),
+                PutFault::Fails(error) => Err(error),
+                PutFault::Slow(time) => {
+                    tokio::time::sleep(time).await;
+                    self.inner.put_events(put).await
+                }
+                PutFault::Hangs => std::future::pending().await,
+                PutFault::Panics => on_demand(),
+            },
+            Some(Planned::Late(late)) => {
+                *late.put.lock().unwrap_or_else(PoisonError::into_inner) = Some(put);
+                late.sent.notify_waiters();
+                Err(lost())
+            }
+            Some(Planned::Held(held)) => {
+                held.sent.notify_one();
+                let mut released = held.released.subscribe();
+                // The sender lives as long as `held` does.
+                let _ = released.wait_for(|released| *released).await;
+                self.inner.put_events(put).await
+            }
+        }
+    }
+
+    async fn close(&self) -> Result<(), DriverError> {
+        self.state().counts.close += 1;
+        self.inner.close().await
+    }
+
+    async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
+        let fault = {
+            let mut state = self.state();
+            state.counts.latest_sequence += 1;
+            state.latests.pop_front()
+        };
+        match fault {
+            Some(fault) => read_fault(fault).await,
+            None => self.inner.latest_sequence(key).await,
+        }
+    }
+
+    /// Where a put is to fail, the store awaits `put_events` instead.
+    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
+        {
+            let mut state = self.state();
+            if !state.puts.is_empty() || state.every_put.is_some() {
+                return Err(done);
+            }
+            // Before the answer, so that whoever is answered finds the put counted.
+            state.counts.put_events += 1;
+        }
+        let refused = self.inner.put_events_then(put, alone, done);
+        if refused.is_err() {
+            // It comes again, by `put_events`.
+            self.state().counts.put_events -= 1;
+        }
+        refused
+    }
+
+    /// Where a fetch is to fail, the store reads through `fetch_events` instead.
+    fn fetch_page_now(
+        &self,
+        key: &AggregateKey,
+        fetch: Fetch,
+    ) -> Option<Result<EventPage, DriverError>> {
+        if !self.state().pages.is_empty() {
+            return None;
+        }
+        let page = self.inner.fetch_page_now(key, fetch)?;
+        let mut state = self.state();
+        state.counts.fetch_events += 1;
+        state.counts.events_fetched += page.as_ref().map_or(0, |page| page.events.len() as u64);
+        Some(page)
+    }
+
+    fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
+        self.state().counts.keys += 1;
+        self.inner.keys(prefix, after)
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        self.inner.snapshots().map(|_| self as &dyn SnapshotStore)
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for FaultyDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<bytes::Bytes>, DriverError> {
+        self.state().counts.load_snapshot += 1;
+        match self.inner.snapshots() {
+            Some(snapshots) => snapshots.load_snapshot(key).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn save_snapshot(
+        &self,
+        key: &AggregateKey,
+        snapshot: bytes::Bytes,
+    ) -> Result<(), DriverError> {
+        match self.inner.snapshots() {
+            Some(snapshots) => snapshots.save_snapshot(key, snapshot).await,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What these tests share: waiting for a condition with a deadline, seeds that are printed, events to
+//! append, and a driver that can be held ([`HeldDriver`]).
+
+#![allow(dead_code, unused_imports, reason = "each test file uses a part")]
+#![allow(unreachable_pub, reason = "a module of test binaries")]
+
+mod held_driver;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+pub use held_driver::HeldDriver;
+use seriatim::{Append, AppendError, EventStore, Expected, KeyedEvent, NewEvent};
+
+/// After so long a test that waits for something has failed.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits for the future's end, and fails the test if that does not come.
+pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(output) => output,
+        Err(_elapsed) => panic!("not within {DEADLINE:?}: {what}"),
+    }
+}
+
+/// Waits until the condition holds, and fails the test if it never does.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// [`until`] for threads without a runtime.
+pub fn until_blocking(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A future that was polled once and is not ready: it has gone as far as it can without waiting.
+pub fn start<F: Future>(future: F) -> Pin<Box<F>> {
+    let mut started = Box::pin(future);
+    assert!(poll_once(&mut started).is_none(), "ready at once, although it has to wait");
+    started
+}
+
+/// What a future says when it is polled once more.
+pub fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Option<F::Output> {
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// The test's source of chance. Its seed is printed, and taken from `SERIATIM_SEED` to run a case again.
+pub fn chance() -> fastrand::Rng {
+    let given = std::env::var("SERIATIM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = given.unwrap_or_else(|| fastrand::u64(..));
+    println!("SERIATIM_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+/// One event, an append of one, and one that expects a sequence.
+pub fn event(number: u64) -> NewEvent {
+    NewEvent::raw("Counted", format!(r#"{{"number":{number}}}"#))
+}
+
+pub fn append(key: &str) -> Append {
+    Append::to(key).event(event(0))
+}
+
+pub fn append_after(key: &str, latest: u64) -> Append {
+    append(key).expect(Expected::from(latest))
+}
+
+/// The aggregate's events, which must be numbered 1, 2, 3 … without gaps.
+pub async fn history(store: &EventStore, key: &str) -> Vec<KeyedEvent> {
+    let events = within("reading a history", store.read(key).collect()).await.unwrap();
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!(event.sequence, index as u64 + 1, "{key}: out of order, or a gap");
+    }
+    events
+}
+
+/// The append was refused at once for want of room.
+pub fn assert_busy<T: std::fmt::Debug>(answer: Option<Result<T, AppendError>>, key: &str) {
+    match answer {
+        Some(Err(AppendError::Busy { key: busy })) => assert_eq!(busy.as_str(), key),
+        other => panic!("{key}: not Busy but {other:?}"),
+    }
+}
+
+/// The error says these words to whoever reads it.
+pub fn assert_says(error: &impl std::error::Error, words: &[&str]) {
+    let message = error.to_string();
+    for word in words {
+        assert!(message.contains(word), "{message:?} does not say {word:?}");
+    }
+}
