@@ -206,7 +206,8 @@ fn any_byte_of_redbs_file_is_seen_or_does_not_matter() {
     let by_key = all(&driver, &key("account/1")).unwrap();
     block_on(driver.close()).unwrap();
     let content = sound.content("events.redb");
-    let seed = fastrand::u64(..);
+    let seed = std::env::var("SERIATIM_DAMAGE_SEED").ok().and_then(|n| n.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| fastrand::u64(..));
     eprintln!("seed {seed}");
     let mut random = sim_disk::Random::new(seed);
     let mut seen = 0;

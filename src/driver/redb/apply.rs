@@ -9,8 +9,8 @@
 //! thread tries again until there is room, and puts are refused when the tail is full.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use redb::{Database, Durability, ReadableTable, Table};

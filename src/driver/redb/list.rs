@@ -1,5 +1,7 @@
 //! Listing: keys in order and events in commit order, the tail's and redb's as one.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 
 use super::core::Core;
@@ -78,8 +80,10 @@ pub(super) fn log_page(
 ) -> Result<Vec<KeyedEvent>, DriverError> {
     core.open()?;
     let from = from.max(1);
+    // Before the tail and the snapshot: whatever is applied by now must be found below.
+    let applied = core.applied.load(Ordering::Acquire);
     let (tail_first, tail) = core.tail.behind(from, limit);
-    let end = tail_first.unwrap_or(u64::MAX);
+    let end = tail_first.unwrap_or(applied + 1);
     let mut events = Vec::new();
     if from < end {
         let snapshot = core.snapshot()?;
@@ -115,7 +119,7 @@ pub(super) fn log_page(
                 next += 1;
             }
         }
-        if tail_first.is_some_and(|first| next < first) {
+        if next < end {
             return Err(missing(next));
         }
     }

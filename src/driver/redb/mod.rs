@@ -177,14 +177,17 @@ fn apply_until_stopped(
     keeper: thread::JoinHandle<()>,
     end: oneshot::Sender<Result<(), DriverError>>,
 ) {
-    let applied = {
-        let _watch = FailOnPanic(core);
-        apply::run(core)
+    let applied = loop {
+        match catch_unwind(AssertUnwindSafe(|| apply::run(core))) {
+            Ok(applied) => break applied,
+            // From here on it waits to be stopped, and reads go on as long as redb answers.
+            Err(_panic) => core.fail(DriverError::failed("redb panicked")),
+        }
     };
     core.journal.stop();
     let _ = keeper.join();
-    let closed = applied.and_then(|()| apply::close(core));
-    let database = core.close_database();
+    let closed = applied.and_then(|()| guarded(|| apply::close(core)));
+    let database = guarded(|| core.close_database());
     core.disk.release();
     let _ = end.send(closed.and(database));
 }
@@ -292,8 +295,9 @@ impl Driver for RedbDriver {
 
 /// redb believes its own pages and panics where they contradict each other.
 fn guarded<T>(read: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DriverError> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(DriverError::damaged("events.redb is damaged: redb cannot read it")))
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(DriverError::damaged("events.redb is damaged: redb cannot read it"))
+    })
 }
 
 /// A failure of redb, as the driver's.

@@ -86,7 +86,7 @@ impl Snapshot {
     }
 
     /// The segment that holds `position`.
-    fn segment(
+    pub(super) fn segment(
         &self,
         position: u64,
     ) -> Result<(u64, AccessGuard<'static, &'static [u8]>), DriverError> {

@@ -71,9 +71,7 @@ impl State {
     }
 
     /// The state; its checksum tells when a number in it is not what was written.
-    pub(super) fn read(
-        table: &impl ReadableTable<&'static str, u64>,
-    ) -> Result<Self, DriverError> {
+    pub(super) fn read(table: &impl ReadableTable<&'static str, u64>) -> Result<Self, DriverError> {
         let number = |name: &str| -> Result<u64, DriverError> {
             let found = table.get(name).map_err(redb_failed)?.map(|found| found.value());
             found.ok_or_else(|| {
@@ -89,12 +87,17 @@ impl State {
             clean: number("clean")? != 0,
         };
         if number(CHECKSUM)? != state.checksum() {
-            return Err(DriverError::damaged("events.redb is damaged: its state has a wrong checksum"));
+            return Err(DriverError::damaged(
+                "events.redb is damaged: its state has a wrong checksum",
+            ));
         }
         Ok(state)
     }
 
-    pub(super) fn write(&self, table: &mut Table<'_, &'static str, u64>) -> Result<(), DriverError> {
+    pub(super) fn write(
+        &self,
+        table: &mut Table<'_, &'static str, u64>,
+    ) -> Result<(), DriverError> {
         for (name, number) in self.numbers() {
             table.insert(name, number).map_err(redb_failed)?;
         }

@@ -47,6 +47,10 @@ pub(super) fn verify(core: &Core) -> Result<Verified, DriverError> {
         if segment.first_position() != next || segment.len() == 0 {
             return Err(missing(next));
         }
+        // Found by walking; it must be found by looking it up, too.
+        if snapshot.segment(next)?.0 != next {
+            return Err(missing(next));
+        }
         for position in next..segment.next_position() {
             let entry = segment.at(position).ok_or_else(|| missing(position))?;
             let damaged = |what: &dyn std::fmt::Display| {
