@@ -8,7 +8,7 @@
 //! more than the events in it. A full disk is found before the transaction ([`super::room`]); the
 //! thread tries again until there is room, and puts are refused when the tail is full.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -109,7 +109,7 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
         .map(|(position, recorded_at, event)| Placed { position, recorded_at, event })
         .collect();
     let payload: usize = events.iter().map(|placed| placed.event.record_bytes() + 64).sum();
-    let aggregates: HashSet<&str> = events.iter().map(|p| p.event.key.as_str()).collect();
+    let aggregates = by_aggregate(&events);
     core.room.ensure(payload as u64, aggregates.len() as u64).map_err(|error| {
         Failure::NoRoom(
             DriverError::unavailable(format!("the disk has no room for more events: {error}"))
@@ -124,7 +124,7 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
         ..*state
     };
     let database = core.database().map_err(Failure::Redb)?;
-    write(&database, &events, &next).map_err(Failure::Redb)?;
+    write_grouped(&database, &events, &aggregates, &next).map_err(Failure::Redb)?;
     drop(database);
     *state = next;
     drop(state);
@@ -143,6 +143,15 @@ pub(super) fn write(
     events: &[Placed<'_>],
     state: &State,
 ) -> Result<(), DriverError> {
+    write_grouped(database, events, &by_aggregate(events), state)
+}
+
+fn write_grouped(
+    database: &Database,
+    events: &[Placed<'_>],
+    aggregates: &Aggregates<'_>,
+    state: &State,
+) -> Result<(), DriverError> {
     let mut transaction = database.begin_write().map_err(redb_failed)?;
     transaction.set_durability(Durability::Immediate).map_err(redb_failed)?;
     // After a crash redb would walk its whole file otherwise.
@@ -152,7 +161,7 @@ pub(super) fn write(
         let mut latest = transaction.open_table(LATEST).map_err(redb_failed)?;
         let mut earlier = transaction.open_table(EARLIER).map_err(redb_failed)?;
         write_log(&mut log, events)?;
-        write_index(&mut latest, &mut earlier, events)?;
+        write_index(&mut latest, &mut earlier, events, aggregates)?;
         state.write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
     }
     transaction.commit().map_err(redb_failed)
@@ -195,26 +204,36 @@ fn write_log(log: &mut Log<'_>, events: &[Placed<'_>]) -> Result<(), DriverError
     Ok(())
 }
 
+/// The events of each aggregate, as numbers in the batch; in key order.
+pub(super) type Aggregates<'a> = Vec<(&'a str, Vec<u32>)>;
+
+/// Collecting first and sorting the keys costs a third of sorting all events by key.
+pub(super) fn by_aggregate<'a>(events: &[Placed<'a>]) -> Aggregates<'a> {
+    let mut found: HashMap<&str, Vec<u32>> = HashMap::new();
+    for (number, placed) in events.iter().enumerate() {
+        found.entry(placed.event.key.as_str()).or_default().push(number as u32);
+    }
+    let mut aggregates: Aggregates<'a> = found.into_iter().collect();
+    aggregates.sort_unstable_by_key(|(key, _)| *key);
+    aggregates
+}
+
 /// Adds the events' positions to the blocks of their aggregates, aggregate by aggregate in key order, so
 /// that each page of redb is touched once.
 pub(super) fn write_index(
     latest: &mut Latest<'_>,
     earlier: &mut Earlier<'_>,
     events: &[Placed<'_>],
+    aggregates: &Aggregates<'_>,
 ) -> Result<(), DriverError> {
-    let mut sorted: Vec<Placed<'_>> = events.to_vec();
-    sorted.sort_unstable_by(|a, b| {
-        a.event.key.cmp(&b.event.key).then_with(|| a.position.cmp(&b.position))
-    });
     let (mut bytes, mut place) = (Vec::new(), Vec::new());
-    for aggregate in sorted.chunk_by(|a, b| a.event.key == b.event.key) {
-        let Some(first) = aggregate.first() else { continue };
-        let key = first.event.key.as_str();
+    for (key, numbers) in aggregates {
+        let key = *key;
         let mut block = match latest.get(key).map_err(redb_failed)? {
             Some(stored) => decode_block(key, stored.value())?,
             None => Block::new(1),
         };
-        for placed in aggregate {
+        for placed in numbers.iter().filter_map(|number| events.get(*number as usize)) {
             let sequence = placed.event.sequence.get();
             if sequence != block.next_sequence() {
                 return Err(DriverError::damaged(format!(

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use redb::ReadableTable;
 
-use super::apply::{Placed, write_index};
+use super::apply::{Placed, by_aggregate, write_index};
 use super::core::Core;
 use super::options::Step;
 use super::read::{decode_event, missing, read_segment};
@@ -42,7 +42,7 @@ pub(super) fn reindex(core: &Core) -> Result<u64, DriverError> {
                     event,
                 })
                 .collect();
-            write_index(&mut latest, &mut earlier, &placed)?;
+            write_index(&mut latest, &mut earlier, &placed, &by_aggregate(&placed))?;
             events.clear();
             Ok::<(), DriverError>(())
         };

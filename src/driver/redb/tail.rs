@@ -243,13 +243,11 @@ impl Tail {
                     first_sequence: first.sequence.get(),
                 };
                 start += piece.events;
-                let mut entry = self
-                    .aggregates
-                    .entry(first.key.clone())
-                    .or_insert_with(|| Aggregate::settled(first.sequence.get() - 1));
-                entry.visible = last.sequence.get();
-                entry.assigned = entry.assigned.max(entry.visible);
-                entry.pieces.push_back(piece);
+                // Given its place before: an aggregate with a put under way is not swept.
+                if let Some(mut entry) = self.aggregates.get_mut(&first.key) {
+                    entry.visible = last.sequence.get();
+                    entry.pieces.push_back(piece);
+                }
             }
         }
         // Last: from here on the apply thread may take the group and release it.
