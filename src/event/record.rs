@@ -43,13 +43,19 @@ impl KeyedEvent {
     ///
     /// For drivers that keep an event as bytes.
     pub fn encode_record(&self, out: &mut Vec<u8>) {
+        self.encode_record_at(self.recorded_at, out);
+    }
+
+    /// The stored form with another time: a put is frozen, but recorded-at must never decrease along
+    /// positions, so a driver with a log may store a later one.
+    pub(crate) fn encode_record_at(&self, recorded_at: Timestamp, out: &mut Vec<u8>) {
         out.reserve(self.record_bytes());
         let flags = if self.explicit_event_id.is_some() { HAS_EVENT_ID } else { 0 }
             | if self.metadata.is_some() { HAS_METADATA } else { 0 };
         out.extend_from_slice(&[KIND_EVENT, VERSION, flags]);
         out.put_u16_le(self.version);
         out.extend_from_slice(self.commit_id.as_bytes());
-        out.put_i64_le(self.recorded_at.as_micros());
+        out.put_i64_le(recorded_at.as_micros());
         if let Some(id) = self.explicit_event_id {
             out.extend_from_slice(id.as_bytes());
         }

@@ -45,7 +45,11 @@ impl Directory {
         Ok(directory)
     }
 
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -77,7 +81,7 @@ impl Directory {
 }
 
 /// Makes the names in a directory durable. Windows has no such call, and needs none.
-fn sync_directory(path: &Path) -> std::io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 

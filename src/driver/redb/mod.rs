@@ -1,106 +1,214 @@
 //! The driver `redb:DIRECTORY`: one directory on this machine's disk, embedded, durable.
 //!
-//! An answered put survives the process being killed and the machine losing power. One writer thread
-//! takes all puts that wait into one durable transaction ([`writer`]); each put stays atomic by itself,
-//! and is refused by itself. Reads are transactions of their own, one per page ([`read`]). The
-//! directory is locked for as long as the driver lives ([`directory`]).
+//! A journal makes a put durable with one write and one flush; redb, behind it, makes it readable
+//! for good and is filled in big transactions. An answered put survives the process being killed and the
+//! machine losing power ([`Durability`] says how to trade the latter for speed).
+//!
+//! ```text
+//! put_events ─▶ queue ─▶ writer thread: one frame for all that wait, one flush ─▶ journal
+//!                            │ published                       │ files taken back
+//!                            ▼                                 │
+//! reads ─────────────────▶ tail ──▶ apply thread: sorted transactions ─▶ events.redb
+//!   └───────────────────── then the snapshot of its last commit ──────────┘
+//! ```
 //!
 //! ```text
 //! DIRECTORY/format        the format's version, read before anything else
 //! DIRECTORY/lock          locked by the process that has the store open, and names it
-//! DIRECTORY/events.redb   every event under its key and sequence
+//! DIRECTORY/events.redb   the log, the index, and how far the journal is applied
+//! DIRECTORY/journal/      while the store is open: what is not in events.redb yet
+//! DIRECTORY/reserve       while the store is open: space set aside for redb's next transaction
 //! ```
 //!
 //! # Limits
 //!
-//! Those of [`Limits::default`], and 1,000 aggregates a put.
+//! Those of [`Limits::default`], and 1,000 aggregates a put; smaller with small journal files.
 //!
 //! # Failures
 //!
 //! After a failed write or flush every put is refused until the store is opened anew, because nobody can
-//! say what the disk holds; reads go on as long as redb answers.
+//! say what the disk holds; reads go on as long as redb answers. A disk that is full, seen before
+//! anything was written, refuses puts with [`DriverError::Unavailable`] until there is room.
+//!
+//! # Layout
+//!
+//! - `options`: the builder; `directory`: made and locked; `files`: the disk behind a trait
+//! - `journal`: its files in turn; `frame`: what is written at once; `writer`: who writes it
+//! - `tail`: what is journaled only; `apply`: from there into redb; `room`: space for that
+//! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one
+//! - `recover`: opening; `verify` and `reindex`: walking and mending
 
+mod apply;
+mod block;
+mod codec;
+mod core;
 mod directory;
+mod files;
+mod frame;
+mod journal;
+mod list;
+mod options;
 mod read;
+mod recover;
+mod reindex;
+mod room;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod samples;
+mod segment;
+mod tables;
+mod tail;
+mod verify;
 mod writer;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
-use redb::{Database, TableDefinition};
 use tokio::sync::oneshot;
 
 use super::{
     Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
     async_trait, paged, paged_keys,
 };
-use crate::event::{AggregateKey, Sequence};
-use directory::Directory;
-use writer::Writer;
+use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
+use core::Core;
+use writer::Waiting;
 
-/// (aggregate key, sequence) → position and record.
-const EVENTS: TableDefinition<'static, (&str, u64), &[u8]> = TableDefinition::new("events");
-/// What holds for the whole store, by name.
-const STORE: TableDefinition<'static, &str, u64> = TableDefinition::new("store");
-/// In [`STORE`]: the position of the latest event.
-const LATEST_POSITION: &str = "latest_position";
-/// In [`STORE`]: the time of the latest event, in microseconds; recorded-at never decreases.
-const LATEST_TIME: &str = "latest_time";
+pub use files::{Disk, DiskFile};
+pub use options::{Durability, Progress, RedbBuilder, Step};
+pub use verify::Verified;
 
-/// Events in a redb file. See the [module](self).
+/// Events in a journal and a redb file. See the [module](self).
 pub struct RedbDriver {
-    shared: Arc<Shared>,
-    writer: Writer,
-    /// Given up when closed, so that another process may open the directory.
-    directory: Mutex<Option<Directory>>,
-}
-
-/// What the driver, its writer thread and its streams of pages share.
-struct Shared {
-    database: Mutex<Option<Arc<Database>>>,
-    closed: AtomicBool,
-}
-
-impl Shared {
-    fn database(&self) -> Result<Arc<Database>, DriverError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(DriverError::Closed);
-        }
-        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        database.clone().ok_or(DriverError::Closed)
-    }
+    core: Arc<Core>,
+    ended: Mutex<Option<oneshot::Receiver<Result<(), DriverError>>>>,
 }
 
 impl RedbDriver {
-    /// Opens the store in `path`, and makes it where there is none. Blocks for as long as redb needs
-    /// to open, which after a crash includes a repair.
+    /// Opens the store in `path`, and makes it where there is none. Blocks until the journal's rest is in
+    /// redb, which after a crash may include a repair of redb's file.
     ///
     /// # Errors
     ///
-    /// [`DriverError::Failed`] when the directory cannot be made, is no directory, or is open
-    /// elsewhere (the message names the holder); [`DriverError::Damaged`] when its format is
-    /// unknown or its file is damaged.
+    /// Those of [`RedbBuilder::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DriverError> {
-        let directory = Directory::open(path.as_ref())?;
-        let file = directory.file("events.redb");
-        let database = Database::create(&file).map_err(|e| {
-            DriverError::failed(format!("{} could not be opened: {e}", file.display())).caused_by(e)
-        })?;
-        let shared = Arc::new(Shared {
-            database: Mutex::new(Some(Arc::new(database))),
-            closed: AtomicBool::new(false),
-        });
-        let writer = Writer::start(shared.database()?)?;
-        Ok(RedbDriver { shared, writer, directory: Mutex::new(Some(directory)) })
+        Self::builder().open(path)
     }
 
-    fn put(&self, put: Arc<Put>, done: PutDone) {
-        match self.limits().check(&put) {
-            Err(refusal) => done(Err(refusal)),
-            Ok(()) if self.shared.closed.load(Ordering::Acquire) => done(Err(DriverError::Closed)),
-            Ok(()) => self.writer.put(put, done),
+    /// Opens a store with other options than the default ones.
+    pub fn builder() -> RedbBuilder {
+        RedbBuilder::default()
+    }
+
+    fn start(core: Core) -> Result<Self, DriverError> {
+        let core = Arc::new(core);
+        let (end, ended) = oneshot::channel();
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new()
+                .name(format!("seriatim-{name}"))
+                .spawn(run)
+                .map_err(|e| DriverError::failed("a thread did not start").caused_by(e))
+        };
+        let keeper = core.clone();
+        let keep = move || {
+            let _watch = FailOnPanic(&keeper);
+            keeper.journal.keep(|error| keeper.fail(error));
+        };
+        let keeper = spawn("keeper", Box::new(keep))?;
+        let writer = core.clone();
+        let writer = spawn("writer", Box::new(move || writer::run(&writer)));
+        let applier = core.clone();
+        let apply = spawn("apply", Box::new(move || apply_until_stopped(&applier, keeper, end)));
+        if let Err(error) = writer.and(apply) {
+            // Whichever did start ends without the other.
+            core.queue.close();
+            core.journal.stop();
+            core.signals().stop = true;
+            core.apply_wakes.notify_all();
+            return Err(error);
         }
+        Ok(RedbDriver { core, ended: Mutex::new(Some(ended)) })
+    }
+
+    /// Walks the whole log and the whole index, and answers how much is sound. Appends go on meanwhile.
+    /// Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Damaged`] names the first position, or the first aggregate, that is not.
+    pub fn verify(&self) -> Result<Verified, DriverError> {
+        self.core.open()?;
+        guarded(|| verify::verify(&self.core))
+    }
+
+    /// Makes the index anew from the log, and answers how many events it has. Appends go on until the
+    /// tail is full, then they wait. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Damaged`] when the log itself is damaged; the old index is kept then.
+    pub fn reindex(&self) -> Result<u64, DriverError> {
+        self.core.open()?;
+        guarded(|| reindex::reindex(&self.core))
+    }
+
+    /// The events from position `from` on, in commit order: at most `limit`, and about 1 MiB. None means
+    /// that there are none so far.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Damaged`] names the position that cannot be read.
+    pub fn log_page(&self, from: Position, limit: usize) -> Result<Vec<KeyedEvent>, DriverError> {
+        guarded(|| list::log_page(&self.core, from.get(), limit))
+    }
+
+    fn prepare(&self, put: &Put) -> Result<tail::Looked, DriverError> {
+        self.limits().check(put)?;
+        self.core.open()?;
+        self.core.tail.look(put, |key| writer::lookup(&self.core, key))
+    }
+}
+
+/// Applies until it is told to stop, then closes the files and reports.
+fn apply_until_stopped(
+    core: &Core,
+    keeper: thread::JoinHandle<()>,
+    end: oneshot::Sender<Result<(), DriverError>>,
+) {
+    let applied = loop {
+        match catch_unwind(AssertUnwindSafe(|| apply::run(core))) {
+            Ok(applied) => break applied,
+            // From here on it waits to be stopped, and reads go on as long as redb answers.
+            Err(_panic) => core.fail(DriverError::failed("redb panicked")),
+        }
+    };
+    core.journal.stop();
+    let _ = keeper.join();
+    let closed = applied.and_then(|()| guarded(|| apply::close(core)));
+    let database = guarded(|| core.close_database());
+    core.disk.release();
+    let _ = end.send(closed.and(database));
+}
+
+/// Fails the driver if its thread dies, so that nobody waits for it.
+struct FailOnPanic<'a>(&'a Core);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(DriverError::failed("a thread of the driver died"));
+            self.0.journal.give_up();
+        }
+    }
+}
+
+impl Drop for RedbDriver {
+    /// What is queued is finished in the background.
+    fn drop(&mut self) {
+        self.core.set_closed();
+        self.core.queue.close();
     }
 }
 
@@ -111,39 +219,50 @@ impl Driver for RedbDriver {
         key: &AggregateKey,
         sequence: Sequence,
     ) -> Result<bool, DriverError> {
-        read::has(&*self.shared.database()?, key, sequence)
+        Ok(sequence != Sequence::NONE && sequence.get() <= read::latest(&self.core, key)?)
     }
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
-        let (shared, key) = (self.shared.clone(), key.clone());
-        paged(fetch, move |fetch| read::page(&*shared.database()?, &key, fetch))
+        let (core, key) = (self.core.clone(), key.clone());
+        paged(fetch, move |fetch| guarded(|| read::page(&core, &key, fetch)))
     }
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
+        let looked = self.prepare(&put)?;
         let (answer, answered) = oneshot::channel();
-        self.put(put, Box::new(|result| drop(answer.send(result))));
-        // The thread answers everything it took; without an answer it died in the middle.
+        let done = Box::new(|result| drop(answer.send(result)));
+        self.core.queue.push(Waiting::new(put, looked, done));
         answered.await.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
     }
 
-    fn put_events_then(&self, put: Arc<Put>, _alone: bool, done: PutDone) -> Result<(), PutDone> {
-        self.put(put, done);
+    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
+        match self.prepare(&put) {
+            Err(error) => done(Err(error)),
+            Ok(looked) => {
+                let waiting = Waiting::new(put, looked, done);
+                match alone {
+                    true => writer::put_now(&self.core, waiting),
+                    false => self.core.queue.push(waiting),
+                }
+            }
+        }
         Ok(())
     }
 
     async fn close(&self) -> Result<(), DriverError> {
-        if self.shared.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        self.core.set_closed();
+        self.core.queue.close();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match ended {
+            Some(ended) => {
+                ended.await.unwrap_or_else(|_| Err(DriverError::failed("the apply thread died")))
+            }
+            None => Ok(()),
         }
-        self.writer.finish().await;
-        // Reads under way hold the database a little longer; redb closes its file with the last.
-        self.shared.database.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(())
     }
 
     async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
-        read::latest(&*self.shared.database()?, key)
+        read::latest(&self.core, key).map(Sequence::new)
     }
 
     fn fetch_page_now(
@@ -151,37 +270,52 @@ impl Driver for RedbDriver {
         key: &AggregateKey,
         fetch: Fetch,
     ) -> Option<Result<EventPage, DriverError>> {
-        Some(self.shared.database().and_then(|database| read::page(&database, key, fetch)))
+        Some(guarded(|| read::page(&self.core, key, fetch)))
     }
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
-        let (shared, prefix) = (self.shared.clone(), prefix.to_owned());
-        paged_keys(after.cloned(), move |after| read::keys(&*shared.database()?, &prefix, after))
+        let (core, keys) = (self.core.clone(), list::Keys::begin(&self.core, prefix));
+        paged_keys(after.cloned(), move |after| guarded(|| keys.page(&core, after)))
     }
 
     fn limits(&self) -> Limits {
-        Limits { aggregates_per_put: 1_000, ..Limits::default() }
+        // A frame takes an event's record fields beside what counts as its size, some 64 bytes.
+        let quarter =
+            usize::try_from(self.core.options.journal_file_bytes / 4).unwrap_or(usize::MAX);
+        let default = Limits::default();
+        Limits {
+            aggregates_per_put: 1_000,
+            events_per_put: default.events_per_put.min(quarter / 64),
+            bytes_per_put: default.bytes_per_put.min(quarter),
+            bytes_per_event: default.bytes_per_event.min(quarter),
+            ..default
+        }
     }
 }
 
-/// A failure of redb outside a commit: nothing was written.
+/// redb believes its own pages and panics where they contradict each other.
+fn guarded<T>(read: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DriverError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(DriverError::damaged("events.redb is damaged: redb cannot read it"))
+    })
+}
+
+/// A failure of redb, as the driver's.
 fn redb_failed(error: impl Into<redb::Error>) -> DriverError {
-    let error = error.into();
-    match error {
+    match error.into() {
         redb::Error::Corrupted(message) => {
             DriverError::damaged(format!("events.redb is damaged: {message}"))
         }
+        redb::Error::DatabaseClosed => DriverError::Closed,
         other => DriverError::failed(format!("redb failed: {other}")).caused_by(other),
     }
 }
 
-/// Opens `redb:` with what stands behind the first `:` of the URL: the directory's path.
-pub(crate) async fn open_url(path: &str) -> Result<Arc<dyn Driver>, DriverError> {
-    if path.is_empty() {
-        return Err(DriverError::failed("a directory must follow \"redb:\""));
-    }
-    let path = path.to_owned();
-    let opening = tokio::task::spawn_blocking(move || RedbDriver::open(path));
+/// Opens `redb:` with what stands behind the first `:` of the URL: the directory's path, and perhaps
+/// `?durability=written`.
+pub(crate) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
+    let (builder, path) = RedbBuilder::from_url(rest)?;
+    let opening = tokio::task::spawn_blocking(move || builder.open(path));
     match opening.await {
         Ok(opened) => Ok(Arc::new(opened?)),
         Err(_panic) => Err(DriverError::failed("redb panicked while opening")),

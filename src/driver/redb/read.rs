@@ -1,118 +1,308 @@
-//! Reading: one transaction per page.
+//! Reading: the tail first, then redb as it was committed last.
 //!
-//! An aggregate's events stand side by side under (key, sequence), so a page reads nothing else.
+//! An event is in the tail until a snapshot that shows it is in place, and leaves the tail only
+//! after. So whoever looks at the tail first and takes the snapshot then sees every event, and what is in
+//! both is taken from the tail. A page costs one look into the index and one into the log for each run of
+//! neighbouring events; no other aggregate's history is read, though its events may share a segment.
 
 use bytes::Bytes;
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableError};
+use redb::{AccessGuard, Database, ReadOnlyTable};
 
-use super::{EVENTS, redb_failed};
+use super::block::{Block, Run};
+use super::core::{Core, begin_read};
+use super::redb_failed;
+use super::segment::{Entry, Segment};
+use super::tables::{EARLIER, LATEST, LOG, earlier_key};
 use crate::driver::{DriverError, EventPage, Fetch};
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 const PAGE_EVENTS: usize = 1_000;
-const PAGE_BYTES: usize = 1 << 20;
-const PAGE_KEYS: usize = 1_000;
+pub(super) const PAGE_BYTES: usize = 1 << 20;
 
-type Events = ReadOnlyTable<(&'static str, u64), &'static [u8]>;
+/// redb as of one commit. Kept and shared until the next, because opening tables costs more than
+/// reading from them.
+pub(super) struct Snapshot {
+    pub(super) log: ReadOnlyTable<u64, &'static [u8]>,
+    pub(super) latest: ReadOnlyTable<&'static str, &'static [u8]>,
+    pub(super) earlier: ReadOnlyTable<&'static [u8], &'static [u8]>,
+}
 
-/// The events as of now; `None` before the first put made the table.
-fn events(database: &Database) -> Result<Option<Events>, DriverError> {
-    let transaction: ReadTransaction = database.begin_read().map_err(redb_failed)?;
-    match transaction.open_table(EVENTS) {
-        Ok(events) => Ok(Some(events)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(redb_failed(error)),
+impl Snapshot {
+    pub(super) fn take(database: &Database) -> Result<Self, DriverError> {
+        let transaction = begin_read(database)?;
+        Ok(Snapshot {
+            log: transaction.open_table(LOG).map_err(redb_failed)?,
+            latest: transaction.open_table(LATEST).map_err(redb_failed)?,
+            earlier: transaction.open_table(EARLIER).map_err(redb_failed)?,
+        })
+    }
+
+    /// The block with the aggregate's latest events.
+    fn latest_block(&self, key: &AggregateKey) -> Result<Option<Block>, DriverError> {
+        let stored = self.latest.get(key.as_str()).map_err(redb_failed)?;
+        stored.map(|stored| decode_block(key.as_str(), stored.value())).transpose()
+    }
+
+    /// The aggregate's latest sequence in redb.
+    pub(super) fn latest_sequence(&self, key: &AggregateKey) -> Result<u64, DriverError> {
+        Ok(self.latest_block(key)?.map_or(0, |block| block.next_sequence() - 1))
+    }
+
+    /// Where the aggregate's events with the sequences `low..=high` stand, in the order of reading and
+    /// no more than `limit` events; and whether that is all of them.
+    fn runs(
+        &self,
+        key: &AggregateKey,
+        (low, high): (u64, u64),
+        backwards: bool,
+        limit: usize,
+    ) -> Result<(Vec<Run>, bool), DriverError> {
+        let Some(latest) = self.latest_block(key)? else { return Ok((Vec::new(), true)) };
+        let mut found = Runs { runs: Vec::new(), wanted: limit as u64 };
+        if backwards && !found.take(&latest, (low, high), true) {
+            return Ok((found.runs, false));
+        }
+        if low < latest.first_sequence() {
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            earlier_key(key.as_str(), 0, &mut from);
+            earlier_key(key.as_str(), low, &mut to);
+            let mut before =
+                self.earlier.range::<&[u8]>(&from[..]..=&to[..]).map_err(redb_failed)?;
+            if let Some(entry) = before.next_back() {
+                from = entry.map_err(redb_failed)?.0.value().to_vec();
+            }
+            earlier_key(key.as_str(), high, &mut to);
+            let mut blocks =
+                self.earlier.range::<&[u8]>(&from[..]..=&to[..]).map_err(redb_failed)?;
+            while let Some(entry) = if backwards { blocks.next_back() } else { blocks.next() } {
+                let block = decode_block(key.as_str(), entry.map_err(redb_failed)?.1.value())?;
+                if !found.take(&block, (low, high), backwards) {
+                    return Ok((found.runs, false));
+                }
+            }
+        }
+        let all = backwards || found.take(&latest, (low, high), false);
+        Ok((found.runs, all))
+    }
+
+    /// The segment that holds `position`.
+    pub(super) fn segment(
+        &self,
+        position: u64,
+    ) -> Result<(u64, AccessGuard<'static, &'static [u8]>), DriverError> {
+        let mut range = self.log.range(..=position).map_err(redb_failed)?;
+        match range.next_back() {
+            Some(entry) => {
+                let (first, bytes) = entry.map_err(redb_failed)?;
+                Ok((first.value(), bytes))
+            }
+            None => Err(missing(position)),
+        }
     }
 }
 
-pub(super) fn has(
-    database: &Database,
-    key: &AggregateKey,
-    sequence: Sequence,
-) -> Result<bool, DriverError> {
-    let Some(events) = events(database)? else { return Ok(false) };
-    let found = events.get((key.as_str(), sequence.get())).map_err(redb_failed)?;
-    Ok(found.is_some())
+struct Runs {
+    runs: Vec<Run>,
+    wanted: u64,
 }
 
-pub(super) fn latest(database: &Database, key: &AggregateKey) -> Result<Sequence, DriverError> {
-    let Some(events) = events(database)? else { return Ok(Sequence::NONE) };
-    let mut range =
-        events.range((key.as_str(), 0)..=(key.as_str(), u64::MAX)).map_err(redb_failed)?;
-    match range.next_back() {
-        None => Ok(Sequence::NONE),
-        Some(entry) => Ok(Sequence::new(entry.map_err(redb_failed)?.0.value().1)),
+impl Runs {
+    /// Takes the block's runs as long as events are wanted; whether all were taken.
+    fn take(&mut self, block: &Block, (low, high): (u64, u64), backwards: bool) -> bool {
+        let mut inside: Vec<Run> = block.positions(low, high).collect();
+        if backwards {
+            inside.reverse();
+        }
+        for run in inside {
+            if self.wanted == 0 {
+                return false;
+            }
+            let events = run.events.min(self.wanted);
+            self.wanted -= events;
+            let first = if backwards { run.first + run.events - events } else { run.first };
+            self.runs.push(Run { first, events });
+            if events < run.events {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+pub(super) fn decode_block(key: &str, stored: &[u8]) -> Result<Block, DriverError> {
+    Block::decode(stored)
+        .ok_or_else(|| DriverError::damaged(format!("{key}: its index is damaged: run reindex")))
+}
+
+pub(super) fn missing(position: u64) -> DriverError {
+    DriverError::damaged(format!("the log at position {position}: the event is missing"))
+}
+
+/// Reads a segment, and names the position where it is damaged.
+pub(super) fn read_segment(first: u64, bytes: &[u8]) -> Result<Segment<'_>, DriverError> {
+    Segment::read(first, bytes)
+        .map_err(|what| DriverError::damaged(format!("the log at position {first}: {what}")))
+}
+
+/// An event from its entry in a segment; `record` holds the entry's record.
+pub(super) fn decode_event(
+    key: AggregateKey,
+    entry: &Entry<'_>,
+    position: u64,
+    record: Bytes,
+) -> Result<KeyedEvent, DriverError> {
+    let mut event = KeyedEvent::decode_record(key, Sequence::new(entry.sequence), record)
+        .map_err(|e| DriverError::damaged(format!("the log at position {position}: {e}")))?;
+    event.position = Some(Position::new(position));
+    Ok(event)
+}
+
+/// Events of one aggregate on their way into a page.
+struct Page<'a> {
+    key: &'a AggregateKey,
+    events: Vec<KeyedEvent>,
+    bytes: usize,
+    wanted: usize,
+}
+
+impl Page<'_> {
+    fn is_full(&self) -> bool {
+        self.events.len() >= self.wanted || self.bytes >= PAGE_BYTES
+    }
+
+    fn push(&mut self, event: KeyedEvent) {
+        self.bytes += event.size_bytes();
+        self.events.push(event);
+    }
+
+    /// Adds a run's events; whether the page took them all.
+    fn push_run(
+        &mut self,
+        snapshot: &Snapshot,
+        run: Run,
+        backwards: bool,
+    ) -> Result<bool, DriverError> {
+        let (mut low, mut high) = (run.first, run.first + run.events - 1);
+        while low <= high {
+            let (first, bytes) = snapshot.segment(if backwards { high } else { low })?;
+            let bytes = bytes.value();
+            let segment = read_segment(first, bytes)?;
+            let (from, to) = (low.max(first), high.min(segment.next_position() - 1));
+            if from > to {
+                return Err(missing(low));
+            }
+            // One event is copied alone; neighbours share one copy of their segment.
+            let shared = (from < to).then(|| Bytes::copy_from_slice(bytes));
+            let count = to - from + 1;
+            for step in 0..count {
+                let position = if backwards { to - step } else { from + step };
+                let entry = segment.at(position).ok_or_else(|| missing(position))?;
+                if entry.key != self.key.as_str() {
+                    return Err(DriverError::damaged(format!(
+                        "the log at position {position} has an event of {:?}, the index one of {:?}: run \
+                         reindex",
+                        entry.key,
+                        self.key.as_str()
+                    )));
+                }
+                let record = match &shared {
+                    Some(shared) => {
+                        let start = entry.record.as_ptr().addr() - bytes.as_ptr().addr();
+                        shared.slice(start..start + entry.record.len())
+                    }
+                    None => Bytes::copy_from_slice(entry.record),
+                };
+                self.push(decode_event(self.key.clone(), &entry, position, record)?);
+                if self.is_full() {
+                    let all = if backwards { position == run.first } else { position == high };
+                    return Ok(all);
+                }
+            }
+            if backwards { high = from - 1 } else { low = to + 1 }
+        }
+        Ok(true)
     }
 }
 
 pub(super) fn page(
-    database: &Database,
+    core: &Core,
     key: &AggregateKey,
     fetch: Fetch,
 ) -> Result<EventPage, DriverError> {
-    let (Some(events), Some((low, high))) = (events(database)?, fetch.bounds()) else {
+    core.open()?;
+    let Some((low, high)) = fetch.bounds() else { return Ok(EventPage::default()) };
+    let (low, mut high) = (low.get(), high.get());
+    let view = core.tail.view(key, low, high);
+    if let Some(visible) = view.visible {
+        high = high.min(visible);
+    }
+    if low > high {
         return Ok(EventPage::default());
-    };
-    let mut range = events
-        .range((key.as_str(), low.get())..=(key.as_str(), high.get()))
-        .map_err(redb_failed)?;
+    }
     let wanted = fetch.limit.unwrap_or(usize::MAX).min(PAGE_EVENTS);
-    let mut page = Vec::new();
-    let mut bytes = 0;
-    while page.len() < wanted && bytes < PAGE_BYTES {
-        let entry = if fetch.backwards { range.next_back() } else { range.next() };
-        let Some(entry) = entry else { return Ok(EventPage::new(page, false)) };
-        let (place, stored) = entry.map_err(redb_failed)?;
-        let sequence = Sequence::new(place.value().1);
-        bytes += stored.value().len();
-        page.push(decode(key, sequence, stored.value())?);
-    }
-    Ok(EventPage::new(page, true))
-}
-
-/// The stored form: the position as a little-endian u64, then the record.
-fn decode(
-    key: &AggregateKey,
-    sequence: Sequence,
-    stored: &[u8],
-) -> Result<KeyedEvent, DriverError> {
-    let damaged =
-        |what: &dyn std::fmt::Display| DriverError::damaged(format!("{key} at {sequence}: {what}"));
-    let Some((position, record)) = stored.split_first_chunk::<8>() else {
-        return Err(damaged(&"the stored event is too short"));
-    };
-    let record = Bytes::copy_from_slice(record);
-    let mut event =
-        KeyedEvent::decode_record(key.clone(), sequence, record).map_err(|e| damaged(&e))?;
-    event.position = Some(Position::new(u64::from_le_bytes(*position)));
-    Ok(event)
-}
-
-/// The next page of keys with this prefix. Each key costs one look into the tree, however long its
-/// history: from its first event straight to the next key.
-pub(super) fn keys(
-    database: &Database,
-    prefix: &str,
-    after: Option<&AggregateKey>,
-) -> Result<Vec<AggregateKey>, DriverError> {
-    let Some(events) = events(database)? else { return Ok(Vec::new()) };
-    let mut keys: Vec<AggregateKey> = Vec::new();
-    let mut from = match after {
-        Some(after) if after.as_str() >= prefix => (after.as_str().to_owned(), u64::MAX),
-        _ => (prefix.to_owned(), 0),
-    };
-    while keys.len() < PAGE_KEYS {
-        let next = events.range((from.0.as_str(), from.1)..).map_err(redb_failed)?.next();
-        let Some(entry) = next else { break };
-        let entry = entry.map_err(redb_failed)?;
-        let key = entry.0.value().0;
-        if !key.starts_with(prefix) {
-            break;
+    let mut page = Page { key, events: Vec::new(), bytes: 0, wanted };
+    let stored = (low, high.min(view.first.map_or(u64::MAX, |first| first - 1)));
+    let all = match fetch.backwards {
+        false => {
+            from_redb(core, &mut page, stored, false)?
+                && from_tail(&view, &mut page, (low, high), false)
         }
-        let key = AggregateKey::new(key)
-            .map_err(|e| DriverError::damaged(format!("a stored key is none: {e}")))?;
-        from = (key.as_str().to_owned(), u64::MAX);
-        keys.push(key);
+        true => {
+            from_tail(&view, &mut page, (low, high), true)
+                && from_redb(core, &mut page, stored, true)?
+        }
+    };
+    Ok(EventPage::new(page.events, !all))
+}
+
+/// Whether the page took all there is.
+fn from_tail(
+    view: &super::tail::View,
+    page: &mut Page<'_>,
+    (low, high): (u64, u64),
+    backwards: bool,
+) -> bool {
+    for event in view.events(low, high, backwards) {
+        if page.is_full() {
+            return false;
+        }
+        page.push(event);
     }
-    Ok(keys)
+    true
+}
+
+/// Whether the page took all there is.
+fn from_redb(
+    core: &Core,
+    page: &mut Page<'_>,
+    (low, high): (u64, u64),
+    backwards: bool,
+) -> Result<bool, DriverError> {
+    if low > high {
+        return Ok(true);
+    }
+    if page.is_full() {
+        return Ok(false);
+    }
+    let snapshot = core.snapshot()?;
+    let limit = page.wanted - page.events.len();
+    let (runs, all) = snapshot.runs(page.key, (low, high), backwards, limit)?;
+    page.events.reserve(runs.iter().map(|run| run.events as usize).sum());
+    let last = runs.len().saturating_sub(1);
+    for (index, run) in runs.into_iter().enumerate() {
+        let took = page.push_run(&snapshot, run, backwards)?;
+        if page.is_full() {
+            return Ok(took && index == last && all);
+        }
+    }
+    Ok(all)
+}
+
+/// The aggregate's latest sequence.
+pub(super) fn latest(core: &Core, key: &AggregateKey) -> Result<u64, DriverError> {
+    core.open()?;
+    match core.tail.visible(key) {
+        Some(visible) => Ok(visible),
+        None => core.snapshot()?.latest_sequence(key),
+    }
 }

@@ -1,167 +1,314 @@
-//! The writer thread: all puts that wait, one durable transaction, all answers.
+//! The writer: all puts that wait, one frame, one flush, all answers.
 //!
-//! A put is checked against the transaction before any of its events goes in, so each is all or nothing
-//! and refused by itself. Nobody is answered before the transaction is durable, not even with a
-//! conflict: what it collided with may be in the same transaction.
+//! ```text
+//! queue ─▶ room made sure of ─▶ each put checked and given its place ─▶ frame ─▶ write, flush
+//!       ─▶ published in the tail ─▶ answered
+//! ```
+//!
+//! Nobody is answered before the flush, not even with a conflict: what it collided with may be in the
+//! same frame. Positions are given here, dense and in commit order. A put that nothing waits beside can be
+//! committed by its caller, under the same lock and without a change of thread ([`put_now`]).
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use redb::{Database, Durability, ReadableTable};
-use tokio::sync::oneshot;
+use uuid::Uuid;
 
-use super::{EVENTS, LATEST_POSITION, LATEST_TIME, STORE, redb_failed};
-use crate::driver::memory::refuse_unless_next;
+use super::core::Core;
+use super::frame;
+use super::journal::{Cursor, Journal};
+use super::options::Durability;
+use super::tables::{Place, State};
+use super::tail::{Group, Looked, TailPut, floor};
 use crate::driver::{DriverError, Put, PutDone, PutReceipt};
-use crate::event::{Position, Sequence, Timestamp};
+use crate::event::{AggregateKey, Position, Timestamp};
 
-/// Puts of one transaction; more only make the first of them wait longer.
-const PUTS_PER_TRANSACTION: usize = 4_096;
+/// Puts of one frame; more only make the first of them wait longer.
+const PUTS_PER_FRAME: usize = 4_096;
+/// A frame over this takes no further put.
+const FRAME_BYTES: usize = 4 << 20;
 
-struct Waiting {
+type Answer = Result<PutReceipt, DriverError>;
+
+/// A put in the queue. One that is dropped unanswered says that its fate is unknown.
+pub(super) struct Waiting {
     put: Arc<Put>,
-    done: PutDone,
+    looked: Looked,
+    bytes: usize,
+    done: Option<PutDone>,
 }
 
-/// The sending side of the writer thread's queue.
-pub(super) struct Writer {
-    queue: Mutex<Option<mpsc::Sender<Waiting>>>,
-    finished: Mutex<Option<oneshot::Receiver<()>>>,
-}
-
-impl Writer {
-    pub(super) fn start(database: Arc<Database>) -> Result<Self, DriverError> {
-        let (queue, waiting) = mpsc::channel();
-        let (done, finished) = oneshot::channel();
-        thread::Builder::new()
-            .name("seriatim-redb".to_owned())
-            .spawn(move || {
-                run(&database, &waiting);
-                // The file is closed before anybody is told that the thread has ended.
-                drop(database);
-                let _ = done.send(());
-            })
-            .map_err(|e| DriverError::failed("the writer thread did not start").caused_by(e))?;
-        Ok(Writer { queue: Mutex::new(Some(queue)), finished: Mutex::new(Some(finished)) })
+impl Waiting {
+    pub(super) fn new(put: Arc<Put>, looked: Looked, done: PutDone) -> Self {
+        let bytes = put.events().iter().map(frame::entry_bytes).sum();
+        Waiting { put, looked, bytes, done: Some(done) }
     }
 
-    /// Queues a put; `done` is called on the writer thread when its transaction is durable.
-    pub(super) fn put(&self, put: Arc<Put>, done: PutDone) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = match &*queue {
-            Some(queue) => queue.send(Waiting { put, done }).err().map(|refused| refused.0.done),
-            None => Some(done),
-        };
-        if let Some(done) = refused {
-            done(Err(DriverError::Closed));
-        }
+    fn answer(mut self, answer: Answer) {
+        self.tell(answer);
     }
 
-    /// Waits until everything that was taken is answered and the thread has ended.
-    pub(super) async fn finish(&self) {
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(finished) = finished {
-            let _ = finished.await;
+    fn tell(&mut self, answer: Answer) {
+        if let Some(done) = self.done.take() {
+            done(answer);
         }
     }
 }
 
-fn run(database: &Database, waiting: &mpsc::Receiver<Waiting>) {
-    let failed = AtomicBool::new(false);
-    while let Ok(first) = waiting.recv() {
-        let mut group = vec![first];
-        while group.len() < PUTS_PER_TRANSACTION
-            && let Ok(next) = waiting.try_recv()
-        {
-            group.push(next);
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.tell(Err(DriverError::unknown("the writer ended before it answered")));
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<QueueState>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    waiting: VecDeque<Waiting>,
+    closed: bool,
+    asleep: bool,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, waiting: Waiting) {
+        let mut state = self.state();
+        if state.closed {
+            drop(state);
+            waiting.answer(Err(DriverError::Closed));
+            return;
         }
-        if failed.load(Ordering::Relaxed) {
-            let refusal = DriverError::failed(
-                "an earlier write failed, and nobody can say what the disk holds: open the store anew",
-            );
-            answer(group, |_| Err(refusal.clone()));
+        state.waiting.push_back(waiting);
+        if state.asleep {
+            state.asleep = false;
+            self.more.notify_one();
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.more.notify_all();
+    }
+
+    fn take_all(&self) -> VecDeque<Waiting> {
+        std::mem::take(&mut self.state().waiting)
+    }
+
+    fn is_waited_in(&self) -> bool {
+        !self.state().waiting.is_empty()
+    }
+
+    /// The next group; `None` when the queue is closed and empty.
+    fn next_group(&self) -> Option<Vec<Waiting>> {
+        let mut state = self.state();
+        while state.waiting.is_empty() {
+            if state.closed {
+                return None;
+            }
+            state.asleep = true;
+            state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.asleep = false;
+        let mut bytes = 0;
+        let mut taken = 0;
+        for waiting in state.waiting.iter().take(PUTS_PER_FRAME) {
+            if taken > 0 && bytes + waiting.bytes > FRAME_BYTES {
+                break;
+            }
+            bytes += waiting.bytes;
+            taken += 1;
+        }
+        if taken == state.waiting.len() {
+            return Some(std::mem::take(&mut state.waiting).into());
+        }
+        Some(state.waiting.drain(..taken).collect())
+    }
+}
+
+/// What only whoever writes a frame touches.
+pub(super) struct Committer {
+    cursor: Cursor,
+    frame: frame::Builder,
+    next_position: u64,
+    latest_time: Timestamp,
+    store: Uuid,
+    epoch: u64,
+    /// The driver closes: no frame is written any more.
+    ended: bool,
+}
+
+impl Committer {
+    pub(super) fn new(journal: &Journal, state: &State) -> Self {
+        Committer {
+            cursor: journal.cursor(),
+            frame: frame::Builder::default(),
+            next_position: state.applied + 1,
+            latest_time: state.latest_time,
+            store: state.store,
+            epoch: state.epoch,
+            ended: false,
+        }
+    }
+}
+
+/// The writer thread. When it ends the apply thread is told to apply the rest and end, too.
+pub(super) fn run(core: &Core) {
+    let _end = End(core);
+    while let Some(group) = core.queue.next_group() {
+        let mut committer = core.committer.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = commit(core, &mut committer, &group, true);
+        drop(committer);
+        for (waiting, answer) in group.into_iter().zip(answers) {
+            waiting.answer(answer);
+        }
+    }
+    // A caller may be committing its own put just now; after it nobody does.
+    core.committer.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+}
+
+/// What holds when the thread ends, by a panic too: nobody queues, nobody waits.
+struct End<'a>(&'a Core);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(DriverError::failed("the writer thread died"));
+        }
+        self.0.queue.close();
+        drop(self.0.queue.take_all());
+        self.0.signals().stop = true;
+        self.0.apply_wakes.notify_all();
+    }
+}
+
+/// Commits the put on the calling thread if nothing else is being written and nothing has to be waited
+/// for but the flush; queues it otherwise.
+pub(super) fn put_now(core: &Core, waiting: Waiting) {
+    let answer = try_now(core, &waiting);
+    match answer {
+        Some(answer) => waiting.answer(answer),
+        None => core.queue.push(waiting),
+    }
+}
+
+fn try_now(core: &Core, waiting: &Waiting) -> Option<Answer> {
+    let mut committer = core.committer.try_lock().ok()?;
+    let frame_bytes = frame::frame_bytes(waiting.bytes);
+    if committer.ended
+        || core.queue.is_waited_in()
+        || core.tail.bytes() >= core.options.tail_bytes
+        || !core.journal.has_room(&committer.cursor, frame_bytes)
+    {
+        return None;
+    }
+    commit(core, &mut committer, std::slice::from_ref(waiting), false).pop()
+}
+
+pub(super) fn lookup(core: &Core, key: &AggregateKey) -> Result<u64, DriverError> {
+    core.snapshot()?.latest_sequence(key)
+}
+
+/// Writes one frame with every put of the group that may go in; one answer for each.
+fn commit(core: &Core, c: &mut Committer, group: &[Waiting], may_wait: bool) -> Vec<Answer> {
+    let refuse = |error: DriverError| vec![Err(error); group.len()];
+    let bytes = frame::frame_bytes(group.iter().map(|waiting| waiting.bytes).sum());
+    if let Err(error) = ready(core, c, bytes, may_wait) {
+        return refuse(error);
+    }
+    let mut answers = Vec::with_capacity(group.len());
+    let mut puts = Vec::with_capacity(group.len());
+    let first_position = c.next_position;
+    let mut position = first_position;
+    let mut latest_time = c.latest_time;
+    c.frame.begin();
+    for waiting in group {
+        let put = &waiting.put;
+        if let Err(refusal) = core.tail.assign(put, &waiting.looked, |key| lookup(core, key)) {
+            answers.push(Err(refusal));
             continue;
         }
-        match commit(database, &group) {
-            Ok(answers) => {
-                let mut answers = answers.into_iter();
-                answer(group, |_| answers.next().unwrap_or(Err(DriverError::Closed)));
+        answers.push(Ok(PutReceipt::at(Position::new(position))));
+        let (floor, latest) = floor(put, latest_time);
+        latest_time = latest;
+        let placed = TailPut { put: put.clone(), first_position: position, floor };
+        for event in put.events() {
+            c.frame.push(event, placed.recorded_at(event));
+        }
+        position += put.events().len() as u64;
+        puts.push(placed);
+    }
+    if puts.is_empty() {
+        return answers;
+    }
+    if let Err(error) = write(core, c, first_position) {
+        let failure = DriverError::unknown(format!("the journal could not be written: {error}"));
+        core.fail(failure.clone().caused_by(error));
+        let refused = |_| DriverError::failed("the journal failed while the put was refused");
+        return answers.into_iter().map(|a| a.map_err(refused).and(Err(failure.clone()))).collect();
+    }
+    c.next_position = position;
+    c.latest_time = latest_time;
+    let place = Place { file: c.cursor.file.id, offset: c.cursor.offset };
+    let group = Group::new(puts, first_position, position, place, latest_time);
+    core.journaled.store(position - 1, Ordering::Release);
+    core.journal.advance(&c.cursor, position - 1);
+    publish(core, group);
+    answers
+}
+
+/// Waits until the tail and the journal have room for a frame of `bytes`.
+fn ready(core: &Core, c: &mut Committer, bytes: u64, may_wait: bool) -> Result<(), DriverError> {
+    if let Some(refusal) = core.refusal() {
+        return Err(refusal);
+    }
+    if !may_wait {
+        return Ok(());
+    }
+    if core.tail.bytes() >= core.options.tail_bytes {
+        let mut signals = core.signals();
+        while core.tail.bytes() >= core.options.tail_bytes {
+            if let Some(refusal) = core.refusal() {
+                return Err(refusal);
             }
-            Err(error) => {
-                failed.store(true, Ordering::Relaxed);
-                answer(group, |_| Err(error.clone()));
+            if let Some(blocked) = &signals.blocked {
+                return Err(blocked.clone());
             }
+            core.apply_wakes.notify_all();
+            signals = core.applied_more.wait(signals).unwrap_or_else(PoisonError::into_inner);
         }
     }
+    core.journal.make_room(&mut c.cursor, bytes, c.next_position - 1)
 }
 
-fn answer(group: Vec<Waiting>, mut result: impl FnMut(&Put) -> Result<PutReceipt, DriverError>) {
-    for Waiting { put, done } in group {
-        done(result(&put));
+fn write(core: &Core, c: &mut Committer, first_position: u64) -> io::Result<()> {
+    let last_position = first_position + u64::from(c.frame.events()) - 1;
+    let frame = c.frame.finish(c.store, c.epoch, first_position, core.journal.flushed());
+    let file = &c.cursor.file.file;
+    file.write_at(c.cursor.offset, frame)?;
+    if core.options.durability == Durability::Flushed {
+        file.sync()?;
+        core.journal.note_flushed(last_position);
     }
-}
-
-type Answers = Vec<Result<PutReceipt, DriverError>>;
-
-/// One durable transaction with every put of the group that may go in.
-fn commit(database: &Database, group: &[Waiting]) -> Result<Answers, DriverError> {
-    let mut transaction = database.begin_write().map_err(redb_failed)?;
-    transaction.set_durability(Durability::Immediate).map_err(redb_failed)?;
-    let mut answers = Answers::with_capacity(group.len());
-    {
-        let mut store = transaction.open_table(STORE).map_err(redb_failed)?;
-        let number = |name| -> Result<u64, DriverError> {
-            Ok(store.get(name).map_err(redb_failed)?.map_or(0, |found| found.value()))
-        };
-        let mut position = number(LATEST_POSITION)?;
-        let mut time = number(LATEST_TIME)?;
-        let mut events = transaction.open_table(EVENTS).map_err(redb_failed)?;
-        let mut stored = Vec::new();
-        for Waiting { put, .. } in group {
-            if let Err(refusal) = check(&events, put) {
-                answers.push(Err(refusal));
-                continue;
-            }
-            answers.push(Ok(PutReceipt::at(Position::new(position + 1))));
-            for event in put.events() {
-                position += 1;
-                time = time.max(u64::try_from(event.recorded_at.as_micros()).unwrap_or(0));
-                let mut event = event.clone();
-                event.recorded_at = Timestamp::from_micros(i64::try_from(time).unwrap_or(i64::MAX));
-                stored.clear();
-                stored.extend_from_slice(&position.to_le_bytes());
-                event.encode_record(&mut stored);
-                events
-                    .insert((event.key.as_str(), event.sequence.get()), stored.as_slice())
-                    .map_err(redb_failed)?;
-            }
-        }
-        store.insert(LATEST_POSITION, position).map_err(redb_failed)?;
-        store.insert(LATEST_TIME, time).map_err(redb_failed)?;
-    }
-    // Only from here on may anything have been written.
-    transaction.commit().map_err(|error| {
-        DriverError::unknown(format!("the commit failed: {error}")).caused_by(error)
-    })?;
-    Ok(answers)
-}
-
-fn check(
-    events: &impl ReadableTable<(&'static str, u64), &'static [u8]>,
-    put: &Put,
-) -> Result<(), DriverError> {
-    for aggregate in put.aggregates() {
-        let Some(first) = aggregate.first() else { continue };
-        let key = first.key.as_str();
-        let mut range = events.range((key, 0)..=(key, u64::MAX)).map_err(redb_failed)?;
-        let latest = match range.next_back() {
-            None => Sequence::NONE,
-            Some(entry) => Sequence::new(entry.map_err(redb_failed)?.0.value().1),
-        };
-        refuse_unless_next(&first.key, first.sequence, latest)?;
-    }
+    c.cursor.offset += frame.len() as u64;
     Ok(())
+}
+
+fn publish(core: &Core, group: Group) {
+    let before = core.tail.bytes();
+    let was_empty = core.tail.publish(Arc::new(group));
+    let mark = core.options.tail_bytes / 4;
+    if was_empty || (before < mark && core.tail.bytes() >= mark) {
+        let _signals = core.signals();
+        core.apply_wakes.notify_all();
+    }
 }

@@ -1,0 +1,272 @@
+//! Apply: journaled events go into redb in big sorted transactions.
+//!
+//! One transaction takes whole frames and writes three things: the events as segments of the log, where
+//! they stand into the index, and how far it has come. When it is durable, readers get a new
+//! snapshot, the tail lets go of the events, and the journal takes its files back, in that order.
+//!
+//! The thread waits until much has come together, or for a second, because a transaction costs the disk
+//! more than the events in it. A full disk is found before the transaction ([`super::room`]); the
+//! thread tries again until there is room, and puts are refused when the tail is full.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use redb::{Database, Durability, ReadableTable, Table};
+
+use super::block::Block;
+use super::core::Core;
+use super::read::{decode_block, read_segment};
+use super::redb_failed;
+use super::segment;
+use super::tables::{EARLIER, LATEST, LOG, STORE, State, earlier_key};
+use super::tail::Group;
+use crate::driver::DriverError;
+use crate::event::{KeyedEvent, Timestamp};
+
+/// How soon a transaction that found no room is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// An event with its place in the log.
+#[derive(Clone, Copy)]
+pub(super) struct Placed<'a> {
+    pub(super) position: u64,
+    pub(super) recorded_at: Timestamp,
+    pub(super) event: &'a KeyedEvent,
+}
+
+/// The apply thread. Ends when it is told to stop and everything is applied, or cannot be.
+pub(super) fn run(core: &Core) -> Result<(), DriverError> {
+    loop {
+        let stop = wait_for_work(core);
+        if let Some(refusal) = core.refusal() {
+            if stop {
+                return Err(refusal);
+            }
+            continue;
+        }
+        let groups = core.tail.batch((core.options.tail_bytes / 2).max(1));
+        if groups.is_empty() {
+            if stop {
+                return Ok(());
+            }
+            continue;
+        }
+        match apply(core, &groups) {
+            Ok(()) => {}
+            Err(Failure::NoRoom(error)) if stop => return Err(error),
+            Err(Failure::NoRoom(error)) => {
+                let mut signals = core.signals();
+                signals.blocked = Some(error);
+                core.applied_more.notify_all();
+                let waited = core.apply_wakes.wait_timeout(signals, RETRY);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
+            Err(Failure::Redb(error)) => core.fail(error),
+        }
+    }
+}
+
+/// Returns when there is something to do; whether to stop after it.
+fn wait_for_work(core: &Core) -> bool {
+    let mut signals = core.signals();
+    loop {
+        if signals.stop {
+            return true;
+        }
+        let failed = core.has_failed();
+        let age = core.tail.age();
+        let pressed = core.tail.bytes() >= core.options.tail_bytes / 4
+            || signals.awaited > core.applied.load(Ordering::Acquire);
+        signals = match age {
+            Some(age) if !failed => {
+                let left = core.options.apply_after.saturating_sub(age);
+                if pressed || left.is_zero() {
+                    return false;
+                }
+                core.apply_wakes
+                    .wait_timeout(signals, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+            _ => core.apply_wakes.wait(signals).unwrap_or_else(PoisonError::into_inner),
+        };
+    }
+}
+
+enum Failure {
+    /// Nothing was begun.
+    NoRoom(DriverError),
+    Redb(DriverError),
+}
+
+fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
+    let Some(last) = groups.last() else { return Ok(()) };
+    let events: Vec<Placed<'_>> = groups
+        .iter()
+        .flat_map(|group| group.events())
+        .map(|(position, recorded_at, event)| Placed { position, recorded_at, event })
+        .collect();
+    let payload: usize = events.iter().map(|placed| placed.event.record_bytes() + 64).sum();
+    let aggregates = by_aggregate(&events);
+    core.room.ensure(payload as u64, aggregates.len() as u64).map_err(|error| {
+        Failure::NoRoom(
+            DriverError::unavailable(format!("the disk has no room for more events: {error}"))
+                .caused_by(error),
+        )
+    })?;
+    let mut state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = State {
+        applied: last.next_position - 1,
+        latest_time: last.latest_time,
+        place: last.next_place,
+        ..*state
+    };
+    let database = core.database().map_err(Failure::Redb)?;
+    write_grouped(&database, &events, &aggregates, &next).map_err(Failure::Redb)?;
+    drop(database);
+    *state = next;
+    drop(state);
+    core.renew_snapshot().map_err(Failure::Redb)?;
+    core.applied.store(next.applied, Ordering::Release);
+    core.tail.release(groups);
+    core.journal.recycle(next.applied);
+    core.signals().blocked = None;
+    core.applied_more.notify_all();
+    Ok(())
+}
+
+/// One durable transaction: `events`, which follow what is there in position order, and `state`.
+pub(super) fn write(
+    database: &Database,
+    events: &[Placed<'_>],
+    state: &State,
+) -> Result<(), DriverError> {
+    write_grouped(database, events, &by_aggregate(events), state)
+}
+
+fn write_grouped(
+    database: &Database,
+    events: &[Placed<'_>],
+    aggregates: &Aggregates<'_>,
+    state: &State,
+) -> Result<(), DriverError> {
+    let mut transaction = database.begin_write().map_err(redb_failed)?;
+    transaction.set_durability(Durability::Immediate).map_err(redb_failed)?;
+    // After a crash redb would walk its whole file otherwise.
+    transaction.set_quick_repair(true);
+    {
+        let mut log = transaction.open_table(LOG).map_err(redb_failed)?;
+        let mut latest = transaction.open_table(LATEST).map_err(redb_failed)?;
+        let mut earlier = transaction.open_table(EARLIER).map_err(redb_failed)?;
+        write_log(&mut log, events)?;
+        write_index(&mut latest, &mut earlier, events, aggregates)?;
+        state.write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
+    }
+    transaction.commit().map_err(redb_failed)
+}
+
+type Log<'t> = Table<'t, u64, &'static [u8]>;
+pub(super) type Latest<'t> = Table<'t, &'static str, &'static [u8]>;
+pub(super) type Earlier<'t> = Table<'t, &'static [u8], &'static [u8]>;
+
+fn write_log(log: &mut Log<'_>, events: &[Placed<'_>]) -> Result<(), DriverError> {
+    let Some(first) = events.first() else { return Ok(()) };
+    let mut segment = segment::Builder::default();
+    segment.begin(first.position);
+    // The last segment may have room left: small batches would leave one mostly empty page each.
+    if let Some((last, stored)) = log.last().map_err(redb_failed)? {
+        let last = read_segment(last.value(), stored.value())?;
+        if last.next_position() != first.position {
+            return Err(DriverError::damaged(format!(
+                "the log ends at position {}, but position {} follows",
+                last.next_position() - 1,
+                first.position
+            )));
+        }
+        segment.resume(&last);
+        if !segment.takes(first.event) {
+            segment.begin(first.position);
+        }
+    }
+    let mut bytes = Vec::new();
+    for placed in events {
+        if !segment.takes(placed.event) {
+            segment.finish(&mut bytes);
+            log.insert(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
+            segment.begin(placed.position);
+        }
+        segment.push(placed.event, placed.recorded_at);
+    }
+    segment.finish(&mut bytes);
+    log.insert(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
+    Ok(())
+}
+
+/// The events of each aggregate, as numbers in the batch; in key order.
+pub(super) type Aggregates<'a> = Vec<(&'a str, Vec<u32>)>;
+
+/// Collecting first and sorting the keys costs a third of sorting all events by key.
+pub(super) fn by_aggregate<'a>(events: &[Placed<'a>]) -> Aggregates<'a> {
+    let mut found: HashMap<&str, Vec<u32>> = HashMap::new();
+    for (number, placed) in events.iter().enumerate() {
+        found.entry(placed.event.key.as_str()).or_default().push(number as u32);
+    }
+    let mut aggregates: Aggregates<'a> = found.into_iter().collect();
+    aggregates.sort_unstable_by_key(|(key, _)| *key);
+    aggregates
+}
+
+/// Adds the events' positions to the blocks of their aggregates, aggregate by aggregate in key order, so
+/// that each page of redb is touched once.
+pub(super) fn write_index(
+    latest: &mut Latest<'_>,
+    earlier: &mut Earlier<'_>,
+    events: &[Placed<'_>],
+    aggregates: &Aggregates<'_>,
+) -> Result<(), DriverError> {
+    let (mut bytes, mut place) = (Vec::new(), Vec::new());
+    for (key, numbers) in aggregates {
+        let key = *key;
+        let mut block = match latest.get(key).map_err(redb_failed)? {
+            Some(stored) => decode_block(key, stored.value())?,
+            None => Block::new(1),
+        };
+        for placed in numbers.iter().filter_map(|number| events.get(*number as usize)) {
+            let sequence = placed.event.sequence.get();
+            if sequence != block.next_sequence() {
+                return Err(DriverError::damaged(format!(
+                    "{key}: sequence {sequence} at position {} does not follow {}",
+                    placed.position,
+                    block.next_sequence() - 1
+                )));
+            }
+            if !block.push(placed.position) {
+                block.encode(&mut bytes);
+                earlier_key(key, block.first_sequence(), &mut place);
+                earlier.insert(place.as_slice(), bytes.as_slice()).map_err(redb_failed)?;
+                block = Block::new(sequence);
+                block.push(placed.position);
+            }
+        }
+        block.encode(&mut bytes);
+        latest.insert(key, bytes.as_slice()).map_err(redb_failed)?;
+    }
+    Ok(())
+}
+
+/// After the last event was applied: marks the store closed, and removes the journal.
+pub(super) fn close(core: &Core) -> Result<(), DriverError> {
+    let failed = |error: std::io::Error| {
+        DriverError::failed(format!("the journal could not be removed: {error}")).caused_by(error)
+    };
+    let mut state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
+    state.clean = true;
+    state.place = super::tables::Place::default();
+    let database = core.database()?;
+    write(&database, &[], &state)?;
+    drop(database);
+    core.journal.remove().map_err(failed)?;
+    core.room.remove().map_err(failed)
+}

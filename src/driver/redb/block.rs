@@ -1,0 +1,163 @@
+//! The index's block: where an aggregate's events stand in the log.
+//!
+//! An aggregate's events are dense in sequence, so a block needs its first sequence and then positions
+//! only, as runs of neighbours: an append of a thousand events is one run, and a lone event among others'
+//! costs about three bytes. All numbers are varints:
+//!
+//! ```text
+//! version (1) · first sequence · runs · per run: gap × 2 + (1 if longer than one event) [· length - 2]
+//! ```
+//!
+//! The first gap is the first position; every other counts from the position behind the run before.
+
+use super::codec::{Reader, put_varint};
+
+/// More runs than this make the next block: what an append to the aggregate rewrites stays small.
+const MAX_RUNS: usize = 256;
+const VERSION: u64 = 1;
+
+/// Neighbouring positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) first: u64,
+    pub(super) events: u64,
+}
+
+/// Consecutive events of one aggregate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Block {
+    first_sequence: u64,
+    events: u64,
+    runs: Vec<Run>,
+}
+
+impl Block {
+    pub(super) fn new(first_sequence: u64) -> Self {
+        Block { first_sequence, events: 0, runs: Vec::new() }
+    }
+
+    pub(super) fn first_sequence(&self) -> u64 {
+        self.first_sequence
+    }
+
+    /// The sequence behind the last event.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.first_sequence + self.events
+    }
+
+    /// Adds the next event's position; `false` when the block is full and stays as it is.
+    pub(super) fn push(&mut self, position: u64) -> bool {
+        let full = self.runs.len() >= MAX_RUNS;
+        match self.runs.last_mut() {
+            Some(last) if last.first + last.events == position => last.events += 1,
+            _ if full => return false,
+            _ => self.runs.push(Run { first: position, events: 1 }),
+        }
+        self.events += 1;
+        true
+    }
+
+    /// The positions of the sequences `low..=high`, as runs in ascending order.
+    pub(super) fn positions(&self, low: u64, high: u64) -> impl Iterator<Item = Run> + '_ {
+        let mut sequence = self.first_sequence;
+        self.runs.iter().filter_map(move |run| {
+            let (first, next) = (sequence, sequence + run.events);
+            sequence = next;
+            let (from, to) = (low.max(first), high.saturating_add(1).min(next));
+            (from < to).then(|| Run { first: run.first + (from - first), events: to - from })
+        })
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.clear();
+        put_varint(VERSION, out);
+        put_varint(self.first_sequence, out);
+        put_varint(self.runs.len() as u64, out);
+        let mut next = 0;
+        for run in &self.runs {
+            put_varint((run.first - next) << 1 | u64::from(run.events > 1), out);
+            if run.events > 1 {
+                put_varint(run.events - 2, out);
+            }
+            next = run.first + run.events;
+        }
+    }
+
+    /// The stored block; `None` where the bytes are none.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Block> {
+        let mut reader = Reader(bytes);
+        if reader.varint()? != VERSION {
+            return None;
+        }
+        let mut block = Block::new(reader.varint()?);
+        let runs = reader.varint()?;
+        if runs > MAX_RUNS as u64 || block.first_sequence == 0 {
+            return None;
+        }
+        block.runs.reserve_exact(runs as usize);
+        let mut next = 0u64;
+        for _ in 0..runs {
+            let gap = reader.varint()?;
+            let events = if gap & 1 == 1 { reader.varint()?.checked_add(2)? } else { 1 };
+            let first = next.checked_add(gap >> 1)?;
+            next = first.checked_add(events)?;
+            block.events = block.events.checked_add(events)?;
+            block.runs.push(Run { first, events });
+        }
+        block.first_sequence.checked_add(block.events)?;
+        reader.0.is_empty().then_some(block)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_block() -> impl Strategy<Value = (Block, Vec<u64>)> {
+        let steps = prop::collection::vec(prop_oneof![Just(1u64), 1..5_000u64], 1..400);
+        (1..1_000_000u64, 1..1_000_000u64, steps).prop_map(|(first_sequence, first, steps)| {
+            let mut block = Block::new(first_sequence);
+            let mut positions = Vec::new();
+            let mut position = first;
+            for step in steps {
+                if !block.push(position) {
+                    break;
+                }
+                positions.push(position);
+                position += step;
+            }
+            (block, positions)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_reads_back((block, positions) in any_block()) {
+            let mut bytes = Vec::new();
+            block.encode(&mut bytes);
+            prop_assert_eq!(Block::decode(&bytes), Some(block.clone()));
+            prop_assert_eq!(block.next_sequence(), block.first_sequence() + positions.len() as u64);
+        }
+
+        #[test]
+        fn any_range_of_sequences_is_found((block, positions) in any_block(), a: prop::sample::Index, b: prop::sample::Index) {
+            let (a, b) = (a.index(positions.len()), b.index(positions.len()));
+            let (a, b) = (a.min(b), a.max(b));
+            let first = block.first_sequence();
+            let found: Vec<u64> = block
+                .positions(first + a as u64, first + b as u64)
+                .flat_map(|run| run.first..run.first + run.events)
+                .collect();
+            prop_assert_eq!(&found, &positions[a..=b]);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes: Vec<u8>) {
+            if let Some(block) = Block::decode(&bytes) {
+                let _ = block.positions(1, u64::MAX).count();
+            }
+        }
+    }
+}

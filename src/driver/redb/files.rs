@@ -1,0 +1,199 @@
+//! The files of a store, behind two small traits.
+//!
+//! Everything the driver writes goes through a [`Disk`]: the journal's files directly, redb's file by way
+//! of redb's `StorageBackend`. [`DirectoryDisk`] is the real one. Tests bring their own, which lose, tear
+//! and reorder what was not flushed, fill up, or fail.
+
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::directory::{Directory, sync_directory};
+
+/// Where a store's files are. Names are relative, with `/` between folder and file.
+pub trait Disk: Send + Sync + 'static {
+    /// The names of the files in `folder` (`"journal"`), each with the folder before it; none where there
+    /// is no such folder.
+    fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+
+    /// Opens a file; `None` where there is none of that name.
+    fn open(&self, name: &str) -> io::Result<Option<Arc<dyn DiskFile>>>;
+
+    /// Makes an empty file, or empties the one that is there.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Gives a file another name, in one step: after a crash it has the one or the other.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes it durable which files there are.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Gives up what keeps other processes out; called once, after the last use.
+    fn release(&self) {}
+}
+
+/// A file of a [`Disk`]. Called from several threads at once.
+pub trait DiskFile: Debug + Send + Sync + 'static {
+    /// Its length in bytes.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Fills `out` from `offset`; an error where the file ends before.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `data` at `offset`, and makes the file longer where needed.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Cuts the file off, or makes it longer with zeros.
+    fn set_size(&self, bytes: u64) -> io::Result<()>;
+
+    /// Returns when everything written before, and the length, survives a loss of power.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A directory of this machine, locked for as long as the store is open.
+pub(super) struct DirectoryDisk {
+    path: PathBuf,
+    directory: Mutex<Option<Directory>>,
+}
+
+impl DirectoryDisk {
+    pub(super) fn new(directory: Directory) -> Self {
+        DirectoryDisk { path: directory.path().to_owned(), directory: Mutex::new(Some(directory)) }
+    }
+}
+
+impl Disk for DirectoryDisk {
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.path.join(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            if let Some(name) = entry?.file_name().to_str() {
+                names.push(format!("{folder}/{name}"));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        match OpenOptions::new().read(true).write(true).open(self.path.join(name)) {
+            Ok(file) => Ok(Some(Arc::new(RealFile::new(file)))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.path.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(Arc::new(RealFile::new(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let journal = self.path.join("journal");
+        if journal.is_dir() {
+            sync_directory(&journal)?;
+        }
+        sync_directory(&self.path)
+    }
+
+    fn release(&self) {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+#[cfg(unix)]
+#[derive(Debug)]
+struct RealFile(File);
+
+#[cfg(unix)]
+impl RealFile {
+    fn new(file: File) -> Self {
+        RealFile(file)
+    }
+
+    fn file(&self) -> &File {
+        &self.0
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.0, out, offset)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.0, data, offset)
+    }
+}
+
+/// Without positioned reads and writes in the standard library, one user of the file at a time.
+#[cfg(not(unix))]
+#[derive(Debug)]
+struct RealFile(File, Mutex<()>);
+
+#[cfg(not(unix))]
+impl RealFile {
+    fn new(file: File) -> Self {
+        RealFile(file, Mutex::new(()))
+    }
+
+    fn file(&self) -> &File {
+        &self.0
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        use std::io::{Read, Seek, SeekFrom};
+        let _alone = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        (&self.0).seek(SeekFrom::Start(offset))?;
+        (&self.0).read_exact(out)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        use std::io::{Seek, SeekFrom, Write};
+        let _alone = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        (&self.0).seek(SeekFrom::Start(offset))?;
+        (&self.0).write_all(data)
+    }
+}
+
+impl DiskFile for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.file().metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.read(offset, out)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write(offset, data)
+    }
+
+    fn set_size(&self, bytes: u64) -> io::Result<()> {
+        self.file().set_len(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file().sync_data()
+    }
+}

@@ -1,0 +1,339 @@
+//! The journal's files, used in turn and again.
+//!
+//! ```text
+//! spare ──▶ current ──▶ behind ──▶ spare …
+//!   ▲ made by the keeper   │ all its events are in redb
+//! ```
+//!
+//! A flush into space that was written before needs no change of the file system's own records, and
+//! takes half the time. So a file is filled with zeros before it is used, step by step and ahead of the
+//! writer, by a thread of its own: the keeper. Under [`Durability::Written`] the keeper flushes, too.
+//!
+//! A frame never spans files. A full disk is found here, by the keeper, before any frame needs the
+//! space; puts are refused then, and taken again when there is room.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::files::{Disk, DiskFile};
+use super::options::{Durability, RedbBuilder};
+use crate::driver::DriverError;
+
+pub(super) const FOLDER: &str = "journal";
+/// How much is filled with zeros at once.
+const STEP: u64 = 4 << 20;
+/// How far ahead of the writer.
+const AHEAD: u64 = 8 << 20;
+/// How soon the keeper tries again after a failure.
+const RETRY: Duration = Duration::from_millis(200);
+
+pub(super) fn file_name(id: u64) -> String {
+    format!("{FOLDER}/{id:06}")
+}
+
+pub(super) fn file_id(name: &str) -> Option<u64> {
+    name.strip_prefix(FOLDER)?.strip_prefix('/')?.parse().ok()
+}
+
+/// One file of the journal.
+#[derive(Debug)]
+pub(super) struct JournalFile {
+    pub(super) id: u64,
+    pub(super) file: Arc<dyn DiskFile>,
+    /// So far it is filled with zeros, durably.
+    ready: AtomicU64,
+}
+
+impl JournalFile {
+    fn ready(&self) -> u64 {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Fills the next step.
+    fn extend(&self, file_bytes: u64) -> io::Result<()> {
+        let zeros = vec![0; 1 << 20];
+        let mut at = self.ready();
+        let end = (at + STEP).min(file_bytes);
+        while at < end {
+            let chunk = zeros.get(..(end - at) as usize).unwrap_or(&zeros);
+            self.file.write_at(at, chunk)?;
+            at += chunk.len() as u64;
+        }
+        self.file.sync()?;
+        self.ready.store(end, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Where the writer stands.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor {
+    pub(super) file: Arc<JournalFile>,
+    pub(super) offset: u64,
+}
+
+pub(super) struct Journal {
+    disk: Arc<dyn Disk>,
+    file_bytes: u64,
+    flush_interval: Option<Duration>,
+    files: Mutex<Files>,
+    /// Waited for by the keeper.
+    work: Condvar,
+    /// Waited for by the writer.
+    space: Condvar,
+    /// The writer's offset in the current file.
+    used: AtomicU64,
+    /// The last position written, and the last one flushed.
+    written: AtomicU64,
+    flushed: AtomicU64,
+}
+
+struct Files {
+    current: Arc<JournalFile>,
+    spare: Vec<Arc<JournalFile>>,
+    /// Full files, each with the last position in it.
+    behind: VecDeque<(u64, Arc<JournalFile>)>,
+    next_id: u64,
+    /// Why there is no space ahead; cleared when there is.
+    failure: Option<io::Error>,
+    /// The writer waits for this much of the current file, or for a spare one.
+    awaited: Option<u64>,
+    stop: bool,
+}
+
+impl Journal {
+    /// A journal that begins with a new file, the first after `last_id`.
+    pub(super) fn start(
+        disk: Arc<dyn Disk>,
+        options: &RedbBuilder,
+        last_id: u64,
+        position: u64,
+    ) -> io::Result<Self> {
+        let current = make(&*disk, last_id + 1, options.journal_file_bytes)?;
+        Ok(Journal {
+            disk,
+            file_bytes: options.journal_file_bytes,
+            flush_interval: match options.durability {
+                Durability::Flushed => None,
+                Durability::Written => Some(options.flush_interval),
+            },
+            files: Mutex::new(Files {
+                current: Arc::new(current),
+                spare: Vec::new(),
+                behind: VecDeque::new(),
+                next_id: last_id + 2,
+                failure: None,
+                awaited: None,
+                stop: false,
+            }),
+            work: Condvar::new(),
+            space: Condvar::new(),
+            used: AtomicU64::new(0),
+            written: AtomicU64::new(position),
+            flushed: AtomicU64::new(position),
+        })
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor { file: self.files().current.clone(), offset: 0 }
+    }
+
+    /// Whether a frame of `bytes` can be written at once.
+    pub(super) fn has_room(&self, cursor: &Cursor, bytes: u64) -> bool {
+        cursor.offset + bytes <= cursor.file.ready()
+    }
+
+    /// Moves `cursor` to where a frame of `bytes` has room, waiting for the keeper where needed.
+    /// `last_position` is the last one written so far.
+    pub(super) fn make_room(
+        &self,
+        cursor: &mut Cursor,
+        bytes: u64,
+        last_position: u64,
+    ) -> Result<(), DriverError> {
+        let mut files = self.files();
+        loop {
+            if cursor.offset + bytes > self.file_bytes {
+                if let Some(next) = files.spare.pop() {
+                    if self.flush_interval.is_some() {
+                        cursor.file.file.sync().map_err(|e| flush_failed(&e))?;
+                        self.flushed.fetch_max(last_position, Ordering::AcqRel);
+                    }
+                    let full = std::mem::replace(&mut files.current, next.clone());
+                    files.behind.push_back((last_position, full));
+                    *cursor = Cursor { file: next, offset: 0 };
+                    self.used.store(0, Ordering::Release);
+                    continue;
+                }
+                files.awaited = Some(self.file_bytes + 1);
+            } else if self.has_room(cursor, bytes) {
+                files.awaited = None;
+                return Ok(());
+            } else {
+                files.awaited = Some(cursor.offset + bytes);
+            }
+            if let Some(error) = &files.failure {
+                let message = format!("the journal has no space for more events: {error}");
+                files.awaited = None;
+                return Err(DriverError::unavailable(message));
+            }
+            self.work.notify_one();
+            files = self.space.wait(files).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Tells how far the current file is used, and wakes the keeper when space ahead runs short.
+    pub(super) fn advance(&self, cursor: &Cursor, position: u64) {
+        let before = self.used.swap(cursor.offset, Ordering::AcqRel);
+        let half = self.file_bytes / 2;
+        let crossed = |mark: u64| before < mark && cursor.offset >= mark;
+        let ready = cursor.file.ready();
+        let short = ready < self.file_bytes && cursor.offset + AHEAD > ready;
+        let first_unflushed = self.flush_interval.is_some()
+            && self.written.load(Ordering::Acquire) == self.flushed.load(Ordering::Acquire);
+        self.written.store(position, Ordering::Release);
+        if short || crossed(half) || first_unflushed {
+            let _files = self.files();
+            self.work.notify_one();
+        }
+    }
+
+    /// The last position known to be durable in the journal.
+    pub(super) fn flushed(&self) -> u64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_flushed(&self, position: u64) {
+        self.flushed.fetch_max(position, Ordering::AcqRel);
+    }
+
+    /// Takes back the files whose events are all in redb.
+    pub(super) fn recycle(&self, applied: u64) {
+        let mut files = self.files();
+        while files.behind.front().is_some_and(|(last, _)| *last <= applied) {
+            if let Some((_, file)) = files.behind.pop_front() {
+                files.spare.push(file);
+            }
+        }
+        self.space.notify_all();
+    }
+
+    /// Removes every file; the store was closed and everything is in redb.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        for name in self.disk.list(FOLDER)? {
+            self.disk.remove(&name)?;
+        }
+        self.disk.sync_names()
+    }
+
+    /// No space will be made any more: whoever waits for it must not.
+    pub(super) fn give_up(&self) {
+        self.files().failure = Some(io::Error::other("its thread died"));
+        self.space.notify_all();
+    }
+
+    pub(super) fn stop(&self) {
+        self.files().stop = true;
+        self.work.notify_all();
+    }
+
+    /// The keeper: makes space ahead, and flushes where the writer does not. Ends when the journal is
+    /// stopped. `failed` hears of a flush that failed.
+    pub(super) fn keep(&self, failed: impl Fn(DriverError)) {
+        let mut files = self.files();
+        while !files.stop {
+            let Some(task) = self.next_task(&files) else {
+                files = match self.flush_interval {
+                    Some(interval) if self.unflushed() => {
+                        let waited = self.work.wait_timeout(files, interval);
+                        drop(waited);
+                        let flushed = self.flush();
+                        if let Err(error) = flushed {
+                            failed(flush_failed(&error));
+                            self.give_up();
+                            return;
+                        }
+                        self.files()
+                    }
+                    _ => self.work.wait(files).unwrap_or_else(PoisonError::into_inner),
+                };
+                continue;
+            };
+            if files.failure.is_some() {
+                let waited = self.work.wait_timeout(files, RETRY);
+                files = waited.unwrap_or_else(PoisonError::into_inner).0;
+                if files.stop {
+                    return;
+                }
+            }
+            drop(files);
+            let done = match task {
+                Task::Extend(file) => file.extend(self.file_bytes).map(|()| None),
+                Task::Make(id) => make(&*self.disk, id, self.file_bytes).map(Some),
+            };
+            files = self.files();
+            match done {
+                Ok(made) => {
+                    files.failure = None;
+                    if let Some(file) = made {
+                        files.next_id = file.id + 1;
+                        files.spare.push(Arc::new(file));
+                    }
+                }
+                Err(error) => files.failure = Some(error),
+            }
+            self.space.notify_all();
+        }
+    }
+
+    fn next_task(&self, files: &Files) -> Option<Task> {
+        let used = self.used.load(Ordering::Acquire);
+        let wanted = (used + AHEAD).max(files.awaited.unwrap_or(0)).min(self.file_bytes);
+        if files.current.ready() < wanted {
+            return Some(Task::Extend(files.current.clone()));
+        }
+        let switching = files.awaited.is_some_and(|bytes| bytes > self.file_bytes);
+        (files.spare.is_empty() && (switching || used >= self.file_bytes / 2))
+            .then_some(Task::Make(files.next_id))
+    }
+
+    fn unflushed(&self) -> bool {
+        self.written.load(Ordering::Acquire) > self.flushed.load(Ordering::Acquire)
+    }
+
+    /// Flushes what was written. A file that was left is flushed already.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        let (file, written) = {
+            let files = self.files();
+            (files.current.clone(), self.written.load(Ordering::Acquire))
+        };
+        file.file.sync()?;
+        self.flushed.fetch_max(written, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+enum Task {
+    Extend(Arc<JournalFile>),
+    Make(u64),
+}
+
+pub(super) fn flush_failed(error: &io::Error) -> DriverError {
+    DriverError::unknown(format!("the journal could not be flushed: {error}"))
+}
+
+/// A file whose first step is filled, durable with its name.
+fn make(disk: &dyn Disk, id: u64, file_bytes: u64) -> io::Result<JournalFile> {
+    let file = disk.create(&file_name(id))?;
+    let made = JournalFile { id, file, ready: AtomicU64::new(0) };
+    made.extend(file_bytes)?;
+    disk.sync_names()?;
+    Ok(made)
+}

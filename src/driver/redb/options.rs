@@ -1,0 +1,221 @@
+//! How a store is opened: [`RedbBuilder`], and what a URL says of it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::directory::Directory;
+use super::files::{DirectoryDisk, Disk};
+use super::{RedbDriver, recover};
+use crate::driver::DriverError;
+
+/// What an answered put survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A loss of power: an answer comes after the flush. The default.
+    #[default]
+    Flushed,
+    /// The process being killed, but **not** a loss of power or a crash of the operating system, which
+    /// may take back the last [`RedbBuilder::flush_interval`] of answered puts. An answer comes after
+    /// the write; the flush follows in the background. What is taken back is always the end: order and
+    /// atomicity stay, and no event stays without those before it.
+    Written,
+}
+
+/// What a long step of opening, [`RedbDriver::verify`] or [`RedbDriver::reindex`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// redb repairs its file after a crash; counted in thousandths.
+    Repairing,
+    /// The journal's rest goes into redb; counted in bytes.
+    Replaying,
+    /// The log and the index are walked; counted in events.
+    Verifying,
+    /// The index is made anew; counted in events.
+    Reindexing,
+}
+
+/// How far a long step has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Which step.
+    pub step: Step,
+    /// How much is done.
+    pub done: u64,
+    /// How much there is to do.
+    pub total: u64,
+}
+
+type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// Opens a [`RedbDriver`] otherwise than by default.
+///
+/// ```no_run
+/// use seriatim::driver::redb::{Durability, RedbDriver};
+///
+/// let driver = RedbDriver::builder()
+///     .durability(Durability::Written)
+///     .progress(|p| eprintln!("{:?}: {} of {}", p.step, p.done, p.total))
+///     .open("./data")?;
+/// # Ok::<(), seriatim::driver::DriverError>(())
+/// ```
+#[derive(Clone)]
+pub struct RedbBuilder {
+    pub(super) durability: Durability,
+    pub(super) flush_interval: Duration,
+    pub(super) journal_file_bytes: u64,
+    pub(super) tail_bytes: usize,
+    pub(super) cache_bytes: usize,
+    pub(super) apply_after: Duration,
+    pub(super) progress: Option<OnProgress>,
+}
+
+impl Default for RedbBuilder {
+    fn default() -> Self {
+        RedbBuilder {
+            durability: Durability::Flushed,
+            flush_interval: Duration::from_millis(100),
+            journal_file_bytes: 64 << 20,
+            tail_bytes: 64 << 20,
+            cache_bytes: 128 << 20,
+            apply_after: Duration::from_secs(1),
+            progress: None,
+        }
+    }
+}
+
+impl fmt::Debug for RedbBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbBuilder")
+            .field("durability", &self.durability)
+            .field("flush_interval", &self.flush_interval)
+            .field("journal_file_bytes", &self.journal_file_bytes)
+            .field("tail_bytes", &self.tail_bytes)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("apply_after", &self.apply_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedbBuilder {
+    /// The smallest journal file.
+    pub const MIN_JOURNAL_FILE_BYTES: u64 = 64 << 10;
+
+    /// What an answered put survives; [`Durability::Flushed`] unless told.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How often the journal is flushed under [`Durability::Written`]; 100 ms unless told.
+    pub fn flush_interval(mut self, interval: Duration) -> Self {
+        self.flush_interval = interval;
+        self
+    }
+
+    /// The size of one journal file, in bytes: 64 MiB unless told, at least
+    /// [`RedbBuilder::MIN_JOURNAL_FILE_BYTES`]. A put never takes more than a quarter of a file, so a
+    /// smaller one lowers the driver's [`Limits`](crate::driver::Limits).
+    pub fn journal_file_bytes(mut self, bytes: u64) -> Self {
+        self.journal_file_bytes = bytes.max(Self::MIN_JOURNAL_FILE_BYTES).next_multiple_of(4096);
+        self
+    }
+
+    /// How many bytes of journaled events may wait in memory for redb; 64 MiB unless told. Over this,
+    /// puts wait.
+    pub fn tail_bytes(mut self, bytes: usize) -> Self {
+        self.tail_bytes = bytes.max(1);
+        self
+    }
+
+    /// The memory redb may use to keep pages, in bytes; 128 MiB unless told.
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// How long an event waits for others before it goes from the journal into redb; 1 s unless told.
+    /// It is readable all the while.
+    pub fn apply_after(mut self, pause: Duration) -> Self {
+        self.apply_after = pause;
+        self
+    }
+
+    /// Is told how far opening, verifying and reindexing have come.
+    pub fn progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+
+    /// Opens the store in the directory `path`, and makes it where there is none. Blocks until the
+    /// journal's rest is in redb.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Failed`] when the directory cannot be made, is no directory, or is open
+    /// elsewhere (the message names the holder); [`DriverError::Damaged`] when its format is unknown, or
+    /// when the journal or redb's file is damaged (the message names the position).
+    pub fn open(self, path: impl AsRef<Path>) -> Result<RedbDriver, DriverError> {
+        let directory = Directory::open(path.as_ref())?;
+        self.open_on(Arc::new(DirectoryDisk::new(directory)))
+    }
+
+    /// Opens the store on a disk of the caller's own. Nothing but the disk itself keeps a second opener
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RedbBuilder::open`].
+    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverError> {
+        recover::open(self, disk)
+    }
+
+    pub(super) fn tell(&self, step: Step, done: u64, total: u64) {
+        if let Some(progress) = &self.progress {
+            progress(Progress { step, done, total });
+        }
+    }
+
+    /// What stands behind `redb:` in a URL: the directory, then perhaps `?durability=flushed` or
+    /// `?durability=written`.
+    pub(super) fn from_url(rest: &str) -> Result<(RedbBuilder, PathBuf), DriverError> {
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if path.is_empty() {
+            return Err(DriverError::failed("a directory must follow \"redb:\""));
+        }
+        let mut builder = RedbBuilder::default();
+        for option in query.split('&').filter(|option| !option.is_empty()) {
+            builder = match option {
+                "durability=flushed" => builder.durability(Durability::Flushed),
+                "durability=written" => builder.durability(Durability::Written),
+                _ => {
+                    return Err(DriverError::failed(format!(
+                        "{option:?} is no option of redb: write durability=flushed or durability=written"
+                    )));
+                }
+            };
+        }
+        Ok((builder, PathBuf::from(path)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_directory_and_perhaps_the_durability() {
+        let read = |rest| RedbBuilder::from_url(rest).map(|(b, path)| (b.durability, path));
+        let path = PathBuf::from("./data");
+        assert_eq!(read("./data").unwrap(), (Durability::Flushed, path.clone()));
+        assert_eq!(read("./data?durability=flushed").unwrap(), (Durability::Flushed, path.clone()));
+        assert_eq!(read("./data?durability=written").unwrap(), (Durability::Written, path));
+        for bad in ["", "?durability=written", "./data?durability=maybe", "./data?sync=1"] {
+            assert!(read(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+}

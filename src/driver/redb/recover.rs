@@ -1,0 +1,278 @@
+//! Opening: the journal's rest goes into redb before anything is served.
+//!
+//! redb says how far it has come and where the next frame stands. From there each frame must carry the
+//! expected position, in this place or at another file's start. None there: the end, unless a frame
+//! further on says that the missing position had been flushed: then the journal is damaged, and opening
+//! fails with an error that names the position. Frames of another epoch or store are stale.
+//!
+//! The transaction that ends the replay raises the epoch, so that nothing the old files hold is ever
+//! taken for the present. Every opening raises it, and begins with a new file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::{Database, ReadableDatabase, ReadableTable};
+
+use super::apply::{self, Placed};
+use super::core::Core;
+use super::files::{Disk, DiskFile};
+use super::frame::{ALIGN, HEADER_BYTES, Header, decode};
+use super::journal::{FOLDER, Journal, file_id, file_name};
+use super::options::{RedbBuilder, Step};
+use super::read::{missing, read_segment};
+use super::room::{Backend, DATABASE, Room};
+use super::tables::{EARLIER, LATEST, LOG, Place, STORE, State};
+use super::{RedbDriver, guarded, redb_failed};
+use crate::driver::DriverError;
+use crate::event::KeyedEvent;
+
+/// redb's file while it is made: a crash in the middle leaves one that redb does not open.
+const UNFINISHED: &str = "events.new";
+/// Events of about so many bytes go into redb at once while replaying.
+const BATCH_BYTES: u64 = 16 << 20;
+
+pub(super) fn open(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverError> {
+    match guarded(|| open_core(options, disk.clone())) {
+        Ok(core) => RedbDriver::start(core),
+        Err(error) => {
+            disk.release();
+            Err(error)
+        }
+    }
+}
+
+fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverError> {
+    let room = Arc::new(Room::new(disk.clone()));
+    room.remove().map_err(journal_failed)?;
+    if disk.open(DATABASE).map_err(journal_failed)?.is_none() {
+        make_database(&options, &*disk, &room)?;
+    }
+    let database = open_database(&options, &*disk, &room, DATABASE)?;
+    let mut state = read_state(&database)?;
+    let files = journal_files(&*disk)?;
+    if !state.clean {
+        Replay { options: &options, database: &database, files: &files }.run(&mut state)?;
+    }
+    let last_id = files.keys().next_back().copied().unwrap_or(0);
+    let journal =
+        Journal::start(disk.clone(), &options, last_id, state.applied).map_err(journal_failed)?;
+    state.epoch += 1;
+    state.place = Place { file: journal.cursor().file.id, offset: 0 };
+    state.clean = false;
+    apply::write(&database, &[], &state)?;
+    for id in files.keys() {
+        disk.remove(&file_name(*id)).map_err(journal_failed)?;
+    }
+    Core::new(options, disk, room, journal, database, state)
+}
+
+/// Makes redb's file with its tables and the store's id.
+fn make_database(
+    options: &RedbBuilder,
+    disk: &dyn Disk,
+    room: &Arc<Room>,
+) -> Result<(), DriverError> {
+    disk.create(UNFINISHED).map_err(journal_failed)?;
+    let database = open_database(options, disk, room, UNFINISHED)?;
+    let transaction = database.begin_write().map_err(redb_failed)?;
+    transaction.open_table(LOG).map_err(redb_failed)?;
+    transaction.open_table(LATEST).map_err(redb_failed)?;
+    transaction.open_table(EARLIER).map_err(redb_failed)?;
+    State::new().write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
+    transaction.commit().map_err(redb_failed)?;
+    database.close().map_err(redb_failed)?;
+    disk.rename(UNFINISHED, DATABASE).map_err(journal_failed)?;
+    disk.sync_names().map_err(journal_failed)
+}
+
+fn open_database(
+    options: &RedbBuilder,
+    disk: &dyn Disk,
+    room: &Arc<Room>,
+    name: &str,
+) -> Result<Database, DriverError> {
+    let file = disk.open(name).map_err(journal_failed)?;
+    let file = file.ok_or_else(|| DriverError::damaged(format!("{name} is missing")))?;
+    let told = options.clone();
+    let backend = Backend { file, room: room.clone() };
+    Database::builder()
+        .set_cache_size(options.cache_bytes)
+        .set_repair_callback(move |session| {
+            told.tell(Step::Repairing, (session.progress() * 1000.0) as u64, 1000);
+        })
+        .create_with_backend(backend)
+        .map_err(|e| DriverError::failed(format!("{name} could not be opened: {e}")).caused_by(e))
+}
+
+/// The store's state, checked against where the log ends.
+fn read_state(database: &Database) -> Result<State, DriverError> {
+    let transaction = database.begin_read().map_err(redb_failed)?;
+    let state = State::read(&transaction.open_table(STORE).map_err(redb_failed)?)?;
+    let log = transaction.open_table(LOG).map_err(redb_failed)?;
+    let next = match log.last().map_err(redb_failed)? {
+        Some((first, stored)) => read_segment(first.value(), stored.value())?.next_position(),
+        None => 1,
+    };
+    if next != state.applied + 1 {
+        return Err(missing(next.min(state.applied + 1)));
+    }
+    Ok(state)
+}
+
+type JournalFiles = BTreeMap<u64, (Arc<dyn DiskFile>, u64)>;
+
+fn journal_files(disk: &dyn Disk) -> Result<JournalFiles, DriverError> {
+    let mut files = BTreeMap::new();
+    for name in disk.list(FOLDER).map_err(journal_failed)? {
+        let (Some(id), Some(file)) = (file_id(&name), disk.open(&name).map_err(journal_failed)?)
+        else {
+            continue;
+        };
+        let size = file.size().map_err(journal_failed)?;
+        files.insert(id, (file, size));
+    }
+    Ok(files)
+}
+
+fn journal_failed(error: std::io::Error) -> DriverError {
+    DriverError::failed(format!("the store's files could not be read or written: {error}"))
+        .caused_by(error)
+}
+
+struct Replay<'a> {
+    options: &'a RedbBuilder,
+    database: &'a Database,
+    files: &'a JournalFiles,
+}
+
+/// Events of whole frames on their way into redb.
+#[derive(Default)]
+struct Batch {
+    events: Vec<KeyedEvent>,
+    bytes: u64,
+    next_place: Place,
+}
+
+impl Replay<'_> {
+    fn run(&self, state: &mut State) -> Result<(), DriverError> {
+        if !self.files.contains_key(&state.place.file) {
+            return Err(DriverError::damaged(format!(
+                "the journal at position {}: the file {} is missing",
+                state.applied + 1,
+                file_name(state.place.file)
+            )));
+        }
+        let total = self.files.values().map(|(_, size)| size).sum();
+        let mut done = 0;
+        let mut place = state.place;
+        let mut expected = state.applied + 1;
+        let mut batch = Batch { next_place: place, ..Batch::default() };
+        while let Some((found, header, body)) = self.next_frame(state, place, expected)? {
+            batch.events.extend(decode(&header, &body).map_err(DriverError::damaged)?);
+            place = Place { file: found.file, offset: found.offset + header.frame_bytes() };
+            expected = header.next_position();
+            batch.bytes += header.frame_bytes();
+            batch.next_place = place;
+            done += header.frame_bytes();
+            if batch.bytes >= BATCH_BYTES {
+                self.write(std::mem::take(&mut batch), state)?;
+                self.options.tell(Step::Replaying, done, total);
+            }
+        }
+        self.refuse_later_frames(state, expected)?;
+        self.write(batch, state)?;
+        self.options.tell(Step::Replaying, total, total);
+        Ok(())
+    }
+
+    fn write(&self, batch: Batch, state: &mut State) -> Result<(), DriverError> {
+        let (Some(last), Some(greatest)) =
+            (batch.events.last(), batch.events.iter().map(|event| event.recorded_at).max())
+        else {
+            return Ok(());
+        };
+        state.applied = last.position.map_or(state.applied, |position| position.get());
+        state.latest_time = state.latest_time.max(greatest);
+        state.place = batch.next_place;
+        let placed: Vec<Placed<'_>> = batch
+            .events
+            .iter()
+            .map(|event| Placed {
+                position: event.position.map_or(0, |position| position.get()),
+                recorded_at: event.recorded_at,
+                event,
+            })
+            .collect();
+        apply::write(self.database, &placed, state)
+    }
+
+    /// The frame with the expected position: in `place`, or at another file's start.
+    fn next_frame(
+        &self,
+        state: &State,
+        place: Place,
+        expected: u64,
+    ) -> Result<Option<(Place, Header, Bytes)>, DriverError> {
+        let starts = self.files.keys().filter(|id| **id != place.file);
+        let starts = starts.map(|id| Place { file: *id, offset: 0 });
+        for place in std::iter::once(place).chain(starts) {
+            if let Some((header, body)) = self.frame(state, place)?
+                && header.first_position == expected
+            {
+                return Ok(Some((place, header, body)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole frame of this store and epoch that stands in `place`, if one does.
+    fn frame(&self, state: &State, place: Place) -> Result<Option<(Header, Bytes)>, DriverError> {
+        let Some((file, size)) = self.files.get(&place.file) else { return Ok(None) };
+        if place.offset + HEADER_BYTES as u64 > *size {
+            return Ok(None);
+        }
+        let mut head = [0; HEADER_BYTES];
+        file.read_at(place.offset, &mut head).map_err(journal_failed)?;
+        let Some(header) = Header::read(&head) else { return Ok(None) };
+        let end = place.offset + HEADER_BYTES as u64 + u64::from(header.body_bytes);
+        if header.store != state.store || header.epoch != state.epoch || end > *size {
+            return Ok(None);
+        }
+        let mut body = vec![0; header.body_bytes as usize];
+        file.read_at(place.offset + HEADER_BYTES as u64, &mut body).map_err(journal_failed)?;
+        Ok(header.checks(&head, &body).then(|| (header, body.into())))
+    }
+
+    /// The journal ends before `expected`, unless a later frame proves that this position was flushed.
+    fn refuse_later_frames(&self, state: &State, expected: u64) -> Result<(), DriverError> {
+        const CHUNK: u64 = 1 << 20;
+        let mut chunk = vec![0; CHUNK as usize];
+        for (id, (file, size)) in self.files {
+            let mut offset = 0;
+            while offset < *size {
+                let bytes = CHUNK.min(size - offset) as usize;
+                let Some(chunk) = chunk.get_mut(..bytes) else { break };
+                file.read_at(offset, chunk).map_err(journal_failed)?;
+                for (sector, at) in
+                    chunk.chunks(ALIGN as usize).zip((offset..).step_by(ALIGN as usize))
+                {
+                    let Some(header) = Header::read(sector) else { continue };
+                    if header.first_position <= expected || header.flushed < expected {
+                        continue;
+                    }
+                    if self.frame(state, Place { file: *id, offset: at })?.is_some() {
+                        return Err(DriverError::damaged(format!(
+                            "the journal at position {expected}: the frame is damaged or missing; \
+                             position {} follows in {} at byte {at}",
+                            header.first_position,
+                            file_name(*id),
+                        )));
+                    }
+                }
+                offset += CHUNK;
+            }
+        }
+        Ok(())
+    }
+}

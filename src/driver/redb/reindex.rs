@@ -1,0 +1,77 @@
+//! Reindexing: the index is made anew from the log, in one transaction: a crash leaves the old one.
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use redb::ReadableTable;
+
+use super::apply::{Placed, by_aggregate, write_index};
+use super::core::Core;
+use super::options::Step;
+use super::read::{decode_event, missing, read_segment};
+use super::redb_failed;
+use super::tables::{EARLIER, LATEST, LOG};
+use crate::driver::DriverError;
+use crate::event::{AggregateKey, KeyedEvent};
+
+/// Events indexed at once, sorted by key.
+const BATCH_EVENTS: usize = 100_000;
+
+/// Makes the index anew; answers how many events it has.
+pub(super) fn reindex(core: &Core) -> Result<u64, DriverError> {
+    let total = core.apply_all()?;
+    // Keeps the apply thread out of redb until the new index is there.
+    let state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
+    let database = core.database()?;
+    let mut transaction = database.begin_write().map_err(redb_failed)?;
+    transaction.set_quick_repair(true);
+    transaction.delete_table(LATEST).map_err(redb_failed)?;
+    transaction.delete_table(EARLIER).map_err(redb_failed)?;
+    let mut next = 1;
+    {
+        let log = transaction.open_table(LOG).map_err(redb_failed)?;
+        let mut latest = transaction.open_table(LATEST).map_err(redb_failed)?;
+        let mut earlier = transaction.open_table(EARLIER).map_err(redb_failed)?;
+        let mut events: Vec<(u64, KeyedEvent)> = Vec::new();
+        let mut index = |events: &mut Vec<(u64, KeyedEvent)>| {
+            let placed: Vec<Placed<'_>> = events
+                .iter()
+                .map(|(position, event)| Placed {
+                    position: *position,
+                    recorded_at: event.recorded_at,
+                    event,
+                })
+                .collect();
+            write_index(&mut latest, &mut earlier, &placed, &by_aggregate(&placed))?;
+            events.clear();
+            Ok::<(), DriverError>(())
+        };
+        for entry in log.range(0..).map_err(redb_failed)? {
+            let (first, stored) = entry.map_err(redb_failed)?;
+            let segment = read_segment(first.value(), stored.value())?;
+            if segment.first_position() != next {
+                return Err(missing(next));
+            }
+            for position in next..segment.next_position() {
+                let entry = segment.at(position).ok_or_else(|| missing(position))?;
+                let key = AggregateKey::new(entry.key).map_err(|e| {
+                    DriverError::damaged(format!("the log at position {position}: {e}"))
+                })?;
+                let record = Bytes::copy_from_slice(entry.record);
+                events.push((position, decode_event(key, &entry, position, record)?));
+            }
+            next = segment.next_position();
+            if events.len() >= BATCH_EVENTS {
+                index(&mut events)?;
+                core.options.tell(Step::Reindexing, next - 1, total.max(next - 1));
+            }
+        }
+        index(&mut events)?;
+    }
+    transaction.commit().map_err(redb_failed)?;
+    drop(database);
+    core.renew_snapshot()?;
+    drop(state);
+    core.options.tell(Step::Reindexing, next - 1, next - 1);
+    Ok(next - 1)
+}

@@ -1,0 +1,250 @@
+//! The segment: events side by side in position order, the unit redb keeps them in.
+//!
+//! A segment fills one page of redb; a longer event has one of its own. Numbers are little-endian:
+//!
+//! ```text
+//! version u8 (1) · flags u8 (1: wide) · events u16 · checksum u64 · end of each entry, u16 or wide u32 · entries
+//! entry: key length (varint) · key · sequence (varint) · record
+//! ```
+//!
+//! The checksum begins from the segment's first position, under which it is stored, so that bytes in
+//! the wrong place are damage too. The ends give every event without reading those before it.
+
+use std::ops::Range;
+
+use twox_hash::XxHash3_64;
+
+use super::codec::{Reader, put_varint};
+use crate::event::{KeyedEvent, Timestamp};
+
+/// What fills one 4 KiB page of redb: the page less the leaf's header, the value's end and the key.
+const TARGET_BYTES: usize = 4096 - 16;
+const VERSION: u8 = 1;
+const WIDE: u8 = 1;
+const HEADER_BYTES: usize = 12;
+const MAX_EVENTS: usize = u16::MAX as usize;
+
+/// A segment being made.
+#[derive(Default)]
+pub(super) struct Builder {
+    first_position: u64,
+    ends: Vec<u32>,
+    entries: Vec<u8>,
+}
+
+impl Builder {
+    pub(super) fn begin(&mut self, first_position: u64) {
+        self.first_position = first_position;
+        self.ends.clear();
+        self.entries.clear();
+    }
+
+    /// Goes on with a segment that has room left.
+    pub(super) fn resume(&mut self, segment: &Segment<'_>) {
+        self.begin(segment.first_position);
+        for slot in 0..segment.len() {
+            let entry = segment.entry(slot).unwrap_or_default();
+            self.entries.extend_from_slice(entry);
+            self.ends.push(self.entries.len() as u32);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub(super) fn first_position(&self) -> u64 {
+        self.first_position
+    }
+
+    /// Whether the event still belongs into this segment.
+    pub(super) fn takes(&self, event: &KeyedEvent) -> bool {
+        let entry = event.key.as_str().len() + event.record_bytes() + 12;
+        let with = HEADER_BYTES + (self.ends.len() + 1) * 2 + self.entries.len() + entry;
+        self.is_empty() || (with <= TARGET_BYTES && self.ends.len() < MAX_EVENTS)
+    }
+
+    pub(super) fn push(&mut self, event: &KeyedEvent, recorded_at: Timestamp) {
+        let key = event.key.as_str().as_bytes();
+        put_varint(key.len() as u64, &mut self.entries);
+        self.entries.extend_from_slice(key);
+        put_varint(event.sequence.get(), &mut self.entries);
+        event.encode_record_at(recorded_at, &mut self.entries);
+        self.ends.push(self.entries.len() as u32);
+    }
+
+    /// Writes the segment to `out`, which it clears first.
+    pub(super) fn finish(&self, out: &mut Vec<u8>) {
+        out.clear();
+        let wide = self.entries.len() > usize::from(u16::MAX);
+        out.extend_from_slice(&[VERSION, if wide { WIDE } else { 0 }]);
+        out.extend_from_slice(&(self.ends.len() as u16).to_le_bytes());
+        out.extend_from_slice(&[0; 8]);
+        for end in &self.ends {
+            match wide {
+                true => out.extend_from_slice(&end.to_le_bytes()),
+                false => out.extend_from_slice(&(*end as u16).to_le_bytes()),
+            }
+        }
+        out.extend_from_slice(&self.entries);
+        let sum = checksum(self.first_position, out);
+        if let Some(place) = out.get_mut(4..HEADER_BYTES) {
+            place.copy_from_slice(&sum.to_le_bytes());
+        }
+    }
+}
+
+fn checksum(first_position: u64, segment: &[u8]) -> u64 {
+    let (head, rest) = segment.split_at(HEADER_BYTES.min(segment.len()));
+    let seed =
+        head.iter().take(4).fold(first_position, |seed, b| seed.rotate_left(8) ^ u64::from(*b));
+    XxHash3_64::oneshot_with_seed(seed, rest)
+}
+
+/// A stored segment whose checksum was right.
+#[derive(Clone, Copy)]
+pub(super) struct Segment<'a> {
+    first_position: u64,
+    events: usize,
+    wide: bool,
+    ends: &'a [u8],
+    entries: &'a [u8],
+}
+
+/// One event of a segment, not decoded yet.
+pub(super) struct Entry<'a> {
+    pub(super) key: &'a str,
+    pub(super) sequence: u64,
+    pub(super) record: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    /// The segment stored under `first_position`, or what is wrong with it.
+    pub(super) fn read(first_position: u64, bytes: &'a [u8]) -> Result<Self, &'static str> {
+        const SHORT: &str = "the segment ends too early";
+        let mut reader = Reader(bytes);
+        let version = reader.u8().ok_or(SHORT)?;
+        let flags = reader.u8().ok_or(SHORT)?;
+        let events = usize::from(reader.u16().ok_or(SHORT)?);
+        let sum = reader.u64().ok_or(SHORT)?;
+        if sum != checksum(first_position, bytes) {
+            return Err("the segment's checksum is wrong");
+        }
+        if version != VERSION || flags & !WIDE != 0 {
+            return Err("the segment is of a later version");
+        }
+        let wide = flags & WIDE != 0;
+        let ends = reader.bytes(events * if wide { 4 } else { 2 }).ok_or(SHORT)?;
+        Ok(Segment { first_position, events, wide, ends, entries: reader.0 })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events
+    }
+
+    pub(super) fn first_position(&self) -> u64 {
+        self.first_position
+    }
+
+    /// The position behind the last event.
+    pub(super) fn next_position(&self) -> u64 {
+        self.first_position + self.events as u64
+    }
+
+    fn end(&self, slot: usize) -> Option<usize> {
+        match self.wide {
+            true => Some(u32::from_le_bytes(*self.ends.get(slot * 4..)?.first_chunk()?) as usize),
+            false => {
+                Some(usize::from(u16::from_le_bytes(*self.ends.get(slot * 2..)?.first_chunk()?)))
+            }
+        }
+    }
+
+    fn range(&self, slot: usize) -> Option<Range<usize>> {
+        let start = if slot == 0 { 0 } else { self.end(slot - 1)? };
+        Some(start..self.end(slot)?)
+    }
+
+    fn entry(&self, slot: usize) -> Option<&'a [u8]> {
+        self.entries.get(self.range(slot)?)
+    }
+
+    /// The event at `position`; `None` where the segment has none.
+    pub(super) fn at(&self, position: u64) -> Option<Entry<'a>> {
+        let slot = usize::try_from(position.checked_sub(self.first_position)?).ok()?;
+        let mut reader = Reader(self.entry(slot)?);
+        let key = usize::try_from(reader.varint()?).ok()?;
+        let key = std::str::from_utf8(reader.bytes(key)?).ok()?;
+        let sequence = reader.varint()?;
+        Some(Entry { key, sequence, record: reader.0 })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::driver::redb::samples::any_events;
+    use proptest::prelude::*;
+
+    fn build(events: &[KeyedEvent]) -> Vec<u8> {
+        let mut builder = Builder::default();
+        builder.begin(9);
+        for event in events {
+            builder.push(event, event.recorded_at);
+        }
+        let mut out = Vec::new();
+        builder.finish(&mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_segment_reads_back(events in any_events(), long: bool) {
+            let mut events = events;
+            if long {
+                let sample = events[0].clone();
+                events.extend(std::iter::repeat_n(sample, 2_000));
+            }
+            let bytes = build(&events);
+            let segment = Segment::read(9, &bytes).unwrap();
+            prop_assert_eq!(segment.len(), events.len());
+            for (event, position) in events.iter().zip(9..) {
+                let entry = segment.at(position).unwrap();
+                let mut record = Vec::new();
+                event.encode_record(&mut record);
+                prop_assert_eq!(entry.key, event.key.as_str());
+                prop_assert_eq!(entry.sequence, event.sequence.get());
+                prop_assert_eq!(entry.record, &record[..]);
+            }
+            prop_assert!(segment.at(8).is_none());
+            prop_assert!(segment.at(segment.next_position()).is_none());
+        }
+
+        #[test]
+        fn going_on_with_a_segment_makes_the_same_bytes(events in any_events(), at: prop::sample::Index) {
+            let cut = at.index(events.len());
+            let whole = build(&events);
+            let part = build(&events[..cut]);
+            let mut builder = Builder::default();
+            builder.resume(&Segment::read(9, &part).unwrap());
+            for event in &events[cut..] {
+                builder.push(event, event.recorded_at);
+            }
+            let mut out = Vec::new();
+            builder.finish(&mut out);
+            prop_assert_eq!(out, whole);
+        }
+
+        #[test]
+        fn one_wrong_bit_and_the_wrong_place_are_seen(
+            events in any_events(), at: prop::sample::Index, bit in 0..8u8, moved in 10..99u64,
+        ) {
+            let mut bytes = build(&events);
+            prop_assert!(Segment::read(moved, &bytes).is_err());
+            let index = at.index(bytes.len());
+            bytes[index] ^= 1 << bit;
+            prop_assert!(Segment::read(9, &bytes).is_err());
+        }
+    }
+}

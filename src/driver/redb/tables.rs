@@ -1,0 +1,126 @@
+//! What stands in redb.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `log` | first position | a [segment](super::segment) |
+//! | `latest` | aggregate key | the [block](super::block) with the aggregate's latest events |
+//! | `earlier` | aggregate key, zero byte, first sequence (big-endian) | an earlier block, full |
+//! | `store` | name | a number that holds for the whole store: [`State`] |
+//!
+//! A key has no control characters, so the zero byte keeps an aggregate's blocks together and apart from
+//! those of keys that begin with its own.
+
+use redb::{ReadableTable, Table, TableDefinition};
+use twox_hash::XxHash3_64;
+use uuid::Uuid;
+
+use super::redb_failed;
+use crate::driver::DriverError;
+use crate::event::Timestamp;
+
+pub(super) const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("log");
+pub(super) const LATEST: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("latest");
+pub(super) const EARLIER: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("earlier");
+pub(super) const STORE: TableDefinition<'static, &str, u64> = TableDefinition::new("store");
+
+/// In [`STORE`]: the checksum of the other numbers.
+const CHECKSUM: &str = "checksum";
+
+/// The key of an earlier block.
+pub(super) fn earlier_key(key: &str, first_sequence: u64, out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(key.as_bytes());
+    out.push(0);
+    out.extend_from_slice(&first_sequence.to_be_bytes());
+}
+
+/// Where a frame stands in the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: u64,
+    pub(super) offset: u64,
+}
+
+/// What holds for the whole store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// Frames carry it, so that another store's journal is never taken for this one's.
+    pub(super) store: Uuid,
+    /// Raised on every opening; frames of another epoch are stale.
+    pub(super) epoch: u64,
+    /// The position of the latest event in redb.
+    pub(super) applied: u64,
+    /// Recorded-at of that event.
+    pub(super) latest_time: Timestamp,
+    /// Where the frame behind it stands.
+    pub(super) place: Place,
+    /// Whether the store was closed, and the journal is empty.
+    pub(super) clean: bool,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        State {
+            store: Uuid::new_v4(),
+            epoch: 0,
+            applied: 0,
+            latest_time: Timestamp::from_micros(i64::MIN),
+            place: Place::default(),
+            clean: true,
+        }
+    }
+
+    /// The state; its checksum tells when a number in it is not what was written.
+    pub(super) fn read(table: &impl ReadableTable<&'static str, u64>) -> Result<Self, DriverError> {
+        let number = |name: &str| -> Result<u64, DriverError> {
+            let found = table.get(name).map_err(redb_failed)?.map(|found| found.value());
+            found.ok_or_else(|| {
+                DriverError::damaged(format!("events.redb is damaged: {name:?} is missing"))
+            })
+        };
+        let state = State {
+            store: Uuid::from_u64_pair(number("store_id_high")?, number("store_id_low")?),
+            epoch: number("epoch")?,
+            applied: number("applied")?,
+            latest_time: Timestamp::from_micros(number("latest_time")?.cast_signed()),
+            place: Place { file: number("place_file")?, offset: number("place_offset")? },
+            clean: number("clean")? != 0,
+        };
+        if number(CHECKSUM)? != state.checksum() {
+            return Err(DriverError::damaged(
+                "events.redb is damaged: its state has a wrong checksum",
+            ));
+        }
+        Ok(state)
+    }
+
+    pub(super) fn write(
+        &self,
+        table: &mut Table<'_, &'static str, u64>,
+    ) -> Result<(), DriverError> {
+        for (name, number) in self.numbers() {
+            table.insert(name, number).map_err(redb_failed)?;
+        }
+        table.insert(CHECKSUM, self.checksum()).map_err(redb_failed)?;
+        Ok(())
+    }
+
+    fn numbers(&self) -> [(&'static str, u64); 8] {
+        let (high, low) = self.store.as_u64_pair();
+        [
+            ("store_id_high", high),
+            ("store_id_low", low),
+            ("epoch", self.epoch),
+            ("applied", self.applied),
+            ("latest_time", self.latest_time.as_micros().cast_unsigned()),
+            ("place_file", self.place.file),
+            ("place_offset", self.place.offset),
+            ("clean", u64::from(self.clean)),
+        ]
+    }
+
+    fn checksum(&self) -> u64 {
+        let bytes = self.numbers().map(|(_, number)| number.to_le_bytes()).concat();
+        XxHash3_64::oneshot(&bytes)
+    }
+}

@@ -1,0 +1,152 @@
+//! Verifying: the whole log and the whole index are walked.
+//!
+//! The log must hold every position from 1 on, in segments whose checksums are right and whose
+//! records can be read, with times that never decrease. The index must say of each event where it stands,
+//! and of no more events than there are. What the journal holds is applied first; what is damaged in it
+//! is found on opening.
+
+use redb::ReadOnlyTable;
+
+use super::block::Block;
+use super::core::Core;
+use super::options::Step;
+use super::read::{Snapshot, decode_block, decode_event, missing, read_segment};
+use super::redb_failed;
+use super::tables::earlier_key;
+use crate::driver::DriverError;
+use crate::event::{AggregateKey, Timestamp};
+
+/// Events compared with the index at once, sorted by key.
+const BATCH_EVENTS: usize = 100_000;
+
+/// What [`RedbDriver::verify`](super::RedbDriver::verify) found sound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// The events in the log.
+    pub events: u64,
+    /// The aggregates in the index.
+    pub aggregates: u64,
+}
+
+struct Seen {
+    key: AggregateKey,
+    sequence: u64,
+    position: u64,
+}
+
+pub(super) fn verify(core: &Core) -> Result<Verified, DriverError> {
+    let total = core.apply_all()?;
+    let snapshot = core.snapshot()?;
+    let mut seen = Vec::new();
+    let mut latest_time = Timestamp::from_micros(i64::MIN);
+    let mut next = 1;
+    for entry in snapshot.log.range(0..).map_err(redb_failed)? {
+        let (first, stored) = entry.map_err(redb_failed)?;
+        let segment = read_segment(first.value(), stored.value())?;
+        if segment.first_position() != next || segment.len() == 0 {
+            return Err(missing(next));
+        }
+        // Found by walking; it must be found by looking it up, too.
+        if snapshot.segment(next)?.0 != next {
+            return Err(missing(next));
+        }
+        for position in next..segment.next_position() {
+            let entry = segment.at(position).ok_or_else(|| missing(position))?;
+            let damaged = |what: &dyn std::fmt::Display| {
+                DriverError::damaged(format!("the log at position {position}: {what}"))
+            };
+            let key = AggregateKey::new(entry.key).map_err(|e| damaged(&e))?;
+            let record = bytes::Bytes::copy_from_slice(entry.record);
+            let event = decode_event(key, &entry, position, record)?;
+            if event.recorded_at < latest_time {
+                return Err(damaged(&"recorded-at decreases"));
+            }
+            latest_time = event.recorded_at;
+            seen.push(Seen { key: event.key, sequence: entry.sequence, position });
+        }
+        next = segment.next_position();
+        if seen.len() >= BATCH_EVENTS {
+            compare(&snapshot, &mut seen)?;
+            core.options.tell(Step::Verifying, next - 1, total.max(next - 1));
+        }
+    }
+    compare(&snapshot, &mut seen)?;
+    if next <= total {
+        return Err(missing(next));
+    }
+    let verified = count(&snapshot, next - 1)?;
+    core.options.tell(Step::Verifying, next - 1, next - 1);
+    Ok(verified)
+}
+
+/// Whether the index says of each of these events where it stands.
+fn compare(snapshot: &Snapshot, seen: &mut Vec<Seen>) -> Result<(), DriverError> {
+    seen.sort_unstable_by(|a, b| a.key.cmp(&b.key).then(a.sequence.cmp(&b.sequence)));
+    for aggregate in seen.chunk_by(|a, b| a.key == b.key) {
+        let Some(first) = aggregate.first() else { continue };
+        let mut block = block_of(snapshot, &first.key, first.sequence)?;
+        for event in aggregate {
+            if block.as_ref().is_some_and(|block| event.sequence >= block.next_sequence()) {
+                block = block_of(snapshot, &event.key, event.sequence)?;
+            }
+            let found = block.as_ref().and_then(|block| {
+                block.positions(event.sequence, event.sequence).next().map(|run| run.first)
+            });
+            if found != Some(event.position) {
+                return Err(DriverError::damaged(format!(
+                    "the index is wrong about {} at {} (position {}): run reindex",
+                    event.key, event.sequence, event.position
+                )));
+            }
+        }
+    }
+    seen.clear();
+    Ok(())
+}
+
+/// The block that should hold the sequence.
+fn block_of(
+    snapshot: &Snapshot,
+    key: &AggregateKey,
+    sequence: u64,
+) -> Result<Option<Block>, DriverError> {
+    if let Some(stored) = snapshot.latest.get(key.as_str()).map_err(redb_failed)? {
+        let latest = decode_block(key.as_str(), stored.value())?;
+        if sequence >= latest.first_sequence() {
+            return Ok(Some(latest));
+        }
+    }
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    earlier_key(key.as_str(), 0, &mut from);
+    earlier_key(key.as_str(), sequence, &mut to);
+    let mut range = snapshot.earlier.range::<&[u8]>(&from[..]..=&to[..]).map_err(redb_failed)?;
+    match range.next_back() {
+        Some(entry) => Ok(Some(decode_block(key.as_str(), entry.map_err(redb_failed)?.1.value())?)),
+        None => Ok(None),
+    }
+}
+
+/// The index must not speak of more events than the log has.
+fn count(snapshot: &Snapshot, events: u64) -> Result<Verified, DriverError> {
+    let mut indexed = 0;
+    let mut aggregates = 0;
+    for entry in snapshot.latest.range::<&str>(..).map_err(redb_failed)? {
+        let (key, stored) = entry.map_err(redb_failed)?;
+        let block = decode_block(key.value(), stored.value())?;
+        indexed += block.next_sequence() - block.first_sequence();
+        aggregates += 1;
+    }
+    let earlier: &ReadOnlyTable<&[u8], &[u8]> = &snapshot.earlier;
+    for entry in earlier.range::<&[u8]>(..).map_err(redb_failed)? {
+        let (key, stored) = entry.map_err(redb_failed)?;
+        let block = decode_block(&String::from_utf8_lossy(key.value()), stored.value())?;
+        indexed += block.next_sequence() - block.first_sequence();
+    }
+    if indexed != events {
+        return Err(DriverError::damaged(format!(
+            "the index knows {indexed} events, the log has {events}: run reindex"
+        )));
+    }
+    Ok(Verified { events, aggregates })
+}
