@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use redb::{Database, Durability, ReadableTable, Table};
 
 use super::block::Block;
@@ -20,10 +21,11 @@ use super::core::Core;
 use super::read::{decode_block, read_segment};
 use super::redb_failed;
 use super::segment;
+use super::snapshots::Pending;
 use super::tables::{EARLIER, LATEST, LOG, STORE, State, earlier_key};
 use super::tail::Group;
 use crate::driver::DriverError;
-use crate::event::{KeyedEvent, Timestamp};
+use crate::event::{AggregateKey, KeyedEvent, Timestamp};
 
 /// How soon a transaction that found no room is tried again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -110,6 +112,7 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
         .collect();
     let payload: usize = events.iter().map(|placed| placed.event.record_bytes() + 64).sum();
     let aggregates = by_aggregate(&events);
+    let payload = payload + core.pending_snapshots.bytes();
     core.room.ensure(payload as u64, aggregates.len() as u64).map_err(|error| {
         Failure::NoRoom(
             DriverError::unavailable(format!("the disk has no room for more events: {error}"))
@@ -124,11 +127,13 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
         ..*state
     };
     let database = core.database().map_err(Failure::Redb)?;
-    write_grouped(&database, &events, &aggregates, &next).map_err(Failure::Redb)?;
+    let snapshots = write_grouped(&database, &events, &aggregates, &next, &core.pending_snapshots)
+        .map_err(Failure::Redb)?;
     drop(database);
     *state = next;
     drop(state);
     core.renew_snapshot().map_err(Failure::Redb)?;
+    core.pending_snapshots.written(snapshots);
     core.applied.store(next.applied, Ordering::Release);
     core.tail.release(groups);
     core.journal.recycle(next.applied);
@@ -143,7 +148,7 @@ pub(super) fn write(
     events: &[Placed<'_>],
     state: &State,
 ) -> Result<(), DriverError> {
-    write_grouped(database, events, &by_aggregate(events), state)
+    write_grouped(database, events, &by_aggregate(events), state, &Pending::default()).map(drop)
 }
 
 fn write_grouped(
@@ -151,7 +156,8 @@ fn write_grouped(
     events: &[Placed<'_>],
     aggregates: &Aggregates<'_>,
     state: &State,
-) -> Result<(), DriverError> {
+    snapshots: &Pending,
+) -> Result<Vec<(AggregateKey, Bytes)>, DriverError> {
     let mut transaction = database.begin_write().map_err(redb_failed)?;
     transaction.set_durability(Durability::Immediate).map_err(redb_failed)?;
     // After a crash redb would walk its whole file otherwise.
@@ -164,7 +170,9 @@ fn write_grouped(
         write_index(&mut latest, &mut earlier, events, aggregates)?;
         state.write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
     }
-    transaction.commit().map_err(redb_failed)
+    let snapshots = snapshots.write(&transaction)?;
+    transaction.commit().map_err(redb_failed)?;
+    Ok(snapshots)
 }
 
 type Log<'t> = Table<'t, u64, &'static [u8]>;
@@ -265,7 +273,7 @@ pub(super) fn close(core: &Core) -> Result<(), DriverError> {
     state.clean = true;
     state.place = super::tables::Place::default();
     let database = core.database()?;
-    write(&database, &[], &state)?;
+    write_grouped(&database, &[], &by_aggregate(&[]), &state, &core.pending_snapshots)?;
     drop(database);
     core.journal.remove().map_err(failed)?;
     core.room.remove().map_err(failed)

@@ -11,6 +11,7 @@ use super::options::RedbBuilder;
 use super::read::Snapshot;
 use super::redb_failed;
 use super::room::Room;
+use super::snapshots::Pending;
 use super::tables::State;
 use super::tail::Tail;
 use super::writer::{Committer, Queue};
@@ -23,6 +24,7 @@ pub(super) struct Core {
     pub(super) journal: Journal,
     pub(super) tail: Tail,
     pub(super) queue: Queue,
+    pub(super) pending_snapshots: Pending,
     pub(super) committer: Mutex<Committer>,
     /// What the apply thread last wrote; nobody else writes to redb without it.
     pub(super) state: Mutex<State>,
@@ -68,6 +70,7 @@ impl Core {
             journal,
             tail: Tail::new(),
             queue: Queue::default(),
+            pending_snapshots: Pending::default(),
             applied: AtomicU64::new(state.applied),
             journaled: AtomicU64::new(state.applied),
             state: Mutex::new(state),

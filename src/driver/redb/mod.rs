@@ -36,6 +36,7 @@
 //! - `journal`: its files in turn; `frame`: what is written at once; `writer`: who writes it
 //! - `tail`: what is journaled only; `apply`: from there into redb; `room`: space for that
 //! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one
+//! - `snapshots`: of entities, until an apply transaction takes them along
 //! - `recover`: opening; `verify` and `reindex`: walking and mending
 
 mod apply;
@@ -56,6 +57,7 @@ mod room;
 #[allow(clippy::unwrap_used)]
 mod samples;
 mod segment;
+mod snapshots;
 mod tables;
 mod tail;
 mod verify;
@@ -66,14 +68,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
     Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
-    async_trait, paged, paged_keys,
+    SnapshotStore, async_trait, paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
-use core::Core;
+use core::{Core, begin_read};
 use writer::Waiting;
 
 pub use files::{Disk, DiskFile};
@@ -278,6 +281,10 @@ impl Driver for RedbDriver {
         paged_keys(after.cloned(), move |after| guarded(|| keys.page(&core, after)))
     }
 
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        Some(self)
+    }
+
     fn limits(&self) -> Limits {
         // A frame takes an event's record fields beside what counts as its size, some 64 bytes.
         let quarter =
@@ -298,6 +305,23 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, DriverError>) -> Result<T, Driver
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         Err(DriverError::damaged("events.redb is damaged: redb cannot read it"))
     })
+}
+
+#[async_trait]
+impl SnapshotStore for RedbDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        self.core.open()?;
+        if let Some(pending) = self.core.pending_snapshots.get(key) {
+            return Ok(Some(pending));
+        }
+        snapshots::stored(&begin_read(&*self.core.database()?)?, key)
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        self.core.open()?;
+        self.core.pending_snapshots.save(key.clone(), snapshot);
+        Ok(())
+    }
 }
 
 /// A failure of redb, as the driver's.

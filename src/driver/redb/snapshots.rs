@@ -1,0 +1,82 @@
+//! Snapshots of entities: in memory until the next apply transaction takes them along.
+//!
+//! A snapshot may be lost, so it passes no journal and waits for no flush: saving one costs a map entry. What
+//! redb holds is always of events that were applied before it or with it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
+
+use super::redb_failed;
+use crate::driver::DriverError;
+use crate::event::AggregateKey;
+
+/// Aggregate key → its latest snapshot.
+const SNAPSHOTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("snapshots");
+
+/// Those that are not in redb yet.
+#[derive(Default)]
+pub(super) struct Pending {
+    by_key: Mutex<BTreeMap<AggregateKey, Bytes>>,
+}
+
+impl Pending {
+    fn by_key(&self) -> MutexGuard<'_, BTreeMap<AggregateKey, Bytes>> {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn save(&self, key: AggregateKey, snapshot: Bytes) {
+        self.by_key().insert(key, snapshot);
+    }
+
+    pub(super) fn get(&self, key: &AggregateKey) -> Option<Bytes> {
+        self.by_key().get(key).cloned()
+    }
+
+    /// What they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.by_key().iter().map(|(key, snapshot)| key.as_str().len() + snapshot.len()).sum()
+    }
+
+    /// Writes all of them; which, so that [`Pending::written`] can let go of them.
+    pub(super) fn write(
+        &self,
+        transaction: &WriteTransaction,
+    ) -> Result<Vec<(AggregateKey, Bytes)>, DriverError> {
+        let pending: Vec<(AggregateKey, Bytes)> =
+            self.by_key().iter().map(|(key, bytes)| (key.clone(), bytes.clone())).collect();
+        if !pending.is_empty() {
+            let mut table = transaction.open_table(SNAPSHOTS).map_err(redb_failed)?;
+            for (key, snapshot) in &pending {
+                table.insert(key.as_str(), &**snapshot).map_err(redb_failed)?;
+            }
+        }
+        Ok(pending)
+    }
+
+    /// These are durable; one that was replaced meanwhile stays.
+    pub(super) fn written(&self, written: Vec<(AggregateKey, Bytes)>) {
+        let mut by_key = self.by_key();
+        for (key, snapshot) in written {
+            if by_key.get(&key) == Some(&snapshot) {
+                by_key.remove(&key);
+            }
+        }
+    }
+}
+
+/// The snapshot in redb.
+pub(super) fn stored(
+    transaction: &ReadTransaction,
+    key: &AggregateKey,
+) -> Result<Option<Bytes>, DriverError> {
+    let table = match transaction.open_table(SNAPSHOTS) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(redb_failed(error)),
+    };
+    let found = table.get(key.as_str()).map_err(redb_failed)?;
+    Ok(found.map(|snapshot| Bytes::copy_from_slice(snapshot.value())))
+}
