@@ -12,6 +12,7 @@ use seriatim::{AggregateKey, KeyedEvent};
 use crate::ledger::{Entry, Fate, Ledger, lower_half};
 use crate::load::EVENT_TYPE;
 use crate::payload::{Origin, Payloads};
+use crate::tally::Tally;
 
 /// So many of each kind are told in words; all are counted.
 const TOLD: usize = 3;
@@ -185,6 +186,17 @@ impl<'a> Check<'a> {
             Some(told) if self.is_payload_of(event, told) => self.in_place(event, told),
             _ => self.not_as_told(event, told),
         }
+    }
+
+    /// What the appends answered for this aggregate come to.
+    pub(crate) fn tally_of(&self, aggregate: usize) -> Tally {
+        let mut tally = Tally::default();
+        for (origin, entry) in entries(self.ledger) {
+            if entry.aggregate as usize == aggregate && entry.fate == Fate::Committed {
+                tally.count(origin);
+            }
+        }
+        tally
     }
 
     /// An event of an aggregate that nobody writes to.

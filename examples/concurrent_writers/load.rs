@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use seriatim::{AggregateKey, Append, AppendError, EventStore, Expected, NewEvent};
+use seriatim::{Aggregate, AggregateKey, Append, AppendError, EventStore, Expected, NewEvent};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -15,6 +15,7 @@ use crate::modes::Mode;
 use crate::options::Options;
 use crate::payload::Payloads;
 use crate::progress::Progress;
+use crate::tally::Tally;
 use crate::writer::{Complaints, Writer};
 
 /// The type of all events written here.
@@ -41,7 +42,11 @@ impl Plan {
         options: &Options,
         run_id: u32,
     ) -> Result<Self, seriatim::KeyError> {
-        let prefix = format!("load-{mode}-{run_id:08x}/");
+        // What stands before the `/` is an entity's kind, which every run shares.
+        let prefix = match mode {
+            Mode::Execute => format!("{}/{run_id:08x}-", Tally::KIND),
+            _ => format!("load-{mode}-{run_id:08x}/"),
+        };
         let keys = (0..options.aggregates(mode)).map(|index| format!("{prefix}{index}").parse());
         Ok(Plan {
             mode,

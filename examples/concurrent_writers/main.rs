@@ -28,6 +28,7 @@ mod plot;
 mod progress;
 mod report;
 mod summary;
+mod tally;
 mod target;
 mod verify;
 mod writer;

@@ -12,16 +12,18 @@ pub(crate) enum Mode {
     Append,
     Race,
     Conflict,
+    Execute,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 3] = [Mode::Append, Mode::Race, Mode::Conflict];
+    pub(crate) const ALL: [Mode; 4] = [Mode::Append, Mode::Race, Mode::Conflict, Mode::Execute];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Append => "append",
             Mode::Race => "race",
             Mode::Conflict => "conflict",
+            Mode::Execute => "execute",
         }
     }
 
@@ -39,6 +41,10 @@ impl Mode {
             Mode::Conflict => {
                 "Every append comes with a stale expectation and must be refused. Timed is the refusal."
             }
+            Mode::Execute => {
+                "All writers send commands to the same few entities, which decide in their mailboxes. Timed \
+                 is one command, from the call until its event is durable."
+            }
         }
     }
 
@@ -46,6 +52,7 @@ impl Mode {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Mode::Append | Mode::Race => "appends/s",
+            Mode::Execute => "commands/s",
             Mode::Conflict => "refusals/s",
         }
     }
@@ -58,21 +65,21 @@ impl Mode {
     pub(crate) fn default_aggregates(self, writers: usize) -> usize {
         match self {
             Mode::Append => writers,
-            Mode::Race | Mode::Conflict => 4,
+            Mode::Race | Mode::Conflict | Mode::Execute => 4,
         }
     }
 
     pub(crate) fn least_aggregates(self, writers: usize) -> usize {
         match self {
             Mode::Append => writers,
-            Mode::Race | Mode::Conflict => 1,
+            Mode::Race | Mode::Conflict | Mode::Execute => 1,
         }
     }
 
     /// Appends that each aggregate has before the writers start.
     pub(crate) fn seeds(self) -> u64 {
         match self {
-            Mode::Append | Mode::Race => 0,
+            Mode::Append | Mode::Race | Mode::Execute => 0,
             Mode::Conflict => 2,
         }
     }
@@ -83,6 +90,7 @@ impl Mode {
             Mode::Append => append(writer).await,
             Mode::Race => race(writer).await,
             Mode::Conflict => conflict(writer).await,
+            Mode::Execute => execute(writer).await,
         }
     }
 }
@@ -190,5 +198,21 @@ async fn conflict(writer: &mut Writer) {
             Answer::Failed => writer.pause().await,
         }
         writer.let_others_run(turn).await;
+    }
+}
+
+async fn execute(writer: &mut Writer) {
+    for aggregate in writer.aggregates_in_turn() {
+        if !writer.is_running() {
+            return;
+        }
+        let append = writer.begin(aggregate);
+        let began = Instant::now();
+        match writer.execute(&append, aggregate).await {
+            Answer::Committed(_) => writer.meter.committed(began),
+            Answer::Conflict(_) => writer.meter.conflict(),
+            Answer::Indeterminate => {}
+            Answer::Failed => writer.pause().await,
+        }
     }
 }

@@ -19,16 +19,17 @@ Usage: concurrent_writers [OPTIONS]
 
 Options:
   --writers N        Writers at work at the same time [default: 64]
-  --aggregates N     Aggregates they write to [default: append one per writer, race and conflict 4]
+  --aggregates N     Aggregates they write to [default: append one per writer, the others 4]
   --seconds N        How long each mode runs; fractions are fine [default: 5]
   --payload BYTES    Size of each event's JSON data, 64 to 4194304 [default: 200]
-  --mode MODE        append, race or conflict; may be repeated [default: all three, one by one]
+  --mode MODE        append, race, conflict or execute; may be repeated [default: all, one by one]
                        append    each writer on aggregates of its own, exact expectation; timed is
                                  the append
                        race      all writers on few aggregates: read the tail, append, again on a
                                  conflict; timed is all of it, up to the commit
                        conflict  stale expectations only, so that every append must be refused;
                                  timed is the refusal, and the rate is that of refusals
+                       execute   all writers send commands to few entities; timed is the command
   --store URL        memory: or redb:DIRECTORY [default: redb in a temporary folder, removed at the end]
   --report FILE      Write an HTML page with plots of throughput and latency
   --json             One line of JSON per mode on standard output, and nothing else there

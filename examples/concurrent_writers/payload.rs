@@ -58,6 +58,13 @@ impl Payloads {
         data.extend(br#""}"#);
     }
 
+    /// The text that fills a payload up.
+    pub(crate) fn fill_of(data: &[u8]) -> &str {
+        let text = std::str::from_utf8(data).unwrap_or_default();
+        let fill = text.rsplit_once(":\"").map_or("", |(_, fill)| fill);
+        fill.trim_end_matches("\"}")
+    }
+
     /// Whose append `data` says it belongs to; `None` if it is no payload at all.
     pub(crate) fn origin(data: &[u8]) -> Option<Origin> {
         serde_json::from_slice(data).ok()

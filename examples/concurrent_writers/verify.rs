@@ -2,12 +2,14 @@
 //! writers were told.
 
 use seriatim::driver::DriverError;
-use seriatim::{CloseError, EventStore, OpenError, ReadError};
+use seriatim::{Aggregate, CloseError, EventStore, OpenError, ReadError};
 
 use crate::check::{Check, Findings};
 use crate::ledger::Ledger;
 use crate::load::Plan;
+use crate::modes::Mode;
 use crate::progress::Progress;
+use crate::tally::Tally;
 use crate::target::Target;
 
 /// The progress is shown anew after so many events.
@@ -74,11 +76,28 @@ async fn read_aggregates(
                 progress.verifying(check.events(), check.answered());
             }
         }
+        if plan.mode == Mode::Execute {
+            compare_state(plan, store, aggregate, check).await;
+        }
         if any && listed.as_ref().is_some_and(|listed| listed.get(aggregate) == Some(&false)) {
             check.unlisted(key);
         }
     }
     Ok(())
+}
+
+/// The entity's state must be what its events come to.
+async fn compare_state(plan: &Plan, store: &EventStore, aggregate: usize, check: &mut Check<'_>) {
+    let Some(key) = plan.keys.get(aggregate) else { return };
+    let id = key.as_str().trim_start_matches(Tally::KIND).trim_start_matches('/');
+    let wanted = check.tally_of(aggregate);
+    match store.entities::<Tally>().state(id).await {
+        Ok(loaded) if loaded.state == wanted => {}
+        Ok(loaded) => {
+            check.unreadable(format!("the state of {key} is {:?}, not {wanted:?}", loaded.state));
+        }
+        Err(error) => check.unreadable(error.to_string()),
+    }
 }
 
 /// Which of the plan's aggregates the store lists; none where it cannot list keys. What stands under a

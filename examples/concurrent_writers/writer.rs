@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use seriatim::{Append, AppendError, EventStore, NewEvent};
+use seriatim::{Aggregate, Append, AppendError, Entities, EventStore, ExecuteError, NewEvent};
 
 use crate::ledger::Book;
 use crate::load::{EVENT_TYPE, Plan};
 use crate::meter::Meter;
-use crate::payload::Origin;
+use crate::payload::{Origin, Payloads};
+use crate::tally::{Event, Tally};
 
 /// After a failure, so that a store that fails at once is not asked a million times.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -61,6 +62,7 @@ pub(crate) struct Writer {
     index: usize,
     plan: Arc<Plan>,
     store: EventStore,
+    entities: Entities<Tally>,
     stop: Arc<AtomicBool>,
     ends: Instant,
     pub(crate) meter: Meter,
@@ -82,6 +84,7 @@ impl Writer {
             index,
             plan: plan.clone(),
             store: store.clone(),
+            entities: store.entities(),
             stop: stop.clone(),
             ends,
             meter,
@@ -139,6 +142,40 @@ impl Writer {
                 Answer::Conflict(actual)
             }
             Err(AppendError::Indeterminate { commit_id, cause, .. }) => {
+                self.book.indeterminate(begun.origin, commit_id);
+                self.failed(&cause);
+                Answer::Indeterminate
+            }
+            Err(error) => {
+                self.failed(&error);
+                Answer::Failed
+            }
+        }
+    }
+
+    /// Sends the append as a command to the entity of that key.
+    pub(crate) async fn execute(&mut self, begun: &Begun, aggregate: usize) -> Answer {
+        let Some(key) = self.plan.keys.get(aggregate) else { return Answer::Failed };
+        let id = key.as_str().trim_start_matches(Tally::KIND).trim_start_matches('/');
+        let Origin { writer, counter } = begun.origin;
+        let fill = Payloads::fill_of(&begun.data).to_owned();
+        let command = Event::Written { writer, counter, fill };
+        match self.entities.execute(id, command).await {
+            Ok(executed) => {
+                let Some(appended) = &executed.appended else {
+                    self.complain(format!("{key}: a command came to nothing"));
+                    return Answer::Failed;
+                };
+                self.book.committed(begun.origin, appended);
+                if appended.first != appended.last || appended.repeated {
+                    self.complain(format!("{key}: one command was answered {appended:?}"));
+                }
+                Answer::Committed(appended.last.get())
+            }
+            Err(ExecuteError::Append(AppendError::Conflict { actual, .. })) => {
+                Answer::Conflict(actual.get())
+            }
+            Err(ExecuteError::Append(AppendError::Indeterminate { commit_id, cause, .. })) => {
                 self.book.indeterminate(begun.origin, commit_id);
                 self.failed(&cause);
                 Answer::Indeterminate
