@@ -252,6 +252,10 @@ impl NewEvent {
         self
     }
 
+    pub(crate) fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
     pub(crate) fn with_metadata(mut self, metadata: RawJson) -> Self {
         self.metadata = Some(Payload::Checked(metadata));
         self

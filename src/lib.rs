@@ -37,7 +37,8 @@
 //! - [`driver`]: the contract of durable storage, and what implements it
 //!
 //! Beside them: events and appends ([`NewEvent`], [`KeyedEvent`], [`Append`], [`Appended`]) and one
-//! error enum per operation ([`AppendError`], [`ReadError`], [`OpenError`], [`CloseError`]).
+//! error enum per operation ([`AppendError`], [`ReadError`], [`OpenError`], [`CloseError`]). For an
+//! application's tests: [`testing`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -50,6 +51,7 @@ mod event;
 mod mailroom;
 pub mod middleware;
 mod store;
+pub mod testing;
 mod upcast;
 
 pub use append::{Append, Appended, Expected};

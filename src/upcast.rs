@@ -2,7 +2,8 @@
 //!
 //! An upcaster turns an event of one type and schema version into a later form. It is applied wherever
 //! events are read (entities, [`Read`](crate::Read)), again and again until none fits, and never changes
-//! what is stored.
+//! what is stored. Entities write their events in the version that no upcaster takes further; raw appends
+//! say theirs with [`NewEvent::version`](crate::NewEvent::version).
 
 use std::collections::HashMap;
 
@@ -42,6 +43,7 @@ impl Upcast {
 #[derive(Default, Clone)]
 pub(crate) struct Upcasters {
     by_form: HashMap<(SmolStr, u16), std::sync::Arc<Upcaster>>,
+    current: HashMap<SmolStr, u16>,
 }
 
 impl Upcasters {
@@ -49,8 +51,16 @@ impl Upcasters {
     where
         F: Fn(&KeyedEvent) -> Result<Upcast, String> + Send + Sync + 'static,
     {
-        let form = (SmolStr::new(event_type), version);
-        self.by_form.insert(form, std::sync::Arc::new(upcaster));
+        let event_type = SmolStr::new(event_type);
+        let current = self.current.entry(event_type.clone()).or_default();
+        *current = version.saturating_add(1).max(*current);
+        self.by_form.insert((event_type, version), std::sync::Arc::new(upcaster));
+    }
+
+    /// The version that events of this type are written in today: behind all those that have an upcaster,
+    /// or what is written now would be taken for what was written long ago.
+    pub(crate) fn current_version(&self, event_type: &str) -> u16 {
+        self.current.get(event_type).copied().unwrap_or(1)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

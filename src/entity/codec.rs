@@ -23,7 +23,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::value::RawValue;
 
-use crate::event::{NewEvent, RawJson};
+use crate::event::{EventError, NewEvent, RawJson, RawJsonError};
 
 /// Why an event has no form that can be stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,8 +40,17 @@ pub enum EncodeError {
     NoType,
 }
 
+impl From<EncodeError> for EventError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Json(message) => EventError::Data(RawJsonError::new(message)),
+            EncodeError::NoType => EventError::Type,
+        }
+    }
+}
+
 /// The event as it will be stored.
-pub(super) fn encode<E: Serialize>(event: &E) -> Result<NewEvent, EncodeError> {
+pub(crate) fn encode<E: Serialize>(event: &E) -> Result<NewEvent, EncodeError> {
     let text = serde_json::to_string(event).map_err(|e| EncodeError::Json(e.to_string()))?;
     if let Ok(unit) = serde_json::from_str::<String>(&text) {
         return Ok(NewEvent::raw(unit, "null"));
@@ -90,7 +99,7 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
 
 /// Why stored type and data are no event of an enum.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum DecodeError {
+pub(crate) enum DecodeError {
     /// The enum has no such variant.
     UnknownType,
     /// The variant does not take this data.
@@ -98,7 +107,7 @@ pub(super) enum DecodeError {
 }
 
 /// The event from its stored form.
-pub(super) fn decode<E: DeserializeOwned>(name: &str, data: &RawJson) -> Result<E, DecodeError> {
+pub(crate) fn decode<E: DeserializeOwned>(name: &str, data: &RawJson) -> Result<E, DecodeError> {
     E::deserialize(Stored { name, data: data.as_bytes() })
 }
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::codec::encode;
+use super::Aggregate;
 use super::entities::Executed;
 use super::error::{ExecuteError, LoadError};
 use super::state::{Folded, Reading};
-use super::{Aggregate, EncodeError};
-use crate::event::{AggregateKey, EventError, RawJson, RawJsonError, Sequence};
+use crate::event::{AggregateKey, CheckedEvent, EventError, RawJson, Sequence};
 use crate::mailroom::{Command, CommandAnswer, Decision, State};
 
 pub(super) type Answer<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
@@ -33,12 +32,9 @@ impl<A: Aggregate> SentCommand<A> {
         }
     }
 
-    fn encoded(&self) -> Result<Vec<crate::event::CheckedEvent>, EventError> {
+    fn encoded(&self) -> Result<Vec<CheckedEvent>, EventError> {
         let events = self.decided_events().iter().map(|event| {
-            let event = encode(event).map_err(|error| match error {
-                EncodeError::Json(message) => EventError::Data(RawJsonError::new(message)),
-                EncodeError::NoType => EventError::Type,
-            })?;
+            let event = self.reading.stored(event)?;
             match &self.metadata {
                 Some(metadata) => event.with_metadata(metadata.clone()),
                 None => event,

@@ -3,6 +3,7 @@
 use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -24,7 +25,7 @@ use crate::store::EventStore;
 /// All entities of one type in one store. Cheap to clone; holds the store open.
 pub struct Entities<A> {
     pub(super) store: EventStore,
-    reading: Reading,
+    pub(super) reading: Reading,
     /// Another type has this kind.
     wrong_kind: Option<LoadError>,
     entity: PhantomData<fn() -> A>,
@@ -381,8 +382,9 @@ async fn fold<A: Aggregate>(
         if !wanted(&event) {
             break;
         }
-        let sequence = event.sequence;
-        folded.apply(event)?;
+        let (key, sequence) = (event.key.clone(), event.sequence);
+        let applied = catch_unwind(AssertUnwindSafe(|| folded.apply(event)));
+        applied.unwrap_or(Err(LoadError::Panicked { key, sequence }))?;
         at = sequence;
     }
     Ok(Loaded { state: folded.state, sequence: at })

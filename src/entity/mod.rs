@@ -21,6 +21,7 @@ mod state;
 mod transact;
 
 pub use codec::EncodeError;
+pub(crate) use codec::{decode, encode};
 pub use entities::{Entities, Entity, ExecuteOptions, Executed, Loaded};
 pub use error::{ExecuteError, LoadError, TransactError};
 pub use state::Snapshots;

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
+use serde::Serialize;
 
 use super::Aggregate;
-use super::codec::{DecodeError, decode};
+use super::codec::{DecodeError, decode, encode};
 use super::error::LoadError;
-use crate::event::{KeyedEvent, Sequence};
+use crate::event::{EventError, KeyedEvent, NewEvent, Sequence};
 use crate::mailroom::State;
 use crate::upcast::Upcasters;
 
@@ -44,6 +45,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// The event as it will be stored.
+    pub(super) fn stored<E: Serialize>(&self, event: &E) -> Result<NewEvent, EventError> {
+        let event = encode(event)?;
+        let version = self.upcasters.current_version(event.event_type());
+        Ok(event.version(version))
+    }
+
     /// The event as the enum has it; `None` where its type is unknown and to be skipped.
     pub(super) fn event<A: Aggregate>(
         &self,

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::codec::encode;
+use super::Aggregate;
 use super::entities::{Entities, Executed, Loaded};
 use super::error::TransactError;
-use super::{Aggregate, EncodeError};
 use crate::append::Append;
 use crate::error::AppendError;
-use crate::event::{EventError, RawJsonError};
 
 /// How often and how patiently a transaction is tried.
 #[derive(Clone, Copy, Debug)]
@@ -105,11 +103,7 @@ impl<A: Aggregate> Entities<A> {
             let failed = |source| TransactError::Append { source, commit_id };
             let mut append = Append::to(&key).expect(sequence).commit_id(commit_id);
             for (index, event) in events.iter().enumerate() {
-                append = append.event(encode(event).map_err(|error| {
-                    let source = match error {
-                        EncodeError::Json(message) => EventError::Data(RawJsonError::new(message)),
-                        EncodeError::NoType => EventError::Type,
-                    };
+                append = append.event(self.reading.stored(event).map_err(|source| {
                     failed(AppendError::InvalidEvent { key: key.clone(), index, source })
                 })?);
             }

@@ -268,7 +268,10 @@ impl AggregateActor {
                     })
                 });
             }
-            Said::Latest(latest) => self.learned(latest),
+            Said::Latest(latest) => {
+                self.learned(latest);
+                self.front_is_up_to_date();
+            }
             Said::Whose(events) => {
                 let latest = self.slot.latest();
                 match self.queue.pop_front() {
@@ -303,6 +306,7 @@ impl AggregateActor {
                 self.learned(latest);
                 let window = Window::new(self.mailroom.config.commit_id_window, &backwards);
                 self.slot.gate().window = Some(Box::new(window));
+                self.front_is_up_to_date();
             }
         }
     }
@@ -316,6 +320,12 @@ impl AggregateActor {
     fn learned(&self, latest: Sequence) {
         self.slot.saw(latest);
         self.slot.gate().learned = true;
+    }
+
+    fn front_is_up_to_date(&mut self) {
+        if let Some(mail) = self.queue.front_mut() {
+            mail.up_to_date = true;
+        }
     }
 
     fn answer_front(&mut self, answer: impl FnOnce(&Mail) -> Answer) {

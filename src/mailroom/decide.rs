@@ -264,6 +264,9 @@ fn command_verdict(
         return Verdict::Ask(Question::State);
     };
     match mail.decide_on(&*folded.state) {
+        mail::Decided::Nothing if mail.append.own_commit_id && !mail.up_to_date => {
+            Verdict::Ask(Question::Latest)
+        }
         mail::Decided::Nothing if running.events == 0 => {
             Verdict::AnswerCommand(CommandAnswer::Nothing(folded.at))
         }

@@ -22,6 +22,9 @@ pub(super) struct Mail {
     /// What is to be appended; a command's events stand here once it is decided.
     pub(super) append: CheckedAppend,
     pub(super) since: Instant,
+    /// Whether the driver was asked what is durable since the mail is here. A command with a commit id of
+    /// the caller's own must not be told "nothing" before: another process may have executed it.
+    pub(super) up_to_date: bool,
     in_put: bool,
     ticket: Option<Ticket>,
     from: From,
@@ -40,7 +43,14 @@ impl actix::Message for Mail {
 
 impl Mail {
     pub(super) fn new(append: CheckedAppend, ticket: Ticket, from: From) -> Self {
-        Mail { append, since: Instant::now(), in_put: false, ticket: Some(ticket), from }
+        Mail {
+            append,
+            since: Instant::now(),
+            up_to_date: false,
+            in_put: false,
+            ticket: Some(ticket),
+            from,
+        }
     }
 
     pub(super) fn command(&self) -> Option<&dyn Command> {
