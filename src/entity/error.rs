@@ -144,13 +144,13 @@ impl<E: fmt::Display> fmt::Display for ExecuteError<E> {
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for ExecuteError<E> {
+/// A rejection is told by its text, so that it may be any type that has one.
+impl<E: fmt::Debug + fmt::Display> std::error::Error for ExecuteError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ExecuteError::Rejected(error) => Some(error),
             ExecuteError::Append(error) => Some(error),
             ExecuteError::Load(error) => Some(error),
-            ExecuteError::Panicked { .. } => None,
+            ExecuteError::Rejected(_) | ExecuteError::Panicked { .. } => None,
         }
     }
 }
@@ -210,13 +210,13 @@ impl<E: fmt::Display> fmt::Display for TransactError<E> {
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for TransactError<E> {
+/// A rejection is told by its text, so that it may be any type that has one.
+impl<E: fmt::Debug + fmt::Display> std::error::Error for TransactError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            TransactError::Rejected(error) => Some(error),
             TransactError::Append { source, .. } => Some(source),
             TransactError::Load(error) => Some(error),
-            TransactError::TooManyConflicts { .. } => None,
+            TransactError::Rejected(_) | TransactError::TooManyConflicts { .. } => None,
         }
     }
 }
