@@ -80,7 +80,10 @@ fn case(seed: u64, durability: Durability) {
         if random.one_in(2) {
             disk.fail_power_after(1 + random.below(40));
         }
-        let opened = small().durability(durability).open_on(Arc::new(disk.clone()));
+        // Much in the tail, in several journal files; or little, which waits for redb all the time.
+        let much = random.one_in(2);
+        let options = small().tail_bytes(if much { 512 << 10 } else { 16 << 10 });
+        let opened = options.durability(durability).open_on(Arc::new(disk.clone()));
         match opened {
             Err(error) => {
                 assert!(disk.has_failed(), "opening failed with the power on: {error}");
@@ -93,7 +96,7 @@ fn case(seed: u64, durability: Durability) {
                         disk.fail_power_after(1 + random.below(ahead));
                     }
                 }
-                live(&driver, &mut witness, &mut random, &disk);
+                live(&driver, &mut witness, &mut random, &disk, much);
                 let _ = block_on(driver.close());
             }
         }
@@ -106,7 +109,13 @@ fn case(seed: u64, durability: Durability) {
 }
 
 /// Writers and a reader, until the power is gone or they have had enough.
-fn live(driver: &RedbDriver, witness: &mut Witness, random: &mut Random, disk: &SimDisk) {
+fn live(
+    driver: &RedbDriver,
+    witness: &mut Witness,
+    random: &mut Random,
+    disk: &SimDisk,
+    much: bool,
+) {
     let mut next: Vec<u64> = (0..KEYS)
         .map(|n| block_on(driver.latest_sequence(&key_of(n))).map_or(0, |s| s.get()) + 1)
         .collect();
@@ -122,7 +131,8 @@ fn live(driver: &RedbDriver, witness: &mut Witness, random: &mut Random, disk: &
             }
             let n = random.below(KEYS);
             let count = if random.one_in(5) { 1 + random.below(20) } else { 1 };
-            let filler = if random.one_in(10) { 2_000 } else { 60 };
+            let long = if much { 4_000 } else { 2_000 };
+            let filler = if random.one_in(if much { 2 } else { 10 }) { long } else { 60 };
             let sent = put(&key_of(n), next[n as usize], count, filler);
             next[n as usize] += count;
             let commit_id = sent.events()[0].commit_id;

@@ -39,6 +39,8 @@ struct World {
     capacity: Option<u64>,
     /// Which of the next flushes fails, and of which files.
     failing_sync: Option<String>,
+    /// Flushes of files whose names begin so do not return for now.
+    held_sync: Option<String>,
 }
 
 #[derive(Clone, Default)]
@@ -191,6 +193,11 @@ impl SimDisk {
     /// The next flush of a file whose name begins so fails.
     pub fn fail_next_sync(&self, name: &str) {
         self.world().failing_sync = Some(name.to_owned());
+    }
+
+    /// Flushes of files whose names begin so wait until this is called with `None`.
+    pub fn hold_syncs(&self, name: Option<&str>) {
+        self.world().held_sync = name.map(str::to_owned);
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -377,6 +384,11 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut world = self.disk.world();
+        while world.held_sync.as_ref().is_some_and(|name| self.name.starts_with(name.as_str())) {
+            drop(world);
+            std::thread::yield_now();
+            world = self.disk.world();
+        }
         world.spend()?;
         if world.failing_sync.as_ref().is_some_and(|name| self.name.starts_with(name.as_str())) {
             world.failing_sync = None;
