@@ -2,7 +2,7 @@
 //! stored: there must be an order of all appends, each between its call and its answer, in which every
 //! answer is right.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
 
