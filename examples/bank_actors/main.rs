@@ -14,6 +14,8 @@
 //! - `transfer`: what a transfer is, and how it is finished
 //! - `options`: the command line
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+
 mod account;
 mod options;
 mod transfer;
