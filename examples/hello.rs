@@ -1,8 +1,8 @@
 //! The smallest application: an account whose commands are decided in its mailbox.
 
-use serde::{Deserialize, Serialize};
 #![allow(clippy::print_stdout)]
 
+use serde::{Deserialize, Serialize};
 use seriatim::{Aggregate, EventStore};
 
 #[derive(Default, Serialize, Deserialize)]

@@ -201,9 +201,9 @@ async fn case(mut chance: fastrand::Rng) {
         let _ = late.land().await;
     });
     let mut waiting = Vec::new();
-    for number in 0..3 {
+    for (number, id) in ids.iter().copied().enumerate() {
         for store in [store.clone(), other.clone()] {
-            let (id, delay) = (ids[number], chance.u64(..2_000));
+            let delay = chance.u64(..2_000);
             waiting.push(tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_micros(delay)).await;
                 repeat(&store, number, Expected::Any, id).await

@@ -170,7 +170,7 @@ async fn a_read_beside_appends_sees_no_hole() {
             assert!(backwards.iter().copied().eq((1..=latest).rev()), "{name}: a hole");
             let read = forwards.len() as u64;
             assert!(before >= seen && read >= before, "{name}: what was there is gone");
-            assert!(latest >= read && latest % 10 == 0, "{name}: a part of an append");
+            assert!(latest >= read && latest.is_multiple_of(10), "{name}: a part of an append");
             seen = latest;
         }
         within("the writer", writer).await.unwrap();
@@ -331,7 +331,7 @@ async fn a_store_that_closes_cuts_reads_off_with_an_error() {
         let mut read = store.read("a");
         assert!(within("an event", read.next()).await.unwrap().is_ok());
         within("closing", store.close()).await.unwrap();
-        let error = within("the end", read.collect()).await.expect_err(name);
+        let error = within("the end", read.collect()).await.unwrap_err();
         assert!(matches!(error, ReadError::Closed), "{name}: {error:?}");
     }
 }
