@@ -2,7 +2,13 @@
 //! nothing answered is lost, no sequence is given twice, never more aggregates are resident than may be,
 //! and none when nobody writes.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 mod support;
 
