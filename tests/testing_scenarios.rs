@@ -181,7 +181,11 @@ impl Aggregate for Odd {
 
 #[test]
 fn an_event_that_cannot_be_stored_or_read_back_fails_the_scenario() {
-    let given = |event| failure(|| drop(Scenario::<Odd>::given([event])));
+    let given = |event| {
+        failure(|| {
+            let _ = Scenario::<Odd>::given([event]);
+        })
+    };
     let unwritable = given(OddEvent::Unwritable(1));
     assert!(unwritable.contains("odd: event 1 cannot be stored: "), "{unwritable}");
     assert!(unwritable.contains("not today"), "{unwritable}");
