@@ -355,7 +355,10 @@ async fn ask(
     let driver = &mailroom.driver;
     let deadline = mailroom.config.read_deadline;
     if let (Question::State, Some(entity)) = (question, entity) {
-        return Ok(Said::State(load(&mailroom, &key, entity).await));
+        let loading = AssertUnwindSafe(load(&mailroom, &key, entity)).catch_unwind().await;
+        let source = DriverError::failed("the driver panicked while reading");
+        let panicked = |_| Err(LoadError::Driver { key: key.clone(), source });
+        return Ok(Said::State(loading.unwrap_or_else(panicked)));
     }
     let asking = async {
         Ok(match question {
