@@ -68,6 +68,22 @@ async fn a_repetition_is_not_rejected_on_a_state_that_another_process_left_behin
 }
 
 #[tokio::test]
+async fn a_repetition_that_would_be_decided_otherwise_gets_what_was_decided_first() {
+    let memory = MemoryDriver::new();
+    let here = store_over(Arc::new(memory.reopen())).await.entities::<Account>();
+    let there = store_over(Arc::new(memory.reopen())).await.entities::<Account>();
+    here.execute("1", Command::Deposit(1)).await.unwrap();
+    there.execute_with("1", Command::Deposit(1), with(Uuid::new_v4())).await.unwrap();
+    here.execute("1", Command::Deposit(100)).await.unwrap();
+    let id = Uuid::new_v4();
+    here.execute_with("1", Command::WithdrawAll, with(id)).await.unwrap();
+
+    let again = there.execute_with("1", Command::WithdrawAll, with(id)).await.unwrap();
+    assert!(again.appended.unwrap().repeated);
+    assert_eq!(again.events, [Event::Withdrawn { amount: 102 }]);
+}
+
+#[tokio::test]
 async fn repetitions_that_wait_for_the_same_put_are_executed_once() {
     let driver = FaultyDriver::around(MemoryDriver::new());
     let store = one_thread_store(driver.clone()).await;

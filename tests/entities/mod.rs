@@ -23,6 +23,8 @@ pub struct Account {
 pub enum Command {
     Deposit(u64),
     Withdraw(u64),
+    /// What it decides depends on the state.
+    WithdrawAll,
     /// Nothing happens.
     Look,
     PanicInHandle,
@@ -56,6 +58,7 @@ impl Aggregate for Account {
                 Err(Overdrawn { balance: self.balance })
             }
             Command::Withdraw(amount) => Ok(vec![Event::Withdrawn { amount }]),
+            Command::WithdrawAll => Ok(vec![Event::Withdrawn { amount: self.balance }]),
             Command::Look => Ok(Vec::new()),
             Command::PanicInHandle => panic!("on demand, in handle"),
             Command::PanicInApply => Ok(vec![Event::Cursed]),
