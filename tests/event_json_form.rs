@@ -2,7 +2,7 @@
 //! under names of their own behind them, always in the same order and on one line. Numbers come back
 //! byte for byte, and what was written can be read again.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod support;
 
