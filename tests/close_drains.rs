@@ -53,9 +53,14 @@ async fn closing_stops_admission_and_lets_the_admitted_finish() {
     let waits_for_a_seat = start(store.append(append("c")));
     until("both aggregates put", || driver.puts().len() == 2).await;
 
-    let closing = start(store.close());
+    let mut closing = start(store.close());
     assert!(matches!(store.append(append("a")).await, Err(AppendError::Closed)));
     assert!(matches!(store.try_append(append("b")).await, Err(AppendError::Closed)));
+    // It would need some milliseconds to end too early.
+    for _ in 0..50 {
+        assert!(poll_once(&mut closing).is_none() && !driver.is_closed(), "did not wait");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     driver.release();
     for admitted in admitted {
         within("an admitted append", admitted).await.unwrap();

@@ -44,16 +44,35 @@ pub fn until_blocking(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A future that was polled once and is not ready: it has gone as far as it can without waiting.
-pub fn start<F: Future>(future: F) -> Pin<Box<F>> {
-    let mut started = Box::pin(future);
-    assert!(poll_once(&mut started).is_none(), "ready at once, although it has to wait");
-    started
+/// A future that was polled once, so that what it asks for is under way. An answer that came at once is kept.
+pub struct Started<F: Future> {
+    future: Pin<Box<F>>,
+    at_once: Option<F::Output>,
+}
+
+impl<F: Future> Unpin for Started<F> {}
+
+impl<F: Future> Future for Started<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        match self.at_once.take() {
+            Some(output) => Poll::Ready(output),
+            None => self.future.as_mut().poll(context),
+        }
+    }
+}
+
+/// Polls the future once.
+pub fn start<F: Future>(future: F) -> Started<F> {
+    let mut future = Box::pin(future);
+    let at_once = poll_once(&mut future);
+    Started { future, at_once }
 }
 
 /// What a future says when it is polled once more.
-pub fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Option<F::Output> {
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
     }
