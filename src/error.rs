@@ -23,8 +23,8 @@ pub enum OpenError {
     UnknownScheme {
         /// The URL given.
         url: String,
-        /// The schemes this build knows.
-        known: &'static str,
+        /// The forms of URL this build knows.
+        known: String,
     },
     /// Neither a URL nor a driver was given to the builder.
     #[error("the builder needs a URL or a driver")]

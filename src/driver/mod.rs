@@ -15,16 +15,27 @@
 //!
 //! [`conformance`] proves a driver; [`from_callbacks`] makes one from four closures.
 
+#[cfg(feature = "azure-tables")]
+pub mod azure_tables;
 mod callbacks;
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 mod error;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;
 pub mod memory;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
+mod open;
 mod put;
 #[cfg(feature = "redb")]
 pub mod redb;
+#[cfg(feature = "remote")]
+pub(crate) mod remote;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,6 +47,8 @@ use futures_util::StreamExt;
 pub use async_trait::async_trait;
 pub use callbacks::{CallbackFuture, Options, from_callbacks};
 pub use error::{DriverError, Limit, LimitExceeded};
+pub(crate) use open::is_known;
+pub use open::{URL_FORMS, open};
 pub use put::{InvalidPut, Limits, Put, PutReceipt};
 
 use crate::event::{AggregateKey, KeyedEvent, Sequence};

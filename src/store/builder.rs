@@ -5,18 +5,12 @@ use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use super::EventStore;
-use crate::driver::memory::MemoryDriver;
-use crate::driver::{Driver, DriverError};
+use crate::driver::{self, Driver};
 use crate::error::OpenError;
 use crate::event::KeyedEvent;
 use crate::mailroom::{Config, OpenDriver, Runtime};
 use crate::middleware::Middleware;
 use crate::upcast::Upcast;
-
-#[cfg(feature = "redb")]
-const KNOWN: &str = "memory:, redb:DIRECTORY";
-#[cfg(not(feature = "redb"))]
-const KNOWN: &str = "memory: (the feature `redb` is off)";
 
 /// Long enough to mean never, short enough to be added to any moment.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -243,13 +237,8 @@ impl Builder {
 }
 
 async fn open_url(url: String) -> Result<Arc<dyn Driver>, OpenError> {
-    let (scheme, rest) = url.split_once(':').unwrap_or((&url, ""));
-    let driver: Result<Arc<dyn Driver>, DriverError> = match scheme {
-        "memory" if rest.is_empty() => Ok(Arc::new(MemoryDriver::new())),
-        "memory" => Err(DriverError::failed("a memory store has no name: write \"memory:\"")),
-        #[cfg(feature = "redb")]
-        "redb" => crate::driver::redb::open_url(rest).await,
-        _ => return Err(OpenError::UnknownScheme { url, known: KNOWN }),
-    };
-    driver.map_err(|source| OpenError::Driver { url, source })
+    if !driver::is_known(&url) {
+        return Err(OpenError::UnknownScheme { url, known: driver::URL_FORMS.join(", ") });
+    }
+    driver::open(&url).await.map_err(|source| OpenError::Driver { url, source })
 }

@@ -1,0 +1,59 @@
+//! Which driver a URL names.
+
+use std::sync::Arc;
+
+use super::memory::MemoryDriver;
+use super::{Driver, DriverError};
+
+/// The forms of URL that this build opens.
+pub const URL_FORMS: &[&str] = &[
+    "memory:",
+    #[cfg(feature = "redb")]
+    "redb:DIRECTORY",
+    #[cfg(feature = "dynamodb")]
+    "dynamodb://TABLE",
+    #[cfg(feature = "mongodb")]
+    "mongodb://HOSTS/DATABASE",
+    #[cfg(feature = "cassandra")]
+    "cassandra://HOSTS/KEYSPACE",
+    #[cfg(feature = "azure-tables")]
+    "azure-tables://ACCOUNT/TABLE",
+];
+
+/// Opens the driver that a URL names, by what stands before its first `:`.
+///
+/// It must be opened, polled and closed on one tokio runtime that outlives it. A store does so by
+/// itself: [`EventStore::open`](crate::EventStore::open) takes the same URLs.
+///
+/// # Errors
+///
+/// [`DriverError::Unsupported`] where no driver of this build has that scheme; otherwise what the driver
+/// says.
+pub async fn open(url: &str) -> Result<Arc<dyn Driver>, DriverError> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    match scheme {
+        "memory" if rest.is_empty() => Ok(Arc::new(MemoryDriver::new())),
+        "memory" => Err(DriverError::failed("a memory store has no name: write \"memory:\"")),
+        #[cfg(feature = "redb")]
+        "redb" => super::redb::open_url(rest).await,
+        #[cfg(feature = "dynamodb")]
+        "dynamodb" => super::dynamodb::open_url(rest).await,
+        #[cfg(feature = "mongodb")]
+        "mongodb" | "mongodb+srv" => super::mongodb::open_url(url).await,
+        #[cfg(feature = "cassandra")]
+        "cassandra" => super::cassandra::open_url(rest).await,
+        #[cfg(feature = "azure-tables")]
+        "azure-tables" => super::azure_tables::open_url(rest).await,
+        _ => Err(DriverError::unsupported(format!(
+            "{url:?} names no driver of this build; known are: {}",
+            URL_FORMS.join(", ")
+        ))),
+    }
+}
+
+/// Whether a driver of this build has the URL's scheme.
+pub(crate) fn is_known(url: &str) -> bool {
+    let scheme = |url: &str| url.split(':').next().map(str::to_owned);
+    let of_srv = cfg!(feature = "mongodb") && url.starts_with("mongodb+srv:");
+    of_srv || URL_FORMS.iter().any(|form| scheme(form) == scheme(url))
+}

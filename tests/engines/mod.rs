@@ -1,0 +1,71 @@
+//! The engines that tests may run on: where each is, and trials that are ignored where it is nowhere.
+
+#![allow(dead_code)]
+
+use std::fmt;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use uuid::Uuid;
+
+/// An engine, and the variable that holds its store's URL, as `scripts/engines start` prints it. The URL
+/// names the table (or database) `seriatim`; every test takes one of its own in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Engine {
+    pub name: &'static str,
+    pub variable: &'static str,
+}
+
+pub const ENGINES: [Engine; 4] = [
+    Engine { name: "dynamodb", variable: "SERIATIM_DYNAMODB_URL" },
+    Engine { name: "mongodb", variable: "SERIATIM_MONGODB_URL" },
+    Engine { name: "cassandra", variable: "SERIATIM_CASSANDRA_URL" },
+    Engine { name: "azure_tables", variable: "SERIATIM_AZURE_TABLES_URL" },
+];
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Engine {
+    /// Whether its address is in the environment.
+    pub fn is_there(self) -> bool {
+        std::env::var_os(self.variable).is_some()
+    }
+
+    /// The URL of an empty store of the caller's own; its table is made by opening it.
+    pub fn fresh_url(self) -> String {
+        let url = std::env::var(self.variable).unwrap();
+        assert!(url.contains("seriatim"), "{} names no table \"seriatim\"", self.variable);
+        url.replace("seriatim", &format!("t{}", Uuid::new_v4().simple()))
+    }
+}
+
+/// Runs every test on every engine. Where an engine's address is not in the environment its trials are
+/// reported as ignored, with the variable that is missing.
+pub fn run(tests: &[(&'static str, fn(Engine) -> Result<(), Failed>)]) {
+    let mut trials = Vec::new();
+    for engine in ENGINES {
+        for &(name, test) in tests {
+            let trial = Trial::test(format!("{engine}::{name}"), move || test(engine));
+            trials.push(match engine.is_there() {
+                true => trial,
+                false => {
+                    trial.with_ignored_flag(true).with_kind(format!("needs {}", engine.variable))
+                }
+            });
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// Runs one test's future on a runtime of its own.
+pub fn block_on<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test)
+}
