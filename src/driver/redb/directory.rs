@@ -3,10 +3,17 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::driver::DriverError;
 
 const FORMAT: &str = "seriatim redb 1\n";
+
+/// How long a holder of the lock may take to let go before it is an error. A driver that was dropped
+/// without being closed still applies its tail, and a process that is starting a child shares its locks
+/// with it for a moment.
+const LET_GO: Duration = Duration::from_millis(500);
 
 /// A directory that this process holds the lock of, until dropped.
 pub(super) struct Directory {
@@ -103,7 +110,13 @@ fn lock(path: &Path) -> Result<File, Locked> {
         .truncate(false)
         .open(path.join("lock"))
         .map_err(Locked::Io)?;
-    match file.try_lock() {
+    let began = Instant::now();
+    let mut locked = file.try_lock();
+    while matches!(locked, Err(TryLockError::WouldBlock)) && began.elapsed() < LET_GO {
+        sleep(Duration::from_millis(10));
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => {
             let holder = format!("process {}", std::process::id());
             file.set_len(0).map_err(Locked::Io)?;
