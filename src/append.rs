@@ -130,6 +130,19 @@ impl Append {
         self
     }
 
+    pub(crate) fn expected(&self) -> Expected {
+        self.expected
+    }
+
+    /// Its key and exact expectation, if a latest sequence above that settles it. With a commit id of the
+    /// caller's own it may be a repetition.
+    pub(crate) fn may_be_refused_early(&self) -> Option<(&AggregateKey, Sequence)> {
+        match (&self.key, self.commit_id) {
+            (Ok(key), None) => Some((key, self.expected.exact()?)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn check(self) -> Result<CheckedAppend, AppendError> {
         let key = self.key.map_err(AppendError::InvalidKey)?;
         if self.events.is_empty() {

@@ -98,18 +98,10 @@ impl EventStore {
 
     async fn append_with(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
         if self.middleware.is_empty() {
-            return self.send(append, wait).await;
+            return self.mailroom.append(append, wait).await;
         }
-        let end = move |append| self.send(append, wait).boxed();
+        let end = move |append| self.mailroom.append(append, wait).boxed();
         NextAppend::new(&self.middleware, Box::new(end)).run(append).await
-    }
-
-    async fn send(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
-        let append = append.check()?;
-        if self.mailroom.is_closed() {
-            return Err(AppendError::Closed);
-        }
-        self.mailroom.append(append, wait).await
     }
 
     /// The aggregate's events, as a stream; see [`Read`] for where it begins and ends.

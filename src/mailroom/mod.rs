@@ -39,7 +39,7 @@ use dashmap::DashMap;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::append::{Appended, CheckedAppend};
+use crate::append::{Append, Appended, CheckedAppend};
 use crate::driver::{Driver, Limits};
 use crate::error::AppendError;
 use crate::event::{AggregateKey, Timestamp};
@@ -111,18 +111,21 @@ impl Mailroom {
     /// append to its fate: whole or not at all.
     pub(crate) async fn append(
         self: &Arc<Self>,
-        append: CheckedAppend,
+        append: Append,
         wait: Wait,
     ) -> Result<Appended, AppendError> {
+        if self.is_closed() {
+            return Err(AppendError::Closed);
+        }
+        // Before the events are looked at: a writer that conflicts often pays for nothing else.
+        self.refuse_stale(&append)?;
+        let append = append.check()?;
         self.limits.check_append(&append).map_err(|exceeded| {
             let key = append.key.clone();
             AppendError::TooLarge { key, exceeded }
         })?;
         let lease = match self.registry.lease_resident(&append.key) {
-            Some(lease) => {
-                refuse_stale(&append, &lease)?;
-                lease
-            }
+            Some(lease) => lease,
             None => self.lease_new(&append.key, wait).await?,
         };
         let ticket = self.admission.ticket(lease, append.size_bytes, wait).await?;
@@ -188,19 +191,16 @@ impl Mailroom {
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
         self.arbiters.spawn(future)
     }
-}
 
-/// An expectation below what is known to be durable is wrong for certain, and needs no message. With a
-/// commit id of the caller's own it may be a repetition, which the actor finds out.
-fn refuse_stale(append: &CheckedAppend, lease: &Lease) -> Result<(), AppendError> {
-    match append.expected.exact() {
-        Some(expected) if !append.own_commit_id && expected < lease.slot().latest() => {
-            Err(AppendError::Conflict {
-                key: append.key.clone(),
-                expected: append.expected,
-                actual: lease.slot().latest(),
-            })
+    /// An expectation below what is known to be durable is wrong for certain, and needs no message. With a
+    /// commit id of the caller's own it may be a repetition, which the actor finds out.
+    fn refuse_stale(&self, append: &Append) -> Result<(), AppendError> {
+        let Some((key, expected)) = append.may_be_refused_early() else { return Ok(()) };
+        match self.registry.known_latest(key) {
+            Some(actual) if expected < actual => {
+                Err(AppendError::Conflict { key: key.clone(), expected: append.expected(), actual })
+            }
+            _ => Ok(()),
         }
-        _ => Ok(()),
     }
 }

@@ -76,6 +76,14 @@ impl Slot {
         self.latest.fetch_max(sequence.get(), Ordering::AcqRel);
     }
 
+    fn used(&self) {
+        let tick = self.room.tick.load(Ordering::Relaxed);
+        // Written only when it changes, so that readers on other cores keep their copy of the line.
+        if self.last_used.load(Ordering::Relaxed) != tick {
+            self.last_used.store(tick, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
         // Nothing panics while the gate is locked; if it did, `learned` and `window` are re-read.
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
@@ -166,7 +174,7 @@ pub(super) struct Lease(Arc<Slot>);
 impl Lease {
     fn new(slot: &Arc<Slot>) -> Self {
         slot.leases.fetch_add(1, Ordering::SeqCst);
-        slot.last_used.store(slot.room.tick.load(Ordering::Relaxed), Ordering::Relaxed);
+        slot.used();
         Lease(slot.clone())
     }
 
@@ -249,6 +257,13 @@ impl Registry {
     /// By the seats taken: a sum over the map's shards would count who moves between them twice.
     pub(super) fn resident(&self) -> usize {
         self.max_resident.saturating_sub(self.room.seats.available_permits())
+    }
+
+    /// What is known to be durable of a resident aggregate: a lower bound. Counts as a use of it.
+    pub(super) fn known_latest(&self, key: &AggregateKey) -> Option<Sequence> {
+        let slot = self.slots.get(key)?;
+        slot.used();
+        Some(slot.latest())
     }
 
     pub(super) fn lease_resident(&self, key: &AggregateKey) -> Option<Lease> {
