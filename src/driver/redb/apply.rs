@@ -56,7 +56,14 @@ pub(super) fn run(core: &Core) -> Result<(), DriverError> {
             continue;
         }
         match apply(core, &groups) {
-            Ok(()) => {}
+            Ok(()) => {
+                for (number, group) in groups.into_iter().enumerate() {
+                    if number % 8 == 0 {
+                        let_others_run();
+                    }
+                    drop(group);
+                }
+            }
             Err(Failure::NoRoom(error)) if stop => return Err(error),
             Err(Failure::NoRoom(error)) => {
                 let mut signals = core.signals();
@@ -204,6 +211,7 @@ fn write_log(log: &mut Log<'_>, events: &[Placed<'_>]) -> Result<(), DriverError
             segment.finish(&mut bytes);
             log.insert(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
             segment.begin(placed.position);
+            let_others_run();
         }
         segment.push(placed.event, placed.recorded_at);
     }
@@ -235,8 +243,11 @@ pub(super) fn write_index(
     aggregates: &Aggregates<'_>,
 ) -> Result<(), DriverError> {
     let (mut bytes, mut place) = (Vec::new(), Vec::new());
-    for (key, numbers) in aggregates {
+    for (number, (key, numbers)) in aggregates.iter().enumerate() {
         let key = *key;
+        if number % 32 == 0 {
+            let_others_run();
+        }
         let mut block = match latest.get(key).map_err(redb_failed)? {
             Some(stored) => decode_block(key, stored.value())?,
             None => Block::new(1),
@@ -262,6 +273,12 @@ pub(super) fn write_index(
         latest.insert(key, bytes.as_slice()).map_err(redb_failed)?;
     }
     Ok(())
+}
+
+/// A batch is many milliseconds of work without a pause: where cores are few, appends would wait for the
+/// whole of this thread's time slice. Costs nothing while nobody waits for the core.
+pub(super) fn let_others_run() {
+    std::thread::yield_now();
 }
 
 /// After the last event was applied: marks the store closed, and removes the journal.

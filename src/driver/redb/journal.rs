@@ -16,15 +16,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::files::{Disk, DiskFile};
 use super::options::{Durability, RedbBuilder};
 use crate::driver::DriverError;
 
 pub(super) const FOLDER: &str = "journal";
-/// How much is filled with zeros at once.
-const STEP: u64 = 4 << 20;
+/// How much is filled with zeros at once. A flush of the writer's meanwhile waits for all of it.
+const STEP: u64 = 512 << 10;
 /// How far ahead of the writer.
 const AHEAD: u64 = 8 << 20;
 /// How soon the keeper tries again after a failure.
@@ -54,14 +54,9 @@ impl JournalFile {
 
     /// Fills the next step.
     fn extend(&self, file_bytes: u64) -> io::Result<()> {
-        let zeros = vec![0; 1 << 20];
-        let mut at = self.ready();
+        let at = self.ready();
         let end = (at + STEP).min(file_bytes);
-        while at < end {
-            let chunk = zeros.get(..(end - at) as usize).unwrap_or(&zeros);
-            self.file.write_at(at, chunk)?;
-            at += chunk.len() as u64;
-        }
+        self.file.write_at(at, &vec![0; (end - at) as usize])?;
         self.file.sync()?;
         self.ready.store(end, Ordering::Release);
         Ok(())
@@ -274,6 +269,7 @@ impl Journal {
                 }
             }
             drop(files);
+            let began = Instant::now();
             let done = match task {
                 Task::Extend(file) => file.extend(self.file_bytes).map(|()| None),
                 Task::Make(id) => make(&*self.disk, id, self.file_bytes).map(Some),
@@ -290,6 +286,11 @@ impl Journal {
                 Err(error) => files.failure = Some(error),
             }
             self.space.notify_all();
+            // Nobody waits yet: the disk is the writer's for as long as it was the keeper's.
+            if files.awaited.is_none() && files.failure.is_none() {
+                let waited = self.work.wait_timeout(files, began.elapsed());
+                files = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
     }
 
@@ -300,8 +301,17 @@ impl Journal {
             return Some(Task::Extend(files.current.clone()));
         }
         let switching = files.awaited.is_some_and(|bytes| bytes > self.file_bytes);
-        (files.spare.is_empty() && (switching || used >= self.file_bytes / 2))
-            .then_some(Task::Make(files.next_id))
+        if !switching && used < self.file_bytes / 2 {
+            return None;
+        }
+        match files.spare.last() {
+            None => Some(Task::Make(files.next_id)),
+            // Filled before its turn comes, so that the writer's flushes have nothing of it to wait for.
+            Some(next) if !switching && next.ready() < self.file_bytes => {
+                Some(Task::Extend(next.clone()))
+            }
+            Some(_) => None,
+        }
     }
 
     fn unflushed(&self) -> bool {

@@ -95,7 +95,7 @@ fn open_database(
     let file = disk.open(name).map_err(journal_failed)?;
     let file = file.ok_or_else(|| DriverError::damaged(format!("{name} is missing")))?;
     let told = options.clone();
-    let backend = Backend { file, room: room.clone() };
+    let backend = Backend::new(file, room.clone());
     Database::builder()
         .set_cache_size(options.cache_bytes)
         .set_repair_callback(move |session| {

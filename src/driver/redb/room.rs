@@ -5,10 +5,12 @@
 //! grow. A write that finds the disk full gives the reserve up and tries again.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::StorageBackend;
 
+use super::apply::let_others_run;
 use super::files::{Disk, DiskFile};
 
 /// redb's file.
@@ -17,6 +19,13 @@ const RESERVE: &str = "reserve";
 const STEP: usize = 1 << 20;
 /// A transaction over very many aggregates gets back the pages that the one before it freed.
 const MOST_INDEX_BYTES: u64 = 64 << 20;
+
+/// redb flushes a transaction of many megabytes at once, and a flush of the journal meanwhile would wait for
+/// all of it.
+const FLUSH_EVERY: u64 = 1 << 20;
+
+/// redb writes a transaction's pages without a pause.
+const LET_RUN_EVERY: u64 = 64 << 10;
 
 /// The reserve: how much of it there is.
 pub(super) struct Room {
@@ -80,8 +89,10 @@ impl Room {
 
 /// redb's file on a [`Disk`].
 pub(super) struct Backend {
-    pub(super) file: Arc<dyn DiskFile>,
-    pub(super) room: Arc<Room>,
+    file: Arc<dyn DiskFile>,
+    room: Arc<Room>,
+    /// Written since the last flush, in bytes.
+    unflushed: AtomicU64,
 }
 
 impl std::fmt::Debug for Backend {
@@ -91,6 +102,10 @@ impl std::fmt::Debug for Backend {
 }
 
 impl Backend {
+    pub(super) fn new(file: Arc<dyn DiskFile>, room: Arc<Room>) -> Self {
+        Backend { file, room, unflushed: AtomicU64::new(0) }
+    }
+
     fn with_room(&self, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
         match write() {
             Err(error) if error.kind() == io::ErrorKind::StorageFull && self.room.give_up() => {
@@ -115,10 +130,19 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.unflushed.store(0, Ordering::Relaxed);
         self.file.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.with_room(|| self.file.write_at(offset, data))
+        self.with_room(|| self.file.write_at(offset, data))?;
+        let written = data.len() as u64;
+        let before = self.unflushed.fetch_add(written, Ordering::Relaxed);
+        if before + written >= FLUSH_EVERY {
+            self.sync_data()?;
+        } else if before / LET_RUN_EVERY != (before + written) / LET_RUN_EVERY {
+            let_others_run();
+        }
+        Ok(())
     }
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
+use super::apply::let_others_run;
 use super::tables::Place;
 use crate::driver::memory::refuse_unless_next;
 use crate::driver::{DriverError, Put};
@@ -284,7 +285,10 @@ impl Tail {
 
     /// Lets go of the oldest groups, which redb's commit shows now.
     pub(super) fn release(&self, groups: &[Arc<Group>]) {
-        for put in groups.iter().flat_map(|group| &group.puts) {
+        for (number, put) in groups.iter().flat_map(|group| &group.puts).enumerate() {
+            if number % 64 == 0 {
+                let_others_run();
+            }
             for aggregate in put.put.aggregates() {
                 let Some(first) = aggregate.first() else { continue };
                 if let Some(mut entry) = self.aggregates.get_mut(&first.key) {
