@@ -10,7 +10,7 @@
 //! Every record begins with a kind and a version, so that later kinds (an erased event, a closed
 //! aggregate) can follow without touching what is stored.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use smol_str::SmolStr;
 use uuid::Uuid;
 
@@ -91,33 +91,37 @@ impl KeyedEvent {
         sequence: Sequence,
         mut record: Bytes,
     ) -> Result<Self, RecordError> {
-        let head = take(&mut record, 3)?;
-        let (kind, version, flags) = (head[0], head[1], head[2]);
+        let mut fields = Fields { record: &record, at: 0 };
+        let [kind, version, flags] = fields.array()?;
         if kind != KIND_EVENT || version != VERSION {
             return Err(RecordError::Unknown { kind, version });
         }
-        let schema_version = u16::from_le_bytes(take_array(&mut record)?);
-        let commit_id = Uuid::from_bytes(take_array(&mut record)?);
-        let recorded_at = Timestamp::from_micros(i64::from_le_bytes(take_array(&mut record)?));
+        let schema_version = u16::from_le_bytes(fields.array()?);
+        let commit_id = Uuid::from_bytes(fields.array()?);
+        let recorded_at = Timestamp::from_micros(i64::from_le_bytes(fields.array()?));
         let explicit_event_id = match flags & HAS_EVENT_ID {
             0 => None,
-            _ => Some(Uuid::from_bytes(take_array(&mut record)?)),
+            _ => Some(Uuid::from_bytes(fields.array()?)),
         };
-        let type_len = u16::from_le_bytes(take_array(&mut record)?);
-        let event_type = take(&mut record, usize::from(type_len))?;
-        let event_type = std::str::from_utf8(&event_type)
+        let type_len = u16::from_le_bytes(fields.array()?);
+        let event_type = std::str::from_utf8(fields.bytes(usize::from(type_len))?)
             .map(SmolStr::new)
             .map_err(|_| RecordError::Damaged("the type is not UTF-8"))?;
         let metadata = match flags & HAS_METADATA {
             0 => None,
             _ => {
-                let len = u32::from_le_bytes(take_array(&mut record)?);
-                Some(RawJson::trusted(take(&mut record, len as usize)?))
+                let len = u32::from_le_bytes(fields.array()?) as usize;
+                let start = fields.at;
+                fields.bytes(len)?;
+                Some(RawJson::trusted(record.slice(start..start + len)))
             }
         };
-        if record.is_empty() {
+        let data = fields.at;
+        if data == record.len() {
             return Err(RecordError::Damaged("it has no data"));
         }
+        // The record itself becomes the data: every slice beside it would cost two counts of references.
+        record.advance(data);
         Ok(KeyedEvent {
             key,
             sequence,
@@ -133,14 +137,22 @@ impl KeyedEvent {
     }
 }
 
-fn take(record: &mut Bytes, len: usize) -> Result<Bytes, RecordError> {
-    if record.len() < len {
-        return Err(RecordError::Damaged("it ends too early"));
-    }
-    Ok(record.split_to(len))
+/// A record, read from its front.
+struct Fields<'a> {
+    record: &'a [u8],
+    at: usize,
 }
 
-fn take_array<const N: usize>(record: &mut Bytes) -> Result<[u8; N], RecordError> {
-    let taken = take(record, N)?;
-    <[u8; N]>::try_from(&taken[..]).map_err(|_| RecordError::Damaged("it ends too early"))
+impl<'a> Fields<'a> {
+    fn bytes(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
+        let end = self.at.saturating_add(len);
+        let bytes =
+            self.record.get(self.at..end).ok_or(RecordError::Damaged("it ends too early"))?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        self.bytes(N)?.try_into().map_err(|_| RecordError::Damaged("it ends too early"))
+    }
 }

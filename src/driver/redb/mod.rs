@@ -34,12 +34,14 @@
 //!
 //! - `options`: the builder; `directory`: made and locked; `files`: the disk behind a trait
 //! - `journal`: its files in turn; `frame`: what is written at once; `writer`: who writes it
-//! - `tail`: what is journaled only; `apply`: from there into redb; `room`: space for that
+//! - `tail`: what is journaled only; `apply`: from there into redb; `backend`: redb's file; `room`: space
+//!   for it
 //! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one
 //! - `snapshots`: of entities, until an apply transaction takes them along
 //! - `recover`: opening; `verify` and `reindex`: walking and mending
 
 mod apply;
+mod backend;
 mod block;
 mod codec;
 mod core;

@@ -15,13 +15,14 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::apply::{self, Placed};
+use super::backend::Backend;
 use super::core::Core;
 use super::files::{Disk, DiskFile};
 use super::frame::{ALIGN, HEADER_BYTES, Header, decode};
 use super::journal::{FOLDER, Journal, file_id, file_name};
 use super::options::{RedbBuilder, Step};
 use super::read::{missing, read_segment};
-use super::room::{Backend, DATABASE, Room};
+use super::room::{DATABASE, Room};
 use super::tables::{EARLIER, LATEST, LOG, Place, STORE, State};
 use super::{RedbDriver, guarded, redb_failed};
 use crate::driver::DriverError;
