@@ -1,6 +1,7 @@
 //! The segment: events side by side in position order, the unit redb keeps them in.
 //!
-//! A segment fills one page of redb; a longer event has one of its own. Numbers are little-endian:
+//! A segment fills one page of redb, or four where all of it is one aggregate's and so is read together; a
+//! longer event has one of its own. Numbers are little-endian:
 //!
 //! ```text
 //! version u8 (1) · flags u8 (1: wide) · events u16 · checksum u64 · end of each entry, u16 or wide u32 · entries
@@ -15,10 +16,13 @@ use std::ops::Range;
 use twox_hash::XxHash3_64;
 
 use super::codec::{Reader, put_varint};
-use crate::event::{KeyedEvent, Timestamp};
+use crate::event::{AggregateKey, KeyedEvent, Timestamp};
 
 /// What fills one 4 KiB page of redb: the page less the leaf's header, the value's end and the key.
 const TARGET_BYTES: usize = 4096 - 16;
+/// The same for the events of one aggregate. Fewer rows for redb to keep; but one event alone costs a
+/// read and a checksum of all of it.
+const LONG_TARGET_BYTES: usize = 4 * 4096 - 16;
 const VERSION: u8 = 1;
 const WIDE: u8 = 1;
 const HEADER_BYTES: usize = 12;
@@ -30,6 +34,8 @@ pub(super) struct Builder {
     first_position: u64,
     ends: Vec<u32>,
     entries: Vec<u8>,
+    /// The aggregate that all events so far are of.
+    only: Option<AggregateKey>,
 }
 
 impl Builder {
@@ -37,6 +43,7 @@ impl Builder {
         self.first_position = first_position;
         self.ends.clear();
         self.entries.clear();
+        self.only = None;
     }
 
     /// Goes on with a segment that has room left.
@@ -47,6 +54,9 @@ impl Builder {
             self.entries.extend_from_slice(entry);
             self.ends.push(self.entries.len() as u32);
         }
+        let keys = || (segment.first_position..).map_while(|position| segment.at(position));
+        let first = keys().next().and_then(|entry| AggregateKey::new(entry.key).ok());
+        self.only = first.filter(|first| keys().all(|entry| entry.key == first.as_str()));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -61,10 +71,17 @@ impl Builder {
     pub(super) fn takes(&self, event: &KeyedEvent) -> bool {
         let entry = event.key.as_str().len() + event.record_bytes() + 12;
         let with = HEADER_BYTES + (self.ends.len() + 1) * 2 + self.entries.len() + entry;
-        self.is_empty() || (with <= TARGET_BYTES && self.ends.len() < MAX_EVENTS)
+        let only = self.only.as_ref() == Some(&event.key);
+        let target = if only { LONG_TARGET_BYTES } else { TARGET_BYTES };
+        self.is_empty() || (with <= target && self.ends.len() < MAX_EVENTS)
     }
 
     pub(super) fn push(&mut self, event: &KeyedEvent, recorded_at: Timestamp) {
+        if self.is_empty() {
+            self.only = Some(event.key.clone());
+        } else if self.only.as_ref() != Some(&event.key) {
+            self.only = None;
+        }
         let key = event.key.as_str().as_bytes();
         put_varint(key.len() as u64, &mut self.entries);
         self.entries.extend_from_slice(key);
