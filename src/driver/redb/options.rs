@@ -80,7 +80,7 @@ impl Default for RedbBuilder {
             flush_interval: Duration::from_millis(100),
             journal_file_bytes: 64 << 20,
             tail_bytes: 64 << 20,
-            cache_bytes: 128 << 20,
+            cache_bytes: 96 << 20,
             apply_after: Duration::from_secs(1),
             progress: None,
         }
@@ -131,7 +131,7 @@ impl RedbBuilder {
         self
     }
 
-    /// The memory redb may use to keep pages, in bytes; 128 MiB unless told.
+    /// The memory redb may use to keep pages, in bytes; 96 MiB unless told.
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
         self
