@@ -118,7 +118,7 @@ mod tests {
     ) -> KeyedEvent {
         let mut new = NewEvent::raw(kind, serde_json::to_string(text).unwrap());
         if let Some(id) = metadata {
-            new = new.correlation_id(id).id(Uuid::now_v7());
+            new = new.metadata_field("correlation_id", id).id(Uuid::now_v7());
         }
         let key = AggregateKey::new(key).unwrap();
         new.check().unwrap().place(&key, Sequence::new(sequence), Uuid::now_v7(), Timestamp::now())
