@@ -255,3 +255,76 @@ async fn without_credentials_or_a_connection_nothing_was_written() {
     let error = driver(&nobody, local()).put_events(put(1)).await.unwrap_err();
     assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");
 }
+
+const NO_TABLE: Does =
+    Does::Answers(400, r#"{"__type":"x#ResourceNotFoundException","message":"no table"}"#);
+const IN_USE: Does =
+    Does::Answers(400, r#"{"__type":"x#ResourceInUseException","message":"there"}"#);
+const MADE: Does = Does::Answers(200, r#"{"TableDescription":{"TableStatus":"CREATING"}}"#);
+
+macro_rules! table {
+    ($status:literal, $sort:literal) => {
+        Does::Answers(
+            200,
+            concat!(
+                r#"{"Table":{"TableStatus":""#,
+                $status,
+                r#"","KeySchema":[{"AttributeName":"pk","KeyType":"HASH"},
+                {"AttributeName":""#,
+                $sort,
+                r#"","KeyType":"RANGE"}],"AttributeDefinitions":[
+                {"AttributeName":"pk","AttributeType":"S"},{"AttributeName":""#,
+                $sort,
+                r#"","AttributeType":"N"}]}}"#
+            ),
+        )
+    };
+}
+
+/// What becomes of opening on an engine that does this, and how often it was asked.
+async fn open_on(create: bool, script: &'static [Does]) -> (Result<(), DriverError>, usize) {
+    let (address, asked) = engine(script);
+    let answer = driver(&address, local()).shared.connection.prepare(create).await;
+    (answer, asked.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn a_table_that_is_there_is_taken_as_it_is() {
+    for script in [&[table!("ACTIVE", "seq")], &[table!("UPDATING", "seq")]] {
+        let (answer, asked) = open_on(true, script).await;
+        assert!(answer.is_ok(), "{answer:?}");
+        assert_eq!(asked, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_new_table_is_waited_for() {
+    for made in [MADE, IN_USE] {
+        let script: &'static [Does] = Box::leak(Box::new([
+            NO_TABLE,
+            made,
+            // A new table is not seen everywhere at once.
+            NO_TABLE,
+            table!("CREATING", "seq"),
+            table!("ACTIVE", "seq"),
+        ]));
+        let (answer, asked) = open_on(true, script).await;
+        assert!(answer.is_ok(), "{made:?}: {answer:?}");
+        assert_eq!(asked, 5, "{made:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_missing_or_of_something_else_is_refused() {
+    for (script, problem) in [
+        (&[NO_TABLE], "add ?create=true"),
+        (&[table!("ACTIVE", "when")], "is none of events"),
+        (&[table!("DELETING", "seq")], "is being deleted"),
+        (&[DENIED], "AccessDeniedException"),
+    ] {
+        let (answer, _) = open_on(false, script).await;
+        let error = answer.unwrap_err();
+        assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+}
