@@ -41,7 +41,7 @@ pub(super) enum Meaning {
     Open,
 }
 
-/// What a call does, and so what it means that nobody knows whether it was done.
+/// What a call does, which decides what no answer to it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// Nothing is lost by asking again.
