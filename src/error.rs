@@ -21,7 +21,7 @@ pub enum OpenError {
     /// the cargo feature of that driver is on.
     #[error("{url:?} names no driver of this build; known are: {known}")]
     UnknownScheme {
-        /// The URL given.
+        /// The URL given, without its options and without what stands before an `@`: it may hold secrets.
         url: String,
         /// The forms of URL this build knows.
         known: String,
@@ -32,7 +32,7 @@ pub enum OpenError {
     /// The driver could not open what the URL names; the message says why.
     #[error("{url:?} could not be opened: {source}")]
     Driver {
-        /// The URL given.
+        /// The URL given, without its options and without what stands before an `@`: it may hold secrets.
         url: String,
         /// What the driver said.
         source: DriverError,

@@ -47,8 +47,8 @@ use futures_util::StreamExt;
 pub use async_trait::async_trait;
 pub use callbacks::{CallbackFuture, Options, from_callbacks};
 pub use error::{DriverError, Limit, LimitExceeded};
-pub(crate) use open::is_known;
 pub use open::{URL_FORMS, open};
+pub(crate) use open::{is_known, without_secrets};
 pub use put::{InvalidPut, Limits, Put, PutReceipt};
 
 use crate::event::{AggregateKey, KeyedEvent, Sequence};

@@ -45,7 +45,8 @@ pub async fn open(url: &str) -> Result<Arc<dyn Driver>, DriverError> {
         #[cfg(feature = "azure-tables")]
         "azure-tables" => super::azure_tables::open_url(rest).await,
         _ => Err(DriverError::unsupported(format!(
-            "{url:?} names no driver of this build; known are: {}",
+            "{:?} names no driver of this build; known are: {}",
+            without_secrets(url),
             URL_FORMS.join(", ")
         ))),
     }
@@ -56,4 +57,44 @@ pub(crate) fn is_known(url: &str) -> bool {
     let scheme = |url: &str| url.split(':').next().map(str::to_owned);
     let of_srv = cfg!(feature = "mongodb") && url.starts_with("mongodb+srv:");
     of_srv || URL_FORMS.iter().any(|form| scheme(form) == scheme(url))
+}
+
+/// The URL for messages: options may hold keys, and what stands before an `@` a password, so neither is
+/// shown.
+pub(crate) fn without_secrets(url: &str) -> String {
+    let (address, options) = match url.split_once('?') {
+        Some((address, _)) => (address, "?…"),
+        None => (url, ""),
+    };
+    match address.split_once("//") {
+        Some((scheme, rest)) if rest.contains('@') => {
+            let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
+            format!("{scheme}//…@{hosts}{options}")
+        }
+        _ => format!("{address}{options}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_has_no_secrets() {
+        for (url, shown) in [
+            ("redb:./data", "redb:./data"),
+            ("redb:./a@b", "redb:./a@b"),
+            ("dynamodb://t?secret_access_key=hush", "dynamodb://t?…"),
+            ("mongodb://u:hush@a:1,b:2/db?w=1", "mongodb://…@a:1,b:2/db?…"),
+            ("mongodb://u:hu@sh@a/db", "mongodb://…@a/db"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_url_that_no_driver_knows_is_refused_without_its_secrets() {
+        let error = open("nosuch://u:hush@a?key=hush").await.err().unwrap().to_string();
+        assert!(error.contains("nosuch://") && !error.contains("hush"), "{error}");
+    }
 }

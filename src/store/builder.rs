@@ -238,7 +238,10 @@ impl Builder {
 
 async fn open_url(url: String) -> Result<Arc<dyn Driver>, OpenError> {
     if !driver::is_known(&url) {
+        let url = driver::without_secrets(&url);
         return Err(OpenError::UnknownScheme { url, known: driver::URL_FORMS.join(", ") });
     }
-    driver::open(&url).await.map_err(|source| OpenError::Driver { url, source })
+    driver::open(&url)
+        .await
+        .map_err(|source| OpenError::Driver { url: driver::without_secrets(&url), source })
 }

@@ -1,6 +1,6 @@
 //! The engines that tests may run on: where each is, and trials that are ignored where it is nowhere.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::fmt;
 

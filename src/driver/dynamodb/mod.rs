@@ -1,0 +1,277 @@
+//! DynamoDB: an item per event, and a condition on every item.
+//!
+//! ```no_run
+//! use seriatim::{Append, EventStore, Expected, NewEvent};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = EventStore::open("dynamodb://events?region=eu-central-1&create=true").await?;
+//! let opened = NewEvent::raw("AccountOpened", r#"{"owner":"Ada"}"#);
+//! store.append(Append::to("account/1").expect(Expected::NoEvents).event(opened)).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # URL
+//!
+//! `dynamodb://TABLE?option=value&…`, values percent-encoded; [`DynamoDbBuilder`] has the same options.
+//!
+//! | option | meaning | unless given |
+//! |---|---|---|
+//! | `region` | the region | the environment's; `us-east-1` where `endpoint` is given |
+//! | `endpoint` | an address in place of the region's own, such as `http://localhost:8000` | the region's |
+//! | `profile` | a profile of the shared AWS configuration | `AWS_PROFILE`, or `default` |
+//! | `access_key_id`, `secret_access_key` | an access key and its secret, both or neither | the environment's |
+//! | `session_token` | what belongs to a temporary access key | none |
+//! | `create` | `true` makes a missing table, billed by request, and waits until it is usable | `false` |
+//! | `timeout_ms` | how long an operation may be tried, all attempts together | 5000 |
+//!
+//! The environment is the AWS SDK's: variables, shared configuration and credentials files (assumed roles
+//! and credential processes among them), web identity tokens, container and instance credentials. Single
+//! sign-on profiles are not read by themselves; `aws configure export-credentials` as a credential process
+//! does it. A secret in a URL can end up in logs and process lists: prefer the environment.
+//!
+//! # Schema
+//!
+//! | attribute | type | what |
+//! |---|---|---|
+//! | `pk` | S, partition key | the aggregate key |
+//! | `seq` | N, sort key | the sequence |
+//! | `type` | S | the event's type, for people |
+//! | `commit_id` | S | the commit id of the event's append, for people |
+//! | `record` | B | everything about the event, see [`KeyedEvent::encode_record`](crate::KeyedEvent::encode_record) |
+//!
+//! Only `pk`, `seq` and `record` are read back. A table of another billing mode, with streams, with
+//! backups or with indexes serves as well; one that expires items (TTL) does not, and items must not be
+//! changed or deleted.
+//!
+//! # How a put is written, and consistency
+//!
+//! One event is a `PutItem`, several are a `TransactWriteItems`, with the condition
+//! `attribute_not_exists(pk)` on every item: all are written or none, and a sequence that is taken refuses
+//! the put. Reads are strongly consistent, so they see every answered put and nothing else. Within one
+//! region that holds for all writers. It does **not** hold between the regions of a global table, which
+//! arbitrate by the last writer: all writers of a store must use the same region.
+//!
+//! # Limits
+//!
+//! DynamoDB's, with room for what an item has beside the event: 100 events and 3,948,800 bytes a put
+//! (100 items and 4 MB a transaction), 409,088 bytes an event (400 KB an item). What is over them is refused
+//! before anything is sent. A partition takes some 1,000 write units a second: an aggregate grows by at
+//! most 1,000 events of 1 KB a second, by half of that in puts of several events.
+//!
+//! # Cost
+//!
+//! | what | round trips | units |
+//! |---|---|---|
+//! | append to a resident aggregate | 1 | 1 write unit per KB of each event; twice that in a put of several |
+//! | append to one that is not resident, expecting sequence n | 2: `GetItem`, put | and the read of event n |
+//! | the latest sequence | 1 (`Query`, one item) | the read of the last event |
+//! | events | 1 per 1,000 events or 1 MB | 1 read unit per 4 KB |
+//! | keys | 1 per MB **of the whole table** | the whole table is read |
+//!
+//! Keys come sorted although a table has no order of partitions: all that match are collected and sorted
+//! in memory before the first is handed out. It is for tools and small stores.
+//!
+//! # Failures and timeouts
+//!
+//! Throttling, a collision with another transaction, no connection and no credentials mean that nothing
+//! was written; they are tried again, with jittered backoff, until the timeout. A timeout after the request
+//! went out, a connection that broke, a status from 500 on and `TransactionInProgressException` leave it open
+//! ([`DriverError::Unknown`]), and the store sends the same put again. The conditions make that safe for
+//! ever: what was written already is refused, and the store finds its own events by their commit ids. A
+//! transaction also carries the put's id as its client token, so that within ten minutes a repetition
+//! of one that was written is answered like the first. The SDK's own retries are off.
+//!
+//! # Permissions
+//!
+//! On the table: `dynamodb:DescribeTable`, `dynamodb:GetItem`, `dynamodb:Query`, `dynamodb:PutItem`
+//! (transactions need no other); `dynamodb:Scan` to list keys; `dynamodb:CreateTable` with `create`.
+//!
+//! # What it cannot do
+//!
+//! There is no log: events have no position, and reads over all aggregates are not offered. The store does
+//! not append to several aggregates at once (a put could hold them, all or nothing). Snapshots are not
+//! kept.
+//!
+//! Tested on DynamoDB Local 1.25.1, not on the service itself. Local does not throttle and does not
+//! collide; those answers are tested with made-up ones.
+//!
+//! # Layout
+//!
+//! - `builder`: options and the URL
+//! - `table`: looked at, and made
+//! - `item`: an event as an item, and back
+//! - `write`, `read`: the calls
+//! - `refusal`: what a failed call means
+
+mod builder;
+mod item;
+mod read;
+mod refusal;
+mod table;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use futures_util::{StreamExt, stream};
+
+pub use builder::DynamoDbBuilder;
+
+use super::remote::{Retry, paged};
+use super::{Driver, DriverError, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use crate::event::{AggregateKey, Sequence};
+use item::LIMITS;
+use refusal::Call;
+
+/// Keys handed out at once.
+const KEYS_PER_PAGE: usize = 1_000;
+
+pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
+    Ok(builder::open_url(rest).await?)
+}
+
+/// Events in a table of DynamoDB. See the [module](self).
+pub struct DynamoDbDriver {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for DynamoDbDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoDbDriver")
+            .field("table", &self.shared.connection.table)
+            .field("address", &self.shared.connection.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The client and what it speaks of.
+struct Connection {
+    client: Client,
+    table: String,
+    /// The endpoint or the region, for messages.
+    address: String,
+    retry: Retry,
+}
+
+impl Connection {
+    /// An operation, where it was done: the beginning of every message of a failure.
+    fn doing(&self, operation: &str) -> String {
+        format!("DynamoDB, {operation} on the table {} at {}", self.table, self.address)
+    }
+}
+
+/// What the driver and the pages it handed out have in common.
+struct Shared {
+    connection: Connection,
+    closed: AtomicBool,
+}
+
+impl Shared {
+    fn open(&self) -> Result<&Connection, DriverError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(DriverError::Closed);
+        }
+        Ok(&self.connection)
+    }
+
+    /// All keys with this prefix behind `after`, sorted, in pages.
+    async fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&AggregateKey>,
+    ) -> Result<Vec<Vec<AggregateKey>>, DriverError> {
+        let mut keys = BTreeSet::new();
+        let mut start = None;
+        loop {
+            let connection = self.open()?;
+            let (at, found) = connection
+                .retry(Call::Read, "Scan", || connection.scan_keys(prefix, after, start.clone()))
+                .await?;
+            keys.extend(found);
+            start = at;
+            if start.is_none() {
+                break;
+            }
+        }
+        let keys: Vec<AggregateKey> = keys.into_iter().collect();
+        Ok(keys.chunks(KEYS_PER_PAGE).map(<[_]>::to_vec).collect())
+    }
+}
+
+impl DynamoDbDriver {
+    /// Opens a driver with options of its own.
+    pub fn builder() -> DynamoDbBuilder {
+        DynamoDbBuilder::default()
+    }
+
+    fn new(connection: Connection) -> Self {
+        DynamoDbDriver { shared: Arc::new(Shared { connection, closed: AtomicBool::new(false) }) }
+    }
+}
+
+#[async_trait]
+impl Driver for DynamoDbDriver {
+    async fn check_sequence(
+        &self,
+        key: &AggregateKey,
+        sequence: Sequence,
+    ) -> Result<bool, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(Call::Read, "GetItem", || connection.has(key, sequence)).await
+    }
+
+    fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
+        let (shared, key) = (self.shared.clone(), key.clone());
+        if let Err(closed) = shared.open() {
+            return stream::iter([Err(closed)]).boxed();
+        }
+        paged(fetch, move |fetch| {
+            let (shared, key) = (shared.clone(), key.clone());
+            async move {
+                let connection = shared.open()?;
+                connection.retry(Call::Read, "Query", || connection.page(&key, fetch)).await
+            }
+        })
+    }
+
+    async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
+        let connection = self.shared.open()?;
+        LIMITS.check(&put)?;
+        let operation = if put.events().len() == 1 { "PutItem" } else { "TransactWriteItems" };
+        connection.retry(Call::Write, operation, || connection.send(&put)).await?;
+        Ok(PutReceipt::default())
+    }
+
+    async fn close(&self) -> Result<(), DriverError> {
+        self.shared.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(Call::Read, "Query", || connection.latest(key)).await
+    }
+
+    fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
+        let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
+        stream::once(async move {
+            let pages = match shared.keys(&prefix, after.as_ref()).await {
+                Ok(pages) => pages.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            };
+            stream::iter(pages)
+        })
+        .flatten()
+        .boxed()
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+}
