@@ -42,9 +42,12 @@ impl Engine {
     }
 }
 
+/// A test of one engine.
+pub type Test = fn(Engine) -> Result<(), Failed>;
+
 /// Runs every test on every engine. Where an engine's address is not in the environment its trials are
 /// reported as ignored, with the variable that is missing.
-pub fn run(tests: &[(&'static str, fn(Engine) -> Result<(), Failed>)]) {
+pub fn run(tests: &[(&'static str, Test)]) {
     let mut trials = Vec::new();
     for engine in ENGINES {
         for &(name, test) in tests {
