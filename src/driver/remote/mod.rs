@@ -6,6 +6,8 @@
 //! put again. A put over a limit is refused before anything is sent.
 
 mod retry;
+// MongoDB's addresses are its client's to read.
+#[cfg(any(feature = "dynamodb", feature = "cassandra", feature = "azure-tables"))]
 mod url;
 
 use std::future::Future;
@@ -16,6 +18,7 @@ use futures_util::stream;
 use super::{DriverError, EventPage, EventPages, Fetch};
 
 pub(crate) use retry::Retry;
+#[cfg(any(feature = "dynamodb", feature = "cassandra", feature = "azure-tables"))]
 pub(crate) use url::RemoteUrl;
 
 /// Pages made one by one by a function that asks the engine for the page at a [`Fetch`], each behind the

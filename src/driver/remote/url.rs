@@ -63,11 +63,6 @@ impl RemoteUrl {
             }
         }
     }
-
-    /// The options nobody took out, as they were given: for a client that reads options of its own.
-    pub(crate) fn rest(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.options.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
 }
 
 fn decoded(text: &str) -> Result<String, DriverError> {
@@ -99,7 +94,6 @@ mod tests {
         assert_eq!((url.authority.as_str(), url.path.as_str()), ("a:1,b:2", "space/table"));
         assert_eq!(url.take_parsed::<bool>("create").unwrap(), Some(true));
         assert!(url.refuse_rest("create").unwrap_err().to_string().contains("\"name\""));
-        assert_eq!(url.rest().collect::<Vec<_>>(), [("name", "a b")]);
         assert_eq!(url.take("name").as_deref(), Some("a b"));
         url.refuse_rest("create").unwrap();
         assert_eq!(url.take("name"), None);
