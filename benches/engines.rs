@@ -22,6 +22,7 @@
 
 mod support;
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -236,7 +237,7 @@ fn measure(
     figures
 }
 
-fn bench(runtime: &Runtime, url: &str, options: &Options) {
+fn bench(runtime: &Runtime, url: &str, options: &Options) -> Result<(), Box<dyn Error>> {
     // A name that `memory:` and `redb:` have too; what follows may hold keys.
     let engine = url.split(':').next().unwrap_or(url);
     // Two openers would not share what is in memory, nor may they share one directory.
@@ -244,10 +245,10 @@ fn bench(runtime: &Runtime, url: &str, options: &Options) {
         "redb" => format!("{url}-by-hand"),
         _ => url.to_owned(),
     };
-    let sides = runtime.block_on(async {
-        let store = EventStore::open(url).await.unwrap();
-        [Side::Store(store), Side::ByHand(driver::open(&by_hand_url).await.unwrap())]
-    });
+    let sides = [
+        Side::Store(runtime.block_on(EventStore::open(url))?),
+        Side::ByHand(runtime.block_on(driver::open(&by_hand_url))?),
+    ];
     for workload in [Workload::Hot, Workload::Many] {
         let [store, by_hand] = measure(runtime, &sides, workload, options);
         for (name, figures) in [("store", &store), ("by hand", &by_hand)] {
@@ -260,6 +261,7 @@ fn bench(runtime: &Runtime, url: &str, options: &Options) {
     for side in sides {
         runtime.block_on(side.close());
     }
+    Ok(())
 }
 
 fn print_row(engine: &str, workload: Workload, name: &str, figures: &Figures) {
@@ -299,7 +301,7 @@ fn options() -> Result<Options, lexopt::Error> {
     Ok(options)
 }
 
-fn main() -> Result<(), lexopt::Error> {
+fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     if options.stores.is_empty() {
         println!("Nothing to measure: none of {} is set.", VARIABLES.join(", "));
@@ -314,7 +316,7 @@ fn main() -> Result<(), lexopt::Error> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
     for url in &options.stores {
-        bench(&runtime, url, &options);
+        bench(&runtime, url, &options)?;
     }
     Ok(())
 }
