@@ -3,11 +3,15 @@
 //!
 //! ```sh
 //! cargo run --example bank
-//! cargo run --example bank redb:./bank    # and once more: the money is still there
+//! cargo run --example bank -- --store redb:./bank    # and once more: the money is still there
 //! ```
+//!
+//! `--store` takes any URL that the build opens. What is printed is the same whatever the store, as long as
+//! it was empty.
 
 #![allow(clippy::print_stdout, missing_docs)]
 
+use lexopt::ValueExt;
 use serde::{Deserialize, Serialize};
 use seriatim::{Aggregate, EventStore, ExecuteError};
 
@@ -57,10 +61,21 @@ impl Aggregate for Account {
     }
 }
 
+fn store_url() -> Result<String, lexopt::Error> {
+    let mut url = "memory:".to_owned();
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            lexopt::Arg::Long("store") => url = arguments.value()?.string()?,
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(url)
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let url = std::env::args().nth(1).unwrap_or("memory:".to_owned());
-    let store = EventStore::open(url).await?;
+    let store = EventStore::open(store_url()?).await?;
     let account = store.entities::<Account>().entity("ada");
 
     account.execute(Command::Deposit { amount: 50 }).await?;
@@ -78,13 +93,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} events later ada has {}", now.sequence, now.state.balance);
     let mut latest = store.read(account.key()?).backwards().limit(3);
     while let Some(event) = latest.next().await.transpose()? {
-        println!(
-            "{:>5}  {}  {} {}",
-            event.sequence,
-            event.recorded_at,
-            event.event_type(),
-            event.data
-        );
+        println!("{:>5}  {} {}", event.sequence, event.event_type(), event.data);
     }
     store.close().await?;
     Ok(())

@@ -124,7 +124,6 @@ fn called_with(arguments: impl Iterator<Item = OsString>) -> Result<bool, Failur
 async fn run(options: &Options, target: &Target) -> Result<bool, Failure> {
     let mut store = Some(target.open().await?);
     let stop = stop_on_ctrl_c(target);
-    let run_id = fastrand::u32(..);
     let mut outcomes = Vec::new();
     for &mode in &options.modes {
         let Some(open) = store.take() else { break };
@@ -133,12 +132,12 @@ async fn run(options: &Options, target: &Target) -> Result<bool, Failure> {
             break;
         }
         let progress = Progress::new(mode);
-        let plan = Arc::new(Plan::new(mode, options, run_id)?);
+        let plan = Arc::new(Plan::new(mode, options, fastrand::u32(..))?);
         let outcome;
         (outcome, store) = run_mode(plan, open, target, &stop, &progress).await?;
         progress.finish();
         if options.json {
-            summary::write_line(&mut io::stdout(), &target.url(), &outcome)?;
+            summary::write_line(&mut io::stdout(), &target.place(), &outcome)?;
         }
         outcomes.push(outcome);
     }
@@ -186,7 +185,7 @@ fn stop_on_ctrl_c(target: &Target) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let set = stop.clone();
     let left =
-        target.outlasts_the_process().then(|| format!(" The store is left in {}", target.url()));
+        target.outlasts_the_process().then(|| format!(" The store is left in {}", target.place()));
     let left = left.unwrap_or_default();
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {

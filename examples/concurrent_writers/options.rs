@@ -30,7 +30,8 @@ Options:
                        conflict  stale expectations only, so that every append must be refused;
                                  timed is the refusal, and the rate is that of refusals
                        execute   all writers send commands to few entities; timed is the command
-  --store URL        memory: or redb:DIRECTORY [default: redb in a temporary folder, removed at the end]
+  --store URL        memory:, redb:DIRECTORY or whatever else this build opens; every run takes keys
+                     of its own [default: redb in a temporary folder, removed at the end]
   --report FILE      Write an HTML page with plots of throughput and latency
   --json             One line of JSON per mode on standard output, and nothing else there
   -h, --help         This text

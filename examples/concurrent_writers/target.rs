@@ -26,7 +26,16 @@ impl Target {
         })
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// As it may be shown: without a user's name and password, and without options, some of which are
+    /// keys.
+    pub(crate) fn place(&self) -> String {
+        let url = self.url();
+        let Some((scheme, rest)) = url.split_once("://") else { return url };
+        let place = rest.split('?').next().unwrap_or(rest);
+        format!("{scheme}://{}", place.rsplit('@').next().unwrap_or(place))
+    }
+
+    fn url(&self) -> String {
         match self {
             Target::Memory(_) => "memory:".to_owned(),
             Target::Url(url) => url.clone(),
@@ -38,7 +47,7 @@ impl Target {
     pub(crate) fn name(&self) -> String {
         match self {
             Target::Temporary(_) => "redb in a temporary folder".to_owned(),
-            Target::Memory(_) | Target::Url(_) => self.url(),
+            Target::Memory(_) | Target::Url(_) => self.place(),
         }
     }
 
@@ -60,6 +69,22 @@ impl Target {
         match self {
             Target::Temporary(directory) => Some(directory.keep()),
             Target::Memory(_) | Target::Url(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        for (url, place) in [
+            ("mongodb://me:secret@a:1,b:2/seriatim?create=true", "mongodb://a:1,b:2/seriatim"),
+            ("azure-tables://account/t?key=secret", "azure-tables://account/t"),
+            ("redb:./what?", "redb:./what?"),
+        ] {
+            assert_eq!(Target::choose(Some(url)).unwrap().place(), place);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use seriatim::{AggregateKey, EventStore, ReadError};
 
-use crate::history::Changed;
+use crate::history::{Changed, History};
 use crate::names;
 
 /// So many rows of a table are shown.
@@ -69,12 +69,12 @@ impl Totals {
     }
 }
 
-/// Reads every file's events; the busiest file comes first.
-pub(crate) async fn total(store: &EventStore) -> Result<Totals, AnswerError> {
+/// Reads every file's events; the busiest file comes first. The files are those that the store lists, and
+/// the history's where it cannot list any.
+pub(crate) async fn total(store: &EventStore, history: &History) -> Result<Totals, AnswerError> {
     let mut totals = Totals::default();
-    let mut keys = store.keys(names::PREFIX);
-    while let Some(key) = keys.next().await {
-        let key = key?;
+    let of_history = || history.files.iter().map(|file| file.key.clone()).collect();
+    for key in names::listed(store).await?.unwrap_or_else(of_history) {
         let mut sum = Sum::default();
         for changed in history_of(store, &key).await? {
             let one = Sum::from(&changed);

@@ -1,6 +1,7 @@
 //! Brings the store up to the history: looks first, then writes what is missing.
 //!
-//! Looking compares each file's last stored event with the history at that place. Unless every stored file
+//! Looking compares each file's last stored event with the history at that place, and the files that the
+//! store lists (where it can) with the history's. Unless every stored file
 //! is a beginning of git's, nothing at all is written: whoever rewrote the history has to say what becomes
 //! of the events. Then the importers take files from one queue, each a whole file at a time, and append
 //! one event after the other, each expecting exactly the one before it, under a commit id made from git's
@@ -117,9 +118,7 @@ pub(crate) async fn survey(store: &EventStore, history: &History) -> Result<Surv
         rewritten.extend(how.map(|how| Rewritten { key: file.key.clone(), how }));
     }
     let known: std::collections::HashSet<_> = history.files.iter().map(|file| &file.key).collect();
-    let mut keys = store.keys(names::PREFIX);
-    while let Some(key) = keys.next().await {
-        let key = key?;
+    for key in names::listed(store).await?.unwrap_or_default() {
         if !known.contains(&key) {
             rewritten.push(Rewritten { key, how: Difference::Unknown });
         }

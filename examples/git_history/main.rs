@@ -108,20 +108,32 @@ async fn called_with(arguments: impl Iterator<Item = OsString>) -> Result<bool, 
     };
     write_source(&mut io::stdout(), &repository, &history)?;
 
-    let temporary = tempfile::Builder::new().prefix("seriatim-git-").tempdir()?;
+    let mut temporary = None;
     let (url, note) = match options.store.clone() {
         Some(url) => (url, ""),
         None => {
-            (format!("redb:{}", temporary.path().display()), " (temporary, removed at the end)")
+            let directory = tempfile::Builder::new().prefix("seriatim-git-").tempdir()?;
+            let url = format!("redb:{}", directory.path().display());
+            temporary = Some(directory);
+            (url, " (temporary, removed at the end)")
         }
     };
-    writeln!(io::stdout(), "Store       {url}{note}")?;
+    writeln!(io::stdout(), "Store       {}{note}", without_secrets(&url))?;
     let store = EventStore::open(&url).await?;
     let answered = answer(&store, &repository, &history, &options, asked_for).await;
     let closed = store.close().await;
     let sound = answered?;
     closed?;
+    drop(temporary);
     Ok(sound)
+}
+
+/// What may be shown of a store's URL: neither a user's name and password nor options, some of which are
+/// keys.
+fn without_secrets(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let place = rest.split('?').next().unwrap_or(rest);
+    format!("{scheme}://{}", place.rsplit('@').next().unwrap_or(place))
 }
 
 /// By its name as git has it, or as it is shown here.
@@ -176,7 +188,7 @@ async fn answer(
     }
     writeln!(out, "            {importers} importers, {seconds:.2} s")?;
 
-    let totals = answers::total(store).await?;
+    let totals = answers::total(store, history).await?;
     answers::write_busiest(&mut out, &totals)?;
     let shown = asked_for.map(|file| &file.key).or(totals.busiest());
     let mut counted = None;

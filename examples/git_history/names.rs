@@ -6,7 +6,8 @@
 
 use std::fmt::Write;
 
-use seriatim::{AggregateKey, KeyError};
+use seriatim::driver::DriverError;
+use seriatim::{AggregateKey, EventStore, KeyError, ReadError};
 use uuid::Uuid;
 
 pub(crate) const PREFIX: &str = "file/";
@@ -28,6 +29,14 @@ pub(crate) fn key(name: &[u8]) -> Result<AggregateKey, KeyError> {
         key.push_str(&hash.simple().to_string());
     }
     AggregateKey::new(&key)
+}
+
+/// The files that the store has events of; `None` where it cannot list keys.
+pub(crate) async fn listed(store: &EventStore) -> Result<Option<Vec<AggregateKey>>, ReadError> {
+    match store.keys(PREFIX).collect().await {
+        Err(ReadError::Driver(DriverError::Unsupported { .. })) => Ok(None),
+        listed => listed.map(Some),
+    }
 }
 
 /// Whether the key tells the whole name.

@@ -16,7 +16,8 @@ Arguments:
   REPOSITORY       A git repository, bare or not [default: the current directory's]
 
 Options:
-  --store URL      memory: or redb:DIRECTORY [default: redb in a temporary folder, removed at the end]
+  --store URL      memory:, redb:DIRECTORY or whatever else this build opens; a store of its own
+                   [default: redb in a temporary folder, removed at the end]
   --importers N    Importers at work at the same time, 1 to 4096 [default: 64]
   --file PATH      Whose history to show, named from the repository's root [default: the busiest]
   -h, --help       This text
