@@ -10,6 +10,8 @@
 //! - **Checkpoints are kept like events.** [`LogStore::save_checkpoint`] is answered when it is as durable
 //!   as an answered put, shares the flush of the puts beside it, and takes no position.
 
+use std::sync::atomic::{Ordering, fence};
+
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -111,7 +113,9 @@ impl Default for LogBell {
 impl LogBell {
     /// Wakes all listeners. To be called after what they will read can be read.
     pub fn ring(&self) {
-        // Who begins to listen only now reads the log after that, and needs no ring.
+        // Who begins to listen only now reads the log after that, and needs no ring. The fence and its
+        // counterpart see to it that one of both sees the other.
+        fence(Ordering::SeqCst);
         if self.0.receiver_count() > 0 {
             self.0.send_replace(());
         }
@@ -119,7 +123,9 @@ impl LogBell {
 
     /// Listens from now on.
     pub fn listen(&self) -> LogListener {
-        LogListener(self.0.subscribe())
+        let listener = LogListener(self.0.subscribe());
+        fence(Ordering::SeqCst);
+        listener
     }
 }
 
