@@ -18,13 +18,16 @@
 //! assert_eq!(journal.send(switched_on).await??.last, 1);
 //! # Ok(()) }
 //! ```
+//!
+//! The other way round, [`push`] hands the events of a [`Subscription`] to an actor.
 
-use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Context, Handler, MailboxError, Message, Recipient, ResponseFuture};
 
 use crate::append::{Append, Appended};
 use crate::error::{AppendError, ReadError};
-use crate::event::{KeyedEvent, Sequence};
+use crate::event::{KeyedEvent, Position, Sequence};
 use crate::store::EventStore;
+use crate::subscription::Subscription;
 
 /// A store behind an address. It holds a handle: the store stays open as long as the actor runs.
 pub struct StoreActor {
@@ -140,4 +143,75 @@ impl Handler<LatestSequence> for StoreActor {
         let store = self.store.clone();
         Box::pin(async move { store.latest_sequence(ask.key).await })
     }
+}
+
+/// An event of a subscription, for an actor that [`push`] hands them to.
+#[derive(Clone, Debug)]
+pub struct Observed(pub KeyedEvent);
+
+impl Message for Observed {
+    type Result = ();
+}
+
+/// Why pushing ended before the store closed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The actor is gone. The event at this position was not answered; a subscription from there goes on.
+    #[error("the actor is gone; the event at position {position} was not answered")]
+    Gone {
+        /// The position of the event.
+        position: Position,
+    },
+}
+
+/// Hands the events of a subscription to an actor, the next one when it has answered the one before: an actor that
+/// answers late is given less, and its mailbox never fills. Ends when the store closes; dropped, it stops.
+///
+/// ```
+/// use actix::prelude::*;
+/// use seriatim::actors::{Observed, push};
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// struct Printer;
+/// impl Actor for Printer {
+///     type Context = Context<Self>;
+/// }
+/// impl Handler<Observed> for Printer {
+///     type Result = ();
+///     fn handle(&mut self, Observed(event): Observed, context: &mut Self::Context) {
+///         println!("{} {}", event.key, event.event_type());
+///         context.stop();
+///     }
+/// }
+///
+/// # #[actix::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EventStore::open("memory:").await?;
+/// let pushing = actix::spawn(push(store.subscribe(), Printer.start().recipient()));
+/// store.append(Append::to("light/1").event(NewEvent::raw("SwitchedOn", "{}"))).await?;
+/// store.append(Append::to("light/1").event(NewEvent::raw("SwitchedOff", "{}"))).await?;
+/// assert!(pushing.await?.is_err(), "the printer has stopped");
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// [`PushError`].
+pub async fn push(
+    mut subscription: Subscription,
+    recipient: Recipient<Observed>,
+) -> Result<(), PushError> {
+    while let Some(event) = subscription.next().await {
+        let event = event?;
+        let position = event.position.unwrap_or_default();
+        if let Err(MailboxError::Closed | MailboxError::Timeout) =
+            recipient.send(Observed(event)).await
+        {
+            return Err(PushError::Gone { position });
+        }
+    }
+    Ok(())
 }

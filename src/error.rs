@@ -222,12 +222,32 @@ pub enum ReadError {
     /// An event could not be brought into its latest form; see [`LoadError::Upcast`].
     #[error(transparent)]
     Upcast(Box<LoadError>),
+    /// The store's driver keeps no log.
+    #[error(transparent)]
+    NoLog(#[from] NoLog),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
 }
 
+/// The store's driver keeps no log, so there are no positions and no subscriptions. Open the store with a
+/// driver that has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("the store's driver keeps no log; drivers that do: {}", LOG_URLS)]
+#[non_exhaustive]
+pub struct NoLog;
+
+/// The URLs of drivers with a log.
+const LOG_URLS: &str = "memory:, redb:DIRECTORY";
+
 impl ReadError {
+    pub(crate) fn from_driver(error: DriverError) -> Self {
+        match error {
+            DriverError::Closed => ReadError::Closed,
+            other => ReadError::Driver(other),
+        }
+    }
+
     /// Always false: a read expects nothing.
     pub fn is_conflict(&self) -> bool {
         false

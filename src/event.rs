@@ -114,6 +114,11 @@ impl Position {
         self.0
     }
 
+    /// The position before this one; 0, which no event has, before the first.
+    pub const fn previous(self) -> Self {
+        Position(self.0.saturating_sub(1))
+    }
+
     /// The position `count` events later.
     pub const fn plus(self, count: u64) -> Self {
         Position(self.0.saturating_add(count))

@@ -51,6 +51,7 @@ mod event;
 mod mailroom;
 pub mod middleware;
 mod store;
+pub mod subscription;
 pub mod testing;
 mod upcast;
 
@@ -59,10 +60,13 @@ pub use entity::{
     Aggregate, EncodeError, Entities, Entity, ExecuteError, ExecuteOptions, Executed, LoadError,
     Loaded, Snapshots, TransactError, TransactOptions,
 };
-pub use error::{AppendError, CloseError, OpenError, ReadError};
+pub use error::{AppendError, CloseError, NoLog, OpenError, ReadError};
 pub use event::{
     AggregateKey, EventError, KeyError, KeyedEvent, MAX_EVENT_TYPE_BYTES, NewEvent, Position,
     RawJson, RawJsonError, RecordError, Sequence, Timestamp, TimestampError,
 };
 pub use store::{Builder, EventStore, Keys, Read};
+pub use subscription::{
+    Consumer, ConsumerError, ConsumerHandle, Log, LogRead, Reaction, Subscription,
+};
 pub use upcast::Upcast;

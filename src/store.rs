@@ -23,10 +23,11 @@ use tokio::time::timeout;
 use crate::append::{Append, Appended};
 use crate::driver::{DriverError, Fetch};
 use crate::entity::{Aggregate, Entities, LoadError};
-use crate::error::{AppendError, CloseError, OpenError, ReadError};
+use crate::error::{AppendError, CloseError, NoLog, OpenError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
 use crate::mailroom::{Mailroom, Runtime, Wait};
 use crate::middleware::{Chain, NextAppend};
+use crate::subscription::{Consumer, Log, Subscription};
 use crate::upcast::Upcasters;
 
 /// An open event store. Clones are handles of the same store; when the last one is dropped, the store
@@ -166,6 +167,26 @@ impl EventStore {
         Keys::new(&self.mailroom, prefix.into())
     }
 
+    /// The log: every event of the store in commit order, by position.
+    ///
+    /// # Errors
+    ///
+    /// [`NoLog`] where the driver keeps none; it names those that do.
+    pub fn log(&self) -> Result<Log, NoLog> {
+        Log::new(self.mailroom.clone())
+    }
+
+    /// A subscription: the events there are, and then those that come; see [`Subscription`] for where it
+    /// begins. Where the driver keeps no log it yields [`ReadError::NoLog`].
+    pub fn subscribe(&self) -> Subscription {
+        Subscription::new(self.mailroom.clone())
+    }
+
+    /// A durable consumer of this name: 1 to 256 bytes without control characters. See [`Consumer`].
+    pub fn consumer(&self, name: impl AsRef<str>) -> Consumer {
+        Consumer::new(self.clone(), name.as_ref())
+    }
+
     /// The entities of type `A`; see [`Aggregate`].
     pub fn entities<A: Aggregate>(&self) -> Entities<A> {
         Entities::new(self.clone())
@@ -211,12 +232,7 @@ impl EventStore {
 
     /// Sleeps, on the store's own runtime: the caller may have none.
     pub(crate) async fn pause(&self, duration: Duration) {
-        let (over, waiting) = oneshot::channel::<()>();
-        self.mailroom.spawn(async move {
-            tokio::time::sleep(duration).await;
-            drop(over);
-        });
-        let _ = waiting.await;
+        self.mailroom.sleep(duration).await;
     }
 
     /// How many aggregates are resident: have an actor at this moment.
@@ -248,10 +264,7 @@ impl std::fmt::Debug for EventStore {
 }
 
 fn closed_or_failed(error: DriverError) -> ReadError {
-    match error {
-        DriverError::Closed => ReadError::Closed,
-        other => ReadError::Driver(other),
-    }
+    ReadError::from_driver(error)
 }
 
 fn panicked() -> DriverError {

@@ -28,8 +28,8 @@ use futures_util::StreamExt;
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
-    SnapshotStore, async_trait,
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, LogStore, Put, PutDone,
+    PutReceipt, SnapshotStore, async_trait,
 };
 use crate::event::{AggregateKey, Sequence};
 
@@ -399,6 +399,10 @@ impl Driver for FaultyDriver {
 
     fn snapshots(&self) -> Option<&dyn SnapshotStore> {
         self.inner.snapshots().map(|_| self as &dyn SnapshotStore)
+    }
+
+    fn log(&self) -> Option<&dyn LogStore> {
+        self.inner.log()
     }
 
     fn limits(&self) -> Limits {

@@ -11,27 +11,32 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 
 use super::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
-    SnapshotStore, async_trait, paged, paged_keys,
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, LogBell, LogFetch,
+    LogPage, LogStore, Put, PutDone, PutReceipt, SnapshotStore, async_trait, check_checkpoint_name,
+    paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence, Timestamp};
 
 const PAGE_EVENTS: usize = 1_000;
 const PAGE_KEYS: usize = 1_000;
+const LOG_PAGE_BYTES: usize = 1 << 20;
 
 /// Events in memory. See the [module](self).
 pub struct MemoryDriver {
     events: Arc<RwLock<Events>>,
+    bell: Arc<LogBell>,
     closed: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
 struct Events {
-    /// An aggregate's event with sequence n stands at n - 1.
-    by_key: BTreeMap<AggregateKey, Vec<KeyedEvent>>,
-    count: u64,
+    /// The event with position n stands at n - 1.
+    log: Vec<KeyedEvent>,
+    /// Where in the log an aggregate's events stand; the one with sequence n at n - 1.
+    by_key: BTreeMap<AggregateKey, Vec<usize>>,
     latest_time: Timestamp,
     snapshots: BTreeMap<AggregateKey, Bytes>,
+    checkpoints: BTreeMap<String, Bytes>,
 }
 
 impl Default for MemoryDriver {
@@ -43,13 +48,17 @@ impl Default for MemoryDriver {
 impl MemoryDriver {
     /// A driver without events.
     pub fn new() -> Self {
-        MemoryDriver { events: Arc::default(), closed: Arc::default() }
+        MemoryDriver { events: Arc::default(), bell: Arc::default(), closed: Arc::default() }
     }
 
     /// Another driver over the same events, open whether or not this one is closed: what a second
     /// process, or the next run of the same one, would see of a durable driver.
     pub fn reopen(&self) -> Self {
-        MemoryDriver { events: self.events.clone(), closed: Arc::default() }
+        MemoryDriver {
+            events: self.events.clone(),
+            bell: self.bell.clone(),
+            closed: Arc::default(),
+        }
     }
 
     // A panic while the lock was held can only have come from an allocation; a put changes nothing
@@ -66,7 +75,9 @@ impl MemoryDriver {
 
     fn put_now(&self, put: &Put) -> Result<PutReceipt, DriverError> {
         self.limits().check(put)?;
-        self.write()?.put(put)
+        let receipt = self.write()?.put(put);
+        self.bell.ring();
+        receipt
     }
 
     fn open(&self) -> Result<(), DriverError> {
@@ -83,8 +94,8 @@ impl MemoryDriver {
         let wanted = all.get(start..end).unwrap_or_default();
         let count = wanted.len().min(fetch.limit.unwrap_or(usize::MAX)).min(PAGE_EVENTS);
         let page = match fetch.backwards {
-            false => wanted.iter().take(count).cloned().collect(),
-            true => wanted.iter().rev().take(count).cloned().collect(),
+            false => events.at(wanted.iter().take(count)),
+            true => events.at(wanted.iter().rev().take(count)),
         };
         Ok(EventPage::new(page, count < wanted.len()))
     }
@@ -115,6 +126,31 @@ impl MemoryDriver {
 }
 
 impl Events {
+    fn at<'a>(&self, places: impl Iterator<Item = &'a usize>) -> Vec<KeyedEvent> {
+        places.filter_map(|place| self.log.get(*place)).cloned().collect()
+    }
+
+    fn log_page(&self, fetch: LogFetch) -> LogPage {
+        let mut bytes = 0;
+        let fits = |event: &&KeyedEvent| {
+            let fits = bytes < LOG_PAGE_BYTES;
+            bytes += event.size_bytes();
+            fits
+        };
+        let limit = fetch.limit.min(PAGE_EVENTS);
+        let place = |from: Position| usize::try_from(from.get()).unwrap_or(usize::MAX);
+        let events = if fetch.backwards {
+            let end = fetch.from.map_or(usize::MAX, place).min(self.log.len());
+            let before = self.log.get(..end).unwrap_or_default().iter().rev();
+            before.take(limit).take_while(fits).cloned().collect()
+        } else {
+            let start = fetch.from.map_or(0, place).saturating_sub(1).min(self.log.len());
+            let behind = self.log.get(start..).unwrap_or_default().iter();
+            behind.take(limit).take_while(fits).cloned().collect()
+        };
+        LogPage::new(events)
+    }
+
     fn latest(&self, key: &AggregateKey) -> Sequence {
         Sequence::new(self.by_key.get(key).map_or(0, |events| events.len() as u64))
     }
@@ -125,20 +161,21 @@ impl Events {
             let latest = self.latest(&first.key);
             refuse_unless_next(&first.key, first.sequence, latest)?;
         }
-        let first_position = Position::new(self.count + 1);
+        let first_position = Position::new(self.log.len() as u64 + 1);
         for event in put.events() {
             let mut event = event.clone();
-            self.count += 1;
-            event.position = Some(Position::new(self.count));
+            let place = self.log.len();
+            event.position = Some(Position::new(place as u64 + 1));
             // Recorded-at never decreases along positions, whatever the clock did.
             self.latest_time = self.latest_time.max(event.recorded_at);
             event.recorded_at = self.latest_time;
             match self.by_key.get_mut(&event.key) {
-                Some(events) => events.push(event),
+                Some(places) => places.push(place),
                 None => {
-                    self.by_key.insert(event.key.clone(), vec![event]);
+                    self.by_key.insert(event.key.clone(), vec![place]);
                 }
             }
+            self.log.push(event);
         }
         Ok(PutReceipt::at(first_position))
     }
@@ -185,6 +222,7 @@ impl Driver for MemoryDriver {
 
     async fn close(&self) -> Result<(), DriverError> {
         self.closed.store(true, Ordering::Release);
+        self.bell.ring();
         Ok(())
     }
 
@@ -209,6 +247,10 @@ impl Driver for MemoryDriver {
         Some(self)
     }
 
+    fn log(&self) -> Option<&dyn LogStore> {
+        Some(self)
+    }
+
     fn limits(&self) -> Limits {
         Limits { aggregates_per_put: 1_000, ..Limits::default() }
     }
@@ -226,9 +268,38 @@ impl SnapshotStore for MemoryDriver {
     }
 }
 
+#[async_trait]
+impl LogStore for MemoryDriver {
+    fn log_page_now(&self, fetch: LogFetch) -> Result<LogPage, DriverError> {
+        Ok(self.read()?.log_page(fetch))
+    }
+
+    fn last_position(&self) -> Result<Position, DriverError> {
+        Ok(Position::new(self.read()?.log.len() as u64))
+    }
+
+    fn bell(&self) -> &LogBell {
+        &self.bell
+    }
+
+    async fn load_checkpoint(&self, name: &str) -> Result<Option<Bytes>, DriverError> {
+        Ok(self.read()?.checkpoints.get(name).cloned())
+    }
+
+    async fn save_checkpoint(&self, name: &str, checkpoint: Bytes) -> Result<(), DriverError> {
+        check_checkpoint_name(name)?;
+        self.write()?.checkpoints.insert(name.to_owned(), checkpoint);
+        Ok(())
+    }
+}
+
 impl MemoryDriver {
     /// The same driver, closed when this one is: what a stream of pages holds.
     fn view(&self) -> Self {
-        MemoryDriver { events: self.events.clone(), closed: self.closed.clone() }
+        MemoryDriver {
+            events: self.events.clone(),
+            bell: self.bell.clone(),
+            closed: self.closed.clone(),
+        }
     }
 }

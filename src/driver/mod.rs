@@ -27,6 +27,7 @@ pub mod dynamodb;
 mod error;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;
+mod log;
 pub mod memory;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
@@ -47,6 +48,8 @@ use futures_util::StreamExt;
 pub use async_trait::async_trait;
 pub use callbacks::{CallbackFuture, Options, from_callbacks};
 pub use error::{DriverError, Limit, LimitExceeded};
+pub(crate) use log::check_checkpoint_name;
+pub use log::{LogBell, LogFetch, LogListener, LogPage, LogStore, MAX_CHECKPOINT_NAME_BYTES};
 pub use open::{URL_FORMS, open};
 pub(crate) use open::{is_known, without_secrets};
 pub use put::{InvalidPut, Limits, Put, PutReceipt};
@@ -200,6 +203,13 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// Provided: nowhere; entities are then folded from their first event on.
     fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        None
+    }
+
+    /// The log: every event in commit order.
+    ///
+    /// Provided: none; the store then has no subscriptions.
+    fn log(&self) -> Option<&dyn LogStore> {
         None
     }
 

@@ -88,6 +88,8 @@ pub(crate) struct Mailroom {
     pub(crate) config: Config,
     /// Which type each kind of entity belongs to.
     pub(crate) kinds: DashMap<&'static str, (TypeId, &'static str)>,
+    /// The names of the consumers that run.
+    pub(crate) consumers: DashMap<Arc<str>, ()>,
     limits: Limits,
     admission: Admission,
     registry: Registry,
@@ -103,6 +105,7 @@ impl Mailroom {
             driver,
             config,
             kinds: DashMap::new(),
+            consumers: DashMap::new(),
             arbiters,
         }
     }
@@ -185,6 +188,16 @@ impl Mailroom {
     /// How many aggregates have an actor.
     pub(crate) fn resident(&self) -> usize {
         self.registry.resident()
+    }
+
+    /// Sleeps on the store's own runtime, for callers that may have none. Over at once when that has ended.
+    pub(crate) fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let (over, waiting) = oneshot::channel::<()>();
+        self.spawn(async move {
+            tokio::time::sleep(duration).await;
+            drop(over);
+        });
+        async move { drop(waiting.await) }
     }
 
     /// Runs a future on the store's own runtime. False when that has ended.

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::driver::memory::MemoryDriver;
 use crate::driver::{
-    Driver, DriverError, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore,
-    async_trait,
+    Driver, DriverError, EventPages, Fetch, KeyPages, Limits, LogStore, Put, PutReceipt,
+    SnapshotStore, async_trait,
 };
 use crate::error::OpenError;
 use crate::event::{AggregateKey, NewEvent, Sequence, Timestamp};
@@ -211,6 +211,10 @@ impl Driver for OnDemand {
 
     fn snapshots(&self) -> Option<&dyn SnapshotStore> {
         self.inner.snapshots()
+    }
+
+    fn log(&self) -> Option<&dyn LogStore> {
+        self.inner.log()
     }
 
     fn limits(&self) -> Limits {

@@ -1,7 +1,7 @@
 //! Apply: journaled events go into redb in big sorted transactions.
 //!
-//! One transaction takes whole frames and writes three things: the events as segments of the log, where
-//! they stand into the index, and how far it has come. When it is durable, readers get a new
+//! One transaction takes whole frames and writes: the events as segments of the log, where they stand into
+//! the index, the checkpoints, and how far it has come. When it is durable, readers get a new
 //! snapshot, the tail lets go of the events, and the journal takes its files back, in that order.
 //!
 //! The thread waits until much has come together, or for a second, because a transaction costs the disk
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use redb::{Database, Durability, ReadableTable, Table};
 
 use super::block::Block;
+use super::checkpoints::{self, Checkpoint};
 use super::core::Core;
 use super::read::{decode_block, read_segment};
 use super::redb_failed;
@@ -131,11 +132,15 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
         applied: last.next_position - 1,
         latest_time: last.latest_time,
         place: last.next_place,
+        frame: last.frame,
         ..*state
     };
     let database = core.database().map_err(Failure::Redb)?;
-    let snapshots = write_grouped(&database, &events, &aggregates, &next, &core.pending_snapshots)
-        .map_err(Failure::Redb)?;
+    let checkpoints: Vec<&Checkpoint> =
+        groups.iter().flat_map(|group| &group.checkpoints).collect();
+    let batch = Batch { events: &events, aggregates: &aggregates, checkpoints: &checkpoints };
+    let snapshots =
+        write_grouped(&database, &batch, &next, &core.pending_snapshots).map_err(Failure::Redb)?;
     drop(database);
     *state = next;
     drop(state);
@@ -143,25 +148,37 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
     core.pending_snapshots.written(snapshots);
     core.applied.store(next.applied, Ordering::Release);
     core.tail.release(groups);
-    core.journal.recycle(next.applied);
+    core.journal.recycle(next.frame);
     core.signals().blocked = None;
     core.applied_more.notify_all();
     Ok(())
 }
 
-/// One durable transaction: `events`, which follow what is there in position order, and `state`.
+/// One durable transaction: `events`, which follow what is there in position order, `checkpoints` and
+/// `state`.
 pub(super) fn write(
     database: &Database,
     events: &[Placed<'_>],
+    checkpoints: &[Checkpoint],
     state: &State,
 ) -> Result<(), DriverError> {
-    write_grouped(database, events, &by_aggregate(events), state, &Pending::default()).map(drop)
+    let checkpoints: Vec<&Checkpoint> = checkpoints.iter().collect();
+    let batch = Batch { events, aggregates: &by_aggregate(events), checkpoints: &checkpoints };
+    write_grouped(database, &batch, state, &Pending::default()).map(drop)
+}
+
+/// What goes into one transaction.
+#[derive(Default)]
+struct Batch<'a> {
+    events: &'a [Placed<'a>],
+    aggregates: &'a [(&'a str, Vec<u32>)],
+    /// In the order they were saved in.
+    checkpoints: &'a [&'a Checkpoint],
 }
 
 fn write_grouped(
     database: &Database,
-    events: &[Placed<'_>],
-    aggregates: &Aggregates<'_>,
+    batch: &Batch<'_>,
     state: &State,
     snapshots: &Pending,
 ) -> Result<Vec<(AggregateKey, Bytes)>, DriverError> {
@@ -173,10 +190,11 @@ fn write_grouped(
         let mut log = transaction.open_table(LOG).map_err(redb_failed)?;
         let mut latest = transaction.open_table(LATEST).map_err(redb_failed)?;
         let mut earlier = transaction.open_table(EARLIER).map_err(redb_failed)?;
-        write_log(&mut log, events)?;
-        write_index(&mut latest, &mut earlier, events, aggregates)?;
+        write_log(&mut log, batch.events)?;
+        write_index(&mut latest, &mut earlier, batch.events, batch.aggregates)?;
         state.write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
     }
+    checkpoints::write(&transaction, batch.checkpoints.iter().copied())?;
     let snapshots = snapshots.write(&transaction)?;
     transaction.commit().map_err(redb_failed)?;
     Ok(snapshots)
@@ -240,7 +258,7 @@ pub(super) fn write_index(
     latest: &mut Latest<'_>,
     earlier: &mut Earlier<'_>,
     events: &[Placed<'_>],
-    aggregates: &Aggregates<'_>,
+    aggregates: &[(&str, Vec<u32>)],
 ) -> Result<(), DriverError> {
     let (mut bytes, mut place) = (Vec::new(), Vec::new());
     for (number, (key, numbers)) in aggregates.iter().enumerate() {
@@ -289,8 +307,9 @@ pub(super) fn close(core: &Core) -> Result<(), DriverError> {
     let mut state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
     state.clean = true;
     state.place = super::tables::Place::default();
+    state.frame = 0;
     let database = core.database()?;
-    write_grouped(&database, &[], &by_aggregate(&[]), &state, &core.pending_snapshots)?;
+    write_grouped(&database, &Batch::default(), &state, &core.pending_snapshots)?;
     drop(database);
     core.journal.remove().map_err(failed)?;
     core.room.remove().map_err(failed)

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase};
 
+use super::checkpoints::Checkpoints;
 use super::files::Disk;
 use super::journal::Journal;
 use super::options::RedbBuilder;
@@ -15,7 +16,7 @@ use super::snapshots::Pending;
 use super::tables::State;
 use super::tail::Tail;
 use super::writer::{Committer, Queue};
-use crate::driver::DriverError;
+use crate::driver::{DriverError, LogBell};
 
 pub(super) struct Core {
     pub(super) options: RedbBuilder,
@@ -25,6 +26,9 @@ pub(super) struct Core {
     pub(super) tail: Tail,
     pub(super) queue: Queue,
     pub(super) pending_snapshots: Pending,
+    pub(super) checkpoints: Checkpoints,
+    /// Rung when events became readable.
+    pub(super) bell: LogBell,
     pub(super) committer: Mutex<Committer>,
     /// What the apply thread last wrote; nobody else writes to redb without it.
     pub(super) state: Mutex<State>,
@@ -32,6 +36,8 @@ pub(super) struct Core {
     pub(super) applied: AtomicU64,
     /// The number of events that are journaled.
     pub(super) journaled: AtomicU64,
+    /// The position of the last event that can be read.
+    pub(super) readable: AtomicU64,
     /// Between the writer, the apply thread and those who wait for it.
     signals: Mutex<Signals>,
     pub(super) apply_wakes: Condvar,
@@ -71,6 +77,9 @@ impl Core {
             tail: Tail::new(),
             queue: Queue::default(),
             pending_snapshots: Pending::default(),
+            checkpoints: Checkpoints::load(&database)?,
+            bell: LogBell::default(),
+            readable: AtomicU64::new(state.applied),
             applied: AtomicU64::new(state.applied),
             journaled: AtomicU64::new(state.applied),
             state: Mutex::new(state),
@@ -125,7 +134,9 @@ impl Core {
 
     /// Whether it was closed before.
     pub(super) fn set_closed(&self) -> bool {
-        self.closed.swap(true, Ordering::AcqRel)
+        let before = self.closed.swap(true, Ordering::AcqRel);
+        self.bell.ring();
+        before
     }
 
     /// After a failed write or flush nobody can say what the disk holds: no put is taken any more.

@@ -1,23 +1,31 @@
 //! The frame: what one write and one flush of the journal make durable.
 //!
-//! A frame holds the events of all puts of one group and is there whole or not at all, which the
-//! checksum tells. It begins on a 512-byte bound and is padded to one; numbers are little-endian:
+//! A frame holds the events of all puts of one group, and the checkpoints saved beside them, and is there
+//! whole or not at all, which the checksum tells. It begins on a 512-byte bound and is padded to one;
+//! numbers are little-endian:
 //!
 //! ```text
-//! magic 4 bytes · version u16 (1) · zero u16 · store id 16 bytes · epoch u64 · first position u64
-//! · flushed u64 · events u32 · body length u32 · checksum u64 · body
-//! body: per event: kind u8 (1) · version u8 (1) · length u32 · key length u16 · key · sequence u64 · record
+//! magic 4 bytes · version u16 (2) · back u16 · store id 16 bytes · epoch u64 · first position u64
+//! · number u64 · events u32 · body length u32 · checksum u64 · body
+//! body: first the events, then the checkpoints
+//!   event:      kind u8 (1) · version u8 (1) · length u32 · key length u16 · key · sequence u64 · record
+//!   checkpoint: kind u8 (2) · version u8 (1) · length u32 · name length u16 · name · bytes
 //! ```
 //!
-//! `flushed` is the last position known to be durable when the frame was written. It tells loss from
-//! damage: where a position is missing and a later frame says it had been flushed, the disk lost what it
-//! had confirmed. The magic holds bytes that no JSON and no key can have, so that no event's content
-//! passes for a frame.
+//! Frames of an epoch are numbered 1, 2, 3 …, because one that holds checkpoints only takes no position.
+//! `back` says how many frames before this one the last frame stands that was known to be durable when this one
+//! was written; 0: not known. It tells loss from damage: where a frame is missing and a later one says it
+//! had been flushed, the disk lost what it had confirmed. The magic holds bytes that no JSON and no key can
+//! have, so that no event's content passes for a frame.
+//!
+//! Frames of version 1 have events only. They have no number, are told apart by their positions, and say
+//! in its place the last position known to be durable.
 
 use bytes::Bytes;
 use twox_hash::XxHash3_64;
 use uuid::Uuid;
 
+use super::checkpoints::Checkpoint;
 use super::codec::Reader;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence, Timestamp};
 
@@ -26,15 +34,23 @@ pub(super) const ALIGN: u64 = 512;
 pub(super) const HEADER_BYTES: usize = 64;
 
 const MAGIC: [u8; 4] = [0xfe, b'S', b'J', 0x00];
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+const NUMBERED_BY_POSITION: u16 = 1;
 const KIND_EVENT: u8 = 1;
 const EVENT_VERSION: u8 = 1;
+const KIND_CHECKPOINT: u8 = 2;
+const CHECKPOINT_VERSION: u8 = 1;
 /// What an event takes in a frame beside its key and its record.
 const ENTRY_BYTES: usize = 6 + 2 + 8;
 
 /// The bytes an event takes in a frame.
 pub(super) fn entry_bytes(event: &KeyedEvent) -> usize {
     ENTRY_BYTES + event.key.as_str().len() + event.record_bytes()
+}
+
+/// The bytes a checkpoint takes in a frame.
+pub(super) fn checkpoint_bytes(checkpoint: &Checkpoint) -> usize {
+    6 + 2 + checkpoint.name.len() + checkpoint.bytes.len()
 }
 
 /// The bytes a frame with a body of this length takes in a file.
@@ -48,10 +64,20 @@ pub(super) struct Header {
     pub(super) store: Uuid,
     pub(super) epoch: u64,
     pub(super) first_position: u64,
-    pub(super) flushed: u64,
     pub(super) events: u32,
     pub(super) body_bytes: u32,
+    version: u16,
+    back: u16,
+    /// The frame's number; in version 1 the last position known to be durable.
+    number: u64,
     checksum: u64,
+}
+
+/// What the next frame must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) position: u64,
+    pub(super) number: u64,
 }
 
 /// A frame being made, in a buffer that is used again for the next.
@@ -68,10 +94,6 @@ impl Builder {
         self.events = 0;
     }
 
-    pub(super) fn events(&self) -> u32 {
-        self.events
-    }
-
     pub(super) fn push(&mut self, event: &KeyedEvent, recorded_at: Timestamp) {
         let key = event.key.as_str().as_bytes();
         let length = entry_bytes(event) - 6;
@@ -84,23 +106,28 @@ impl Builder {
         self.events += 1;
     }
 
-    /// The frame, padded.
-    pub(super) fn finish(
-        &mut self,
-        store: Uuid,
-        epoch: u64,
-        first_position: u64,
-        flushed: u64,
-    ) -> &[u8] {
+    /// Behind the events.
+    pub(super) fn push_checkpoint(&mut self, checkpoint: &Checkpoint) {
+        let length = checkpoint_bytes(checkpoint) - 6;
+        self.buffer.extend_from_slice(&[KIND_CHECKPOINT, CHECKPOINT_VERSION]);
+        self.buffer.extend_from_slice(&(length as u32).to_le_bytes());
+        self.buffer.extend_from_slice(&(checkpoint.name.len() as u16).to_le_bytes());
+        self.buffer.extend_from_slice(checkpoint.name.as_bytes());
+        self.buffer.extend_from_slice(&checkpoint.bytes);
+    }
+
+    /// The frame, padded. The frame numbered `flushed` is the last known to be durable.
+    pub(super) fn finish(&mut self, store: Uuid, epoch: u64, next: Next, flushed: u64) -> &[u8] {
+        let back = u16::try_from(next.number.saturating_sub(flushed)).unwrap_or(0);
         let body = (self.buffer.len() - HEADER_BYTES) as u32;
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&VERSION.to_le_bytes());
-        header.extend_from_slice(&[0, 0]);
+        header.extend_from_slice(&back.to_le_bytes());
         header.extend_from_slice(store.as_bytes());
         header.extend_from_slice(&epoch.to_le_bytes());
-        header.extend_from_slice(&first_position.to_le_bytes());
-        header.extend_from_slice(&flushed.to_le_bytes());
+        header.extend_from_slice(&next.position.to_le_bytes());
+        header.extend_from_slice(&next.number.to_le_bytes());
         header.extend_from_slice(&self.events.to_le_bytes());
         header.extend_from_slice(&body.to_le_bytes());
         let checksum = checksum(&header, self.buffer.get(HEADER_BYTES..).unwrap_or_default());
@@ -123,18 +150,47 @@ impl Header {
     /// [`Header::checks`] has seen the body too.
     pub(super) fn read(bytes: &[u8]) -> Option<Header> {
         let mut reader = Reader(bytes);
-        if reader.array()? != MAGIC || reader.u16()? != VERSION || reader.u16()? != 0 {
+        if reader.array()? != MAGIC {
+            return None;
+        }
+        let (version, back) = (reader.u16()?, reader.u16()?);
+        if version != VERSION && (version, back) != (NUMBERED_BY_POSITION, 0) {
             return None;
         }
         Some(Header {
+            version,
+            back,
             store: Uuid::from_bytes(reader.array()?),
             epoch: reader.u64()?,
             first_position: reader.u64()?,
-            flushed: reader.u64()?,
+            number: reader.u64()?,
             events: reader.u32()?,
             body_bytes: reader.u32()?,
             checksum: reader.u64()?,
         })
+    }
+
+    /// Whether this is the frame looked for.
+    pub(super) fn is(&self, next: Next) -> bool {
+        let numbered = self.version == NUMBERED_BY_POSITION || self.number == next.number;
+        numbered && self.first_position == next.position
+    }
+
+    /// Whether this is a later frame than the one looked for, and says that that one had been flushed.
+    pub(super) fn proves_flushed(&self, next: Next) -> bool {
+        if self.version == NUMBERED_BY_POSITION {
+            return self.first_position > next.position && self.number >= next.position;
+        }
+        let flushed = self.number.saturating_sub(u64::from(self.back));
+        self.number > next.number && self.back > 0 && flushed >= next.number
+    }
+
+    /// What follows this frame, which was looked for as `next`.
+    pub(super) fn behind(&self, next: Next) -> Next {
+        Next {
+            position: self.first_position.saturating_add(u64::from(self.events)),
+            number: next.number + 1,
+        }
     }
 
     /// Whether this frame is whole: `header` are the bytes it was read from.
@@ -147,42 +203,68 @@ impl Header {
     pub(super) fn frame_bytes(&self) -> u64 {
         frame_bytes(self.body_bytes as usize)
     }
-
-    /// The position behind the frame's last event.
-    pub(super) fn next_position(&self) -> u64 {
-        self.first_position.saturating_add(u64::from(self.events))
-    }
 }
 
-/// The events of a frame whose checksum was right. What cannot be read then was written by a later
+/// What a frame holds.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Content {
+    pub(super) events: Vec<KeyedEvent>,
+    pub(super) checkpoints: Vec<Checkpoint>,
+}
+
+/// The content of a frame whose checksum was right. What cannot be read then was written by a later
 /// version, and the message says so.
-pub(super) fn decode(header: &Header, body: &Bytes) -> Result<Vec<KeyedEvent>, String> {
-    let mut events = Vec::new();
+pub(super) fn decode(header: &Header, body: &Bytes) -> Result<Content, String> {
+    let mut content = Content::default();
     let mut reader = Reader(body);
-    for number in 0..u64::from(header.events) {
-        let position = header.first_position + number;
-        let mut event = decode_entry(&mut reader, body)
+    let count = u64::from(header.events);
+    loop {
+        let number = content.events.len() as u64;
+        if reader.0.is_empty() && number == count {
+            return Ok(content);
+        }
+        let position = header.first_position.saturating_add(number);
+        let entry = decode_entry(&mut reader, body)
             .map_err(|what| format!("the journal at position {position}: {what}"))?;
-        event.position = Some(Position::new(position));
-        events.push(event);
+        match entry {
+            Entry::Event(mut event) if number < count => {
+                event.position = Some(Position::new(position));
+                content.events.push(*event);
+            }
+            Entry::Checkpoint(checkpoint) if number == count => {
+                content.checkpoints.push(checkpoint)
+            }
+            _ => return Err(format!("the journal at position {position}: entries out of order")),
+        }
     }
-    Ok(events)
 }
 
-fn decode_entry(reader: &mut Reader<'_>, body: &Bytes) -> Result<KeyedEvent, String> {
+enum Entry {
+    Event(Box<KeyedEvent>),
+    Checkpoint(Checkpoint),
+}
+
+fn decode_entry(reader: &mut Reader<'_>, body: &Bytes) -> Result<Entry, String> {
     const SHORT: &str = "the entry ends too early";
     let (kind, version) = (reader.u8().ok_or(SHORT)?, reader.u8().ok_or(SHORT)?);
-    if (kind, version) != (KIND_EVENT, EVENT_VERSION) {
+    let known = [(KIND_EVENT, EVENT_VERSION), (KIND_CHECKPOINT, CHECKPOINT_VERSION)];
+    if !known.contains(&(kind, version)) {
         return Err(format!("an entry of kind {kind}, version {version}, is not known"));
     }
     let length = reader.u32().ok_or(SHORT)?;
     let mut entry = Reader(reader.bytes(length as usize).ok_or(SHORT)?);
-    let key_bytes = entry.u16().ok_or(SHORT)?;
-    let key = entry.bytes(usize::from(key_bytes)).ok_or(SHORT)?;
-    let key = std::str::from_utf8(key).map_err(|e| e.to_string())?;
-    let key = AggregateKey::new(key).map_err(|e| e.to_string())?;
+    let name_bytes = entry.u16().ok_or(SHORT)?;
+    let name = entry.bytes(usize::from(name_bytes)).ok_or(SHORT)?;
+    let name = std::str::from_utf8(name).map_err(|e| e.to_string())?;
+    if kind == KIND_CHECKPOINT {
+        // Copied: it is kept for good, and would keep the whole frame.
+        let bytes = Bytes::copy_from_slice(entry.0);
+        return Ok(Entry::Checkpoint(Checkpoint { name: name.into(), bytes }));
+    }
+    let key = AggregateKey::new(name).map_err(|e| e.to_string())?;
     let sequence = Sequence::new(entry.u64().ok_or(SHORT)?);
-    KeyedEvent::decode_record(key, sequence, body.slice_ref(entry.0)).map_err(|e| e.to_string())
+    let event = KeyedEvent::decode_record(key, sequence, body.slice_ref(entry.0));
+    event.map(|event| Entry::Event(Box::new(event))).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -198,7 +280,26 @@ mod tests {
         for event in events {
             builder.push(event, event.recorded_at);
         }
-        builder.finish(Uuid::nil(), 3, 17, 16).to_vec()
+        builder.push_checkpoint(&checkpoint());
+        builder.finish(Uuid::nil(), 3, NEXT, 4).to_vec()
+    }
+
+    const NEXT: Next = Next { position: 17, number: 5 };
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint { name: "mailer".into(), bytes: Bytes::from_static(b"\x01\x02") }
+    }
+
+    #[test]
+    fn a_frame_of_checkpoints_takes_no_position_but_a_number() {
+        let header = Header::read(&frame(&[])).unwrap();
+        assert!(header.is(NEXT));
+        let next = header.behind(NEXT);
+        assert_eq!(next, Next { position: 17, number: 6 });
+        assert!(!header.is(next));
+        assert!(header.proves_flushed(Next { position: 17, number: 4 }));
+        assert!(header.proves_flushed(Next { position: 17, number: 3 }));
+        assert!(!header.proves_flushed(NEXT));
     }
 
     proptest! {
@@ -210,7 +311,8 @@ mod tests {
             let body = Bytes::copy_from_slice(&bytes[HEADER_BYTES..][..header.body_bytes as usize]);
             prop_assert!(header.checks(&bytes, &body));
             prop_assert_eq!(header.frame_bytes(), bytes.len() as u64);
-            prop_assert_eq!(decode(&header, &body).unwrap(), placed(&events, 17));
+            let content = Content { events: placed(&events, 17), checkpoints: vec![checkpoint()] };
+            prop_assert_eq!(decode(&header, &body).unwrap(), content);
         }
 
         #[test]

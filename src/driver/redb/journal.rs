@@ -81,7 +81,7 @@ pub(super) struct Journal {
     space: Condvar,
     /// The writer's offset in the current file.
     used: AtomicU64,
-    /// The last position written, and the last one flushed.
+    /// The number of the last frame written, and of the last one flushed.
     written: AtomicU64,
     flushed: AtomicU64,
 }
@@ -89,7 +89,7 @@ pub(super) struct Journal {
 struct Files {
     current: Arc<JournalFile>,
     spare: Vec<Arc<JournalFile>>,
-    /// Full files, each with the last position in it.
+    /// Full files, each with the number of the last frame in it.
     behind: VecDeque<(u64, Arc<JournalFile>)>,
     next_id: u64,
     /// Why there is no space ahead; cleared when there is.
@@ -105,7 +105,6 @@ impl Journal {
         disk: Arc<dyn Disk>,
         options: &RedbBuilder,
         last_id: u64,
-        position: u64,
     ) -> io::Result<Self> {
         let current = make(&*disk, last_id + 1, options.journal_file_bytes)?;
         Ok(Journal {
@@ -127,8 +126,8 @@ impl Journal {
             work: Condvar::new(),
             space: Condvar::new(),
             used: AtomicU64::new(0),
-            written: AtomicU64::new(position),
-            flushed: AtomicU64::new(position),
+            written: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
         })
     }
 
@@ -146,12 +145,12 @@ impl Journal {
     }
 
     /// Moves `cursor` to where a frame of `bytes` has room, waiting for the keeper where needed.
-    /// `last_position` is the last one written so far.
+    /// `last_frame` is the number of the last one written so far.
     pub(super) fn make_room(
         &self,
         cursor: &mut Cursor,
         bytes: u64,
-        last_position: u64,
+        last_frame: u64,
     ) -> Result<(), DriverError> {
         let mut files = self.files();
         loop {
@@ -159,10 +158,10 @@ impl Journal {
                 if let Some(next) = files.spare.pop() {
                     if self.flush_interval.is_some() {
                         cursor.file.file.sync().map_err(|e| flush_failed(&e))?;
-                        self.flushed.fetch_max(last_position, Ordering::AcqRel);
+                        self.flushed.fetch_max(last_frame, Ordering::AcqRel);
                     }
                     let full = std::mem::replace(&mut files.current, next.clone());
-                    files.behind.push_back((last_position, full));
+                    files.behind.push_back((last_frame, full));
                     *cursor = Cursor { file: next, offset: 0 };
                     self.used.store(0, Ordering::Release);
                     continue;
@@ -185,7 +184,7 @@ impl Journal {
     }
 
     /// Tells how far the current file is used, and wakes the keeper when space ahead runs short.
-    pub(super) fn advance(&self, cursor: &Cursor, position: u64) {
+    pub(super) fn advance(&self, cursor: &Cursor, frame: u64) {
         let before = self.used.swap(cursor.offset, Ordering::AcqRel);
         let half = self.file_bytes / 2;
         let crossed = |mark: u64| before < mark && cursor.offset >= mark;
@@ -193,23 +192,23 @@ impl Journal {
         let short = ready < self.file_bytes && cursor.offset + AHEAD > ready;
         let first_unflushed = self.flush_interval.is_some()
             && self.written.load(Ordering::Acquire) == self.flushed.load(Ordering::Acquire);
-        self.written.store(position, Ordering::Release);
+        self.written.store(frame, Ordering::Release);
         if short || crossed(half) || first_unflushed {
             let _files = self.files();
             self.work.notify_one();
         }
     }
 
-    /// The last position known to be durable in the journal.
+    /// The number of the last frame known to be durable.
     pub(super) fn flushed(&self) -> u64 {
         self.flushed.load(Ordering::Acquire)
     }
 
-    pub(super) fn note_flushed(&self, position: u64) {
-        self.flushed.fetch_max(position, Ordering::AcqRel);
+    pub(super) fn note_flushed(&self, frame: u64) {
+        self.flushed.fetch_max(frame, Ordering::AcqRel);
     }
 
-    /// Takes back the files whose events are all in redb.
+    /// Takes back the files whose frames are all in redb: those up to this one.
     pub(super) fn recycle(&self, applied: u64) {
         let mut files = self.files();
         while files.behind.front().is_some_and(|(last, _)| *last <= applied) {

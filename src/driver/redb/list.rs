@@ -7,10 +7,13 @@ use bytes::Bytes;
 use super::core::Core;
 use super::read::{PAGE_BYTES, decode_event, missing, read_segment};
 use super::redb_failed;
+use super::segment::Segment;
 use crate::driver::DriverError;
 use crate::event::{AggregateKey, KeyedEvent};
 
 const PAGE_KEYS: usize = 1_000;
+/// So many events are taken from the tail at once.
+const PAGE_EVENTS: usize = 4_096;
 
 /// Keys page by page: those of the tail as of the beginning, merged into redb's.
 pub(super) struct Keys {
@@ -80,11 +83,9 @@ pub(super) fn log_page(
 ) -> Result<Vec<KeyedEvent>, DriverError> {
     core.open()?;
     let from = from.max(1);
-    // Before the tail and the snapshot: whatever is applied by now must be found below.
-    let applied = core.applied.load(Ordering::Acquire);
-    let (tail_first, tail) = core.tail.behind(from, limit);
-    let end = tail_first.unwrap_or(applied + 1);
-    let mut events = Vec::new();
+    let (tail_first, tail) = core.tail.behind(from, limit.min(PAGE_EVENTS));
+    let end = stored_end(core, tail_first);
+    let mut page = Page { events: Vec::new(), bytes: 0, limit };
     if from < end {
         let snapshot = core.snapshot()?;
         let start = {
@@ -94,36 +95,112 @@ pub(super) fn log_page(
                 None => from,
             }
         };
-        let mut bytes = 0;
         let mut next = from;
         for entry in snapshot.log.range(start..end).map_err(redb_failed)? {
             let (first, stored) = entry.map_err(redb_failed)?;
-            let first = first.value();
-            let segment = read_segment(first, stored.value())?;
-            if first > next {
+            let segment = read_segment(first.value(), stored.value())?;
+            if segment.first_position() > next {
                 return Err(missing(next));
             }
-            let shared = Bytes::copy_from_slice(stored.value());
-            while next < segment.next_position().min(end) {
-                if events.len() >= limit || bytes >= PAGE_BYTES {
-                    return Ok(events);
-                }
-                let entry = segment.at(next).ok_or_else(|| missing(next))?;
-                let key = AggregateKey::new(entry.key).map_err(|e| {
-                    DriverError::damaged(format!("the log at position {next}: {e}"))
-                })?;
-                let start = entry.record.as_ptr().addr() - stored.value().as_ptr().addr();
-                let record = shared.slice(start..start + entry.record.len());
-                bytes += record.len();
-                events.push(decode_event(key, &entry, next, record)?);
-                next += 1;
+            let last = segment.next_position().min(end);
+            if next < last && !page.push_all(&segment, stored.value(), next..last)? {
+                return Ok(page.events);
             }
+            next = last.max(next);
         }
         if next < end {
             return Err(missing(next));
         }
     }
-    let wanted = limit - events.len();
-    events.extend(tail.into_iter().take(wanted));
-    Ok(events)
+    for event in tail {
+        if page.is_full() {
+            break;
+        }
+        page.push(event);
+    }
+    Ok(page.events)
+}
+
+/// The events up to position `from` (all, for `None`), the last first, at most `limit` and about 1 MiB.
+pub(super) fn log_page_backwards(
+    core: &Core,
+    from: Option<u64>,
+    limit: usize,
+) -> Result<Vec<KeyedEvent>, DriverError> {
+    core.open()?;
+    let from = from.unwrap_or(u64::MAX);
+    let (tail_first, tail) = core.tail.before(from, limit.min(PAGE_EVENTS));
+    let mut last = from.min(stored_end(core, tail_first) - 1);
+    let mut page = Page { events: Vec::new(), bytes: 0, limit };
+    for event in tail {
+        if page.is_full() {
+            break;
+        }
+        page.push(event);
+    }
+    let reached = |page: &Page| page.events.last().and_then(|event| event.position);
+    if page.is_full() || reached(&page).is_some_and(|position| position.get() > last + 1) {
+        return Ok(page.events);
+    }
+    let snapshot = core.snapshot()?;
+    for entry in snapshot.log.range(..=last).map_err(redb_failed)?.rev() {
+        let (first, stored) = entry.map_err(redb_failed)?;
+        let segment = read_segment(first.value(), stored.value())?;
+        if segment.next_position() <= last {
+            return Err(missing(last));
+        }
+        let positions = (segment.first_position()..last + 1).rev();
+        if !page.push_all(&segment, stored.value(), positions)? {
+            return Ok(page.events);
+        }
+        last = segment.first_position() - 1;
+    }
+    if last > 0 { Err(missing(last)) } else { Ok(page.events) }
+}
+
+/// Behind the last position that is to be read from redb, when the tail was looked at before. An event
+/// has left the tail only when `applied` says so, and a snapshot taken after this shows it.
+fn stored_end(core: &Core, tail_first: Option<u64>) -> u64 {
+    tail_first.unwrap_or_else(|| core.applied.load(Ordering::Acquire) + 1)
+}
+
+/// Events of the log on their way into a page.
+struct Page {
+    events: Vec<KeyedEvent>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        self.events.len() >= self.limit || self.bytes >= PAGE_BYTES
+    }
+
+    fn push(&mut self, event: KeyedEvent) {
+        self.bytes += event.size_bytes();
+        self.events.push(event);
+    }
+
+    /// Adds the events at these positions of a segment; whether the page has room for more after.
+    fn push_all(
+        &mut self,
+        segment: &Segment<'_>,
+        stored: &[u8],
+        positions: impl Iterator<Item = u64>,
+    ) -> Result<bool, DriverError> {
+        let shared = Bytes::copy_from_slice(stored);
+        for position in positions {
+            if self.is_full() {
+                return Ok(false);
+            }
+            let entry = segment.at(position).ok_or_else(|| missing(position))?;
+            let key = AggregateKey::new(entry.key).map_err(|e| {
+                DriverError::damaged(format!("the log at position {position}: {e}"))
+            })?;
+            let start = entry.record.as_ptr().addr() - stored.as_ptr().addr();
+            let record = shared.slice(start..start + entry.record.len());
+            self.push(decode_event(key, &entry, position, record)?);
+        }
+        Ok(!self.is_full())
+    }
 }

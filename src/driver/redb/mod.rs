@@ -37,12 +37,14 @@
 //! - `tail`: what is journaled only; `apply`: from there into redb; `backend`: redb's file; `room`: space
 //!   for it
 //! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one
+//! - `checkpoints`: of consumers, journaled with the events
 //! - `snapshots`: of entities, until an apply transaction takes them along
 //! - `recover`: opening; `verify` and `reindex`: walking and mending
 
 mod apply;
 mod backend;
 mod block;
+mod checkpoints;
 mod codec;
 mod core;
 mod directory;
@@ -67,6 +69,7 @@ mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -74,10 +77,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutDone, PutReceipt,
-    SnapshotStore, async_trait, paged, paged_keys,
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limit, LimitExceeded, Limits,
+    LogBell, LogFetch, LogPage, LogStore, Put, PutDone, PutReceipt, SnapshotStore, async_trait,
+    check_checkpoint_name, paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
+use checkpoints::{Checkpoint, Saving};
 use core::{Core, begin_read};
 use writer::Waiting;
 
@@ -287,6 +292,10 @@ impl Driver for RedbDriver {
         Some(self)
     }
 
+    fn log(&self) -> Option<&dyn LogStore> {
+        Some(self)
+    }
+
     fn limits(&self) -> Limits {
         // A frame takes an event's record fields beside what counts as its size, some 64 bytes.
         let quarter =
@@ -323,6 +332,47 @@ impl SnapshotStore for RedbDriver {
         self.core.open()?;
         self.core.pending_snapshots.save(key.clone(), snapshot);
         Ok(())
+    }
+}
+
+/// Under [`Durability::Written`] an event is shown when it is written: like an answered put, a loss of power
+/// may take it back.
+#[async_trait]
+impl LogStore for RedbDriver {
+    fn log_page_now(&self, fetch: LogFetch) -> Result<LogPage, DriverError> {
+        let from = fetch.from.map(Position::get);
+        let events = guarded(|| match fetch.backwards {
+            false => list::log_page(&self.core, from.unwrap_or(1), fetch.limit),
+            true => list::log_page_backwards(&self.core, from, fetch.limit),
+        });
+        events.map(LogPage::new)
+    }
+
+    fn last_position(&self) -> Result<Position, DriverError> {
+        self.core.open()?;
+        Ok(Position::new(self.core.readable.load(Ordering::Acquire)))
+    }
+
+    fn bell(&self) -> &LogBell {
+        &self.core.bell
+    }
+
+    async fn load_checkpoint(&self, name: &str) -> Result<Option<Bytes>, DriverError> {
+        self.core.open()?;
+        Ok(self.core.checkpoints.get(name))
+    }
+
+    async fn save_checkpoint(&self, name: &str, checkpoint: Bytes) -> Result<(), DriverError> {
+        self.core.open()?;
+        check_checkpoint_name(name)?;
+        let max = self.limits().bytes_per_event;
+        if checkpoint.len() > max {
+            return Err(LimitExceeded::new(Limit::BytesPerEvent, max, checkpoint.len()).into());
+        }
+        let (done, saved) = oneshot::channel();
+        let checkpoint = Checkpoint { name: name.into(), bytes: checkpoint };
+        self.core.queue.push_saving(Saving { checkpoint, done });
+        saved.await.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
     }
 }
 

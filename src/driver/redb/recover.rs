@@ -1,8 +1,8 @@
 //! Opening: the journal's rest goes into redb before anything is served.
 //!
 //! redb says how far it has come and where the next frame stands. From there each frame must carry the
-//! expected position, in this place or at another file's start. None there: the end, unless a frame
-//! further on says that the missing position had been flushed: then the journal is damaged, and opening
+//! expected number and position, in this place or at another file's start. None there: the end, unless a
+//! frame further on says that the missing one had been flushed: then the journal is damaged, and opening
 //! fails with an error that names the position. Frames of another epoch or store are stale.
 //!
 //! The transaction that ends the replay raises the epoch, so that nothing the old files hold is ever
@@ -16,9 +16,10 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::apply::{self, Placed};
 use super::backend::Backend;
+use super::checkpoints::Checkpoint;
 use super::core::Core;
 use super::files::{Disk, DiskFile};
-use super::frame::{ALIGN, HEADER_BYTES, Header, decode};
+use super::frame::{ALIGN, HEADER_BYTES, Header, Next, decode};
 use super::journal::{FOLDER, Journal, file_id, file_name};
 use super::options::{RedbBuilder, Step};
 use super::read::{missing, read_segment};
@@ -56,12 +57,12 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
         Replay { options: &options, database: &database, files: &files }.run(&mut state)?;
     }
     let last_id = files.keys().next_back().copied().unwrap_or(0);
-    let journal =
-        Journal::start(disk.clone(), &options, last_id, state.applied).map_err(journal_failed)?;
+    let journal = Journal::start(disk.clone(), &options, last_id).map_err(journal_failed)?;
     state.epoch += 1;
+    state.frame = 0;
     state.place = Place { file: journal.cursor().file.id, offset: 0 };
     state.clean = false;
-    apply::write(&database, &[], &state)?;
+    apply::write(&database, &[], &[], &state)?;
     for id in files.keys() {
         disk.remove(&file_name(*id)).map_err(journal_failed)?;
     }
@@ -147,12 +148,12 @@ struct Replay<'a> {
     files: &'a JournalFiles,
 }
 
-/// Events of whole frames on their way into redb.
+/// Whole frames on their way into redb.
 #[derive(Default)]
 struct Batch {
     events: Vec<KeyedEvent>,
+    checkpoints: Vec<Checkpoint>,
     bytes: u64,
-    next_place: Place,
 }
 
 impl Replay<'_> {
@@ -167,35 +168,42 @@ impl Replay<'_> {
         let total = self.files.values().map(|(_, size)| size).sum();
         let mut done = 0;
         let mut place = state.place;
-        let mut expected = state.applied + 1;
-        let mut batch = Batch { next_place: place, ..Batch::default() };
-        while let Some((found, header, body)) = self.next_frame(state, place, expected)? {
-            batch.events.extend(decode(&header, &body).map_err(DriverError::damaged)?);
+        let mut next = Next { position: state.applied + 1, number: state.frame + 1 };
+        let mut batch = Batch::default();
+        while let Some((found, header, body)) = self.next_frame(state, place, next)? {
+            let content = decode(&header, &body).map_err(DriverError::damaged)?;
+            batch.events.extend(content.events);
+            batch.checkpoints.extend(content.checkpoints);
             place = Place { file: found.file, offset: found.offset + header.frame_bytes() };
-            expected = header.next_position();
+            next = header.behind(next);
             batch.bytes += header.frame_bytes();
-            batch.next_place = place;
             done += header.frame_bytes();
             if batch.bytes >= BATCH_BYTES {
-                self.write(std::mem::take(&mut batch), state)?;
+                self.write(std::mem::take(&mut batch), state, (next, place))?;
                 self.options.tell(Step::Replaying, done, total);
             }
         }
-        self.refuse_later_frames(state, expected)?;
-        self.write(batch, state)?;
+        self.refuse_later_frames(state, next)?;
+        self.write(batch, state, (next, place))?;
         self.options.tell(Step::Replaying, total, total);
         Ok(())
     }
 
-    fn write(&self, batch: Batch, state: &mut State) -> Result<(), DriverError> {
-        let (Some(last), Some(greatest)) =
-            (batch.events.last(), batch.events.iter().map(|event| event.recorded_at).max())
-        else {
+    /// Writes the batch, behind which stands the frame `next` in `place`.
+    fn write(
+        &self,
+        batch: Batch,
+        state: &mut State,
+        (next, place): (Next, Place),
+    ) -> Result<(), DriverError> {
+        if batch.bytes == 0 {
             return Ok(());
-        };
-        state.applied = last.position.map_or(state.applied, |position| position.get());
-        state.latest_time = state.latest_time.max(greatest);
-        state.place = batch.next_place;
+        }
+        let greatest = batch.events.iter().map(|event| event.recorded_at).max();
+        state.applied = next.position - 1;
+        state.frame = next.number - 1;
+        state.latest_time = greatest.map_or(state.latest_time, |time| time.max(state.latest_time));
+        state.place = place;
         let placed: Vec<Placed<'_>> = batch
             .events
             .iter()
@@ -205,21 +213,21 @@ impl Replay<'_> {
                 event,
             })
             .collect();
-        apply::write(self.database, &placed, state)
+        apply::write(self.database, &placed, &batch.checkpoints, state)
     }
 
-    /// The frame with the expected position: in `place`, or at another file's start.
+    /// The frame `next`: in `place`, or at another file's start.
     fn next_frame(
         &self,
         state: &State,
         place: Place,
-        expected: u64,
+        next: Next,
     ) -> Result<Option<(Place, Header, Bytes)>, DriverError> {
         let starts = self.files.keys().filter(|id| **id != place.file);
         let starts = starts.map(|id| Place { file: *id, offset: 0 });
         for place in std::iter::once(place).chain(starts) {
             if let Some((header, body)) = self.frame(state, place)?
-                && header.first_position == expected
+                && header.is(next)
             {
                 return Ok(Some((place, header, body)));
             }
@@ -245,8 +253,8 @@ impl Replay<'_> {
         Ok(header.checks(&head, &body).then(|| (header, body.into())))
     }
 
-    /// The journal ends before `expected`, unless a later frame proves that this position was flushed.
-    fn refuse_later_frames(&self, state: &State, expected: u64) -> Result<(), DriverError> {
+    /// The journal ends before `next`, unless a later frame proves that it had been flushed.
+    fn refuse_later_frames(&self, state: &State, next: Next) -> Result<(), DriverError> {
         const CHUNK: u64 = 1 << 20;
         let mut chunk = vec![0; CHUNK as usize];
         for (id, (file, size)) in self.files {
@@ -259,13 +267,14 @@ impl Replay<'_> {
                     chunk.chunks(ALIGN as usize).zip((offset..).step_by(ALIGN as usize))
                 {
                     let Some(header) = Header::read(sector) else { continue };
-                    if header.first_position <= expected || header.flushed < expected {
+                    if !header.proves_flushed(next) {
                         continue;
                     }
                     if self.frame(state, Place { file: *id, offset: at })?.is_some() {
                         return Err(DriverError::damaged(format!(
-                            "the journal at position {expected}: the frame is damaged or missing; \
-                             position {} follows in {} at byte {at}",
+                            "the journal at position {}: the frame is damaged or missing; position {} \
+                             follows in {} at byte {at}",
+                            next.position,
                             header.first_position,
                             file_name(*id),
                         )));

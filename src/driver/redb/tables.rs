@@ -5,6 +5,8 @@
 //! | `log` | first position | a [segment](super::segment) |
 //! | `latest` | aggregate key | the [block](super::block) with the aggregate's latest events |
 //! | `earlier` | aggregate key, zero byte, first sequence (big-endian) | an earlier block, full |
+//! | `snapshots` | aggregate key | the [snapshot](super::snapshots) of its entity |
+//! | `checkpoints` | name | a consumer's [checkpoint](super::checkpoints) |
 //! | `store` | name | a number that holds for the whole store: [`State`] |
 //!
 //! A key has no control characters, so the zero byte keeps an aggregate's blocks together and apart from
@@ -25,6 +27,7 @@ pub(super) const STORE: TableDefinition<'static, &str, u64> = TableDefinition::n
 
 /// In [`STORE`]: the checksum of the other numbers.
 const CHECKSUM: &str = "checksum";
+const FRAME: &str = "frame";
 
 /// The key of an earlier block.
 pub(super) fn earlier_key(key: &str, first_sequence: u64, out: &mut Vec<u8>) {
@@ -54,6 +57,8 @@ pub(super) struct State {
     pub(super) latest_time: Timestamp,
     /// Where the frame behind it stands.
     pub(super) place: Place,
+    /// The number of the last frame of this epoch in redb.
+    pub(super) frame: u64,
     /// Whether the store was closed, and the journal is empty.
     pub(super) clean: bool,
 }
@@ -66,6 +71,7 @@ impl State {
             applied: 0,
             latest_time: Timestamp::from_micros(i64::MIN),
             place: Place::default(),
+            frame: 0,
             clean: true,
         }
     }
@@ -84,9 +90,12 @@ impl State {
             applied: number("applied")?,
             latest_time: Timestamp::from_micros(number("latest_time")?.cast_signed()),
             place: Place { file: number("place_file")?, offset: number("place_offset")? },
+            // A store that was written before frames had numbers has none.
+            frame: table.get(FRAME).map_err(redb_failed)?.map_or(0, |found| found.value()),
             clean: number("clean")? != 0,
         };
-        if number(CHECKSUM)? != state.checksum() {
+        let checksum = number(CHECKSUM)?;
+        if checksum != state.checksum() && (state.frame > 0 || checksum != state.first_checksum()) {
             return Err(DriverError::damaged(
                 "events.redb is damaged: its state has a wrong checksum",
             ));
@@ -105,7 +114,7 @@ impl State {
         Ok(())
     }
 
-    fn numbers(&self) -> [(&'static str, u64); 8] {
+    fn numbers(&self) -> [(&'static str, u64); 9] {
         let (high, low) = self.store.as_u64_pair();
         [
             ("store_id_high", high),
@@ -116,11 +125,19 @@ impl State {
             ("place_file", self.place.file),
             ("place_offset", self.place.offset),
             ("clean", u64::from(self.clean)),
+            (FRAME, self.frame),
         ]
     }
 
     fn checksum(&self) -> u64 {
         let bytes = self.numbers().map(|(_, number)| number.to_le_bytes()).concat();
         XxHash3_64::oneshot(&bytes)
+    }
+
+    /// As it was before frames had numbers. A version that knows no other refuses a store with numbers, and
+    /// so never overlooks frames that it cannot read.
+    fn first_checksum(&self) -> u64 {
+        let bytes = self.numbers().map(|(_, number)| number.to_le_bytes()).concat();
+        XxHash3_64::oneshot(bytes.get(..8 * 8).unwrap_or_default())
     }
 }

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 
 use super::apply::let_others_run;
+use super::checkpoints::Checkpoint;
+use super::frame::Next;
 use super::tables::Place;
 use crate::driver::memory::refuse_unless_next;
 use crate::driver::{DriverError, Put};
@@ -66,6 +68,9 @@ pub(super) struct Group {
     pub(super) puts: Vec<TailPut>,
     pub(super) first_position: u64,
     pub(super) next_position: u64,
+    pub(super) checkpoints: Vec<Checkpoint>,
+    /// The frame's number.
+    pub(super) frame: u64,
     /// Where the frame behind it stands.
     pub(super) next_place: Place,
     pub(super) latest_time: Timestamp,
@@ -75,14 +80,25 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn new(
         puts: Vec<TailPut>,
-        first_position: u64,
-        next_position: u64,
+        checkpoints: Vec<Checkpoint>,
+        (first, next): (Next, Next),
         next_place: Place,
         latest_time: Timestamp,
     ) -> Self {
+        let events = (next.position - first.position) as usize;
         let payload: usize = puts.iter().map(|put| put.put.size_bytes()).sum();
-        let bytes = payload + (next_position - first_position) as usize * EVENT_BYTES;
-        Group { puts, first_position, next_position, next_place, latest_time, bytes }
+        let saved: usize = checkpoints.iter().map(|c| c.name.len() + c.bytes.len()).sum();
+        let bytes = payload + saved + (events + checkpoints.len()) * EVENT_BYTES;
+        Group {
+            puts,
+            first_position: first.position,
+            next_position: next.position,
+            checkpoints,
+            frame: first.number,
+            next_place,
+            latest_time,
+            bytes,
+        }
     }
 
     /// The group's events with their positions and times.
@@ -364,6 +380,32 @@ impl Tail {
             let range = group.first_position.max(from)..group.next_position;
             let wanted = limit - events.len();
             events.extend(range.take(wanted).filter_map(|position| group.event_at(position)));
+        }
+        (Some(first), events)
+    }
+
+    /// The tail's first position, as in [`Tail::behind`]; and the events up to position `from` that are in
+    /// the tail, the last first, at most `limit`.
+    pub(super) fn before(&self, from: u64, limit: usize) -> (Option<u64>, Vec<KeyedEvent>) {
+        let (first, groups): (u64, Vec<Arc<Group>>) = {
+            let log = self.log();
+            let first = log.groups.front().map(|group| group.first_position);
+            let Some(first) = first else { return (None, Vec::new()) };
+            let take = log.groups.partition_point(|group| group.first_position <= from);
+            let mut left = limit as u64;
+            let wanted = log.groups.iter().take(take).rev().take_while(|group| {
+                let more = left > 0;
+                let last = group.next_position.min(from.saturating_add(1));
+                left = left.saturating_sub(last - group.first_position);
+                more
+            });
+            (first, wanted.cloned().collect())
+        };
+        let mut events = Vec::new();
+        for group in &groups {
+            let range = group.first_position..group.next_position.min(from.saturating_add(1));
+            let wanted = limit - events.len();
+            events.extend(range.rev().take(wanted).filter_map(|position| group.event_at(position)));
         }
         (Some(first), events)
     }

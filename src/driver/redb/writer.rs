@@ -5,6 +5,9 @@
 //!       ─▶ published in the tail ─▶ answered
 //! ```
 //!
+//! Checkpoints that wait are saved in the same frame, behind the events; one that waits alone gets a frame of
+//! its own.
+//!
 //! Nobody is answered before the flush, not even with a conflict: what it collided with may be in the
 //! same frame. Positions are given here, dense and in commit order. A put that nothing waits beside can be
 //! committed by its caller, under the same lock and without a change of thread ([`put_now`]).
@@ -16,8 +19,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use super::checkpoints::{Checkpoint, Saving};
 use super::core::Core;
-use super::frame;
+use super::frame::{self, Next, checkpoint_bytes};
 use super::journal::{Cursor, Journal};
 use super::options::Durability;
 use super::tables::{Place, State};
@@ -72,6 +76,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct QueueState {
     waiting: VecDeque<Waiting>,
+    saving: VecDeque<Saving>,
     closed: bool,
     asleep: bool,
 }
@@ -95,23 +100,38 @@ impl Queue {
         }
     }
 
+    pub(super) fn push_saving(&self, saving: Saving) {
+        let mut state = self.state();
+        if state.closed {
+            drop(state);
+            let _ = saving.done.send(Err(DriverError::Closed));
+            return;
+        }
+        state.saving.push_back(saving);
+        if state.asleep {
+            state.asleep = false;
+            self.more.notify_one();
+        }
+    }
+
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.more.notify_all();
     }
 
-    fn take_all(&self) -> VecDeque<Waiting> {
-        std::mem::take(&mut self.state().waiting)
+    fn take_all(&self) -> (VecDeque<Waiting>, VecDeque<Saving>) {
+        let mut state = self.state();
+        (std::mem::take(&mut state.waiting), std::mem::take(&mut state.saving))
     }
 
     fn is_waited_in(&self) -> bool {
         !self.state().waiting.is_empty()
     }
 
-    /// The next group; `None` when the queue is closed and empty.
-    fn next_group(&self) -> Option<Vec<Waiting>> {
+    /// The next group, of about `max_bytes`; `None` when the queue is closed and empty.
+    fn next_group(&self, max_bytes: usize) -> Option<(Vec<Waiting>, Vec<Saving>)> {
         let mut state = self.state();
-        while state.waiting.is_empty() {
+        while state.waiting.is_empty() && state.saving.is_empty() {
             if state.closed {
                 return None;
             }
@@ -119,27 +139,37 @@ impl Queue {
             state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.asleep = false;
-        let mut bytes = 0;
-        let mut taken = 0;
-        for waiting in state.waiting.iter().take(PUTS_PER_FRAME) {
-            if taken > 0 && bytes + waiting.bytes > FRAME_BYTES {
-                break;
-            }
-            bytes += waiting.bytes;
-            taken += 1;
-        }
-        if taken == state.waiting.len() {
-            return Some(std::mem::take(&mut state.waiting).into());
-        }
-        Some(state.waiting.drain(..taken).collect())
+        let puts = state.waiting.iter().take(PUTS_PER_FRAME).map(|waiting| waiting.bytes);
+        let puts = fitting(puts, max_bytes);
+        let saved = state.saving.iter().map(|saving| checkpoint_bytes(&saving.checkpoint));
+        let saved = fitting(saved, max_bytes / 2);
+        Some((take_first(&mut state.waiting, puts), take_first(&mut state.saving, saved)))
     }
+}
+
+/// How many of these sizes make up to `max_bytes`; one at least, if there is one.
+fn fitting(sizes: impl Iterator<Item = usize>, max_bytes: usize) -> usize {
+    let mut bytes = 0;
+    let fitting = sizes.enumerate().take_while(|(taken, size)| {
+        bytes += size;
+        *taken == 0 || bytes <= max_bytes
+    });
+    fitting.count()
+}
+
+fn take_first<T>(queue: &mut VecDeque<T>, count: usize) -> Vec<T> {
+    if count == queue.len() {
+        return std::mem::take(queue).into();
+    }
+    queue.drain(..count).collect()
 }
 
 /// What only whoever writes a frame touches.
 pub(super) struct Committer {
     cursor: Cursor,
     frame: frame::Builder,
-    next_position: u64,
+    /// The next frame's.
+    next: Next,
     latest_time: Timestamp,
     store: Uuid,
     epoch: u64,
@@ -152,7 +182,7 @@ impl Committer {
         Committer {
             cursor: journal.cursor(),
             frame: frame::Builder::default(),
-            next_position: state.applied + 1,
+            next: Next { position: state.applied + 1, number: state.frame + 1 },
             latest_time: state.latest_time,
             store: state.store,
             epoch: state.epoch,
@@ -164,12 +194,23 @@ impl Committer {
 /// The writer thread. When it ends the apply thread is told to apply the rest and end, too.
 pub(super) fn run(core: &Core) {
     let _end = End(core);
-    while let Some(group) = core.queue.next_group() {
+    // A put takes half a journal file at most, and so do those that go with it; checkpoints a quarter.
+    let half_a_file = usize::try_from(core.options.journal_file_bytes / 2).unwrap_or(usize::MAX);
+    let max_bytes = FRAME_BYTES.min(half_a_file);
+    while let Some((group, saving)) = core.queue.next_group(max_bytes) {
+        let checkpoints = saving.iter().map(|saving| saving.checkpoint.clone()).collect();
         let mut committer = core.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        let answers = commit(core, &mut committer, &group, true);
+        let (answers, saved) = commit(core, &mut committer, &group, checkpoints, true);
         drop(committer);
+        let has_new_events = answers.iter().any(Result::is_ok);
         for (waiting, answer) in group.into_iter().zip(answers) {
             waiting.answer(answer);
+        }
+        for saving in saving {
+            let _ = saving.done.send(saved.clone());
+        }
+        if has_new_events {
+            core.bell.ring();
         }
     }
     // A caller may be committing its own put just now; after it nobody does.
@@ -186,6 +227,7 @@ impl Drop for End<'_> {
         }
         self.0.queue.close();
         drop(self.0.queue.take_all());
+        self.0.bell.ring();
         self.0.signals().stop = true;
         self.0.apply_wakes.notify_all();
     }
@@ -196,7 +238,10 @@ impl Drop for End<'_> {
 pub(super) fn put_now(core: &Core, waiting: Waiting) {
     let answer = try_now(core, &waiting);
     match answer {
-        Some(answer) => waiting.answer(answer),
+        Some(answer) => {
+            waiting.answer(answer);
+            core.bell.ring();
+        }
         None => core.queue.push(waiting),
     }
 }
@@ -211,24 +256,32 @@ fn try_now(core: &Core, waiting: &Waiting) -> Option<Answer> {
     {
         return None;
     }
-    commit(core, &mut committer, std::slice::from_ref(waiting), false).pop()
+    let group = std::slice::from_ref(waiting);
+    commit(core, &mut committer, group, Vec::new(), false).0.pop()
 }
 
 pub(super) fn lookup(core: &Core, key: &AggregateKey) -> Result<u64, DriverError> {
     core.snapshot()?.latest_sequence(key)
 }
 
-/// Writes one frame with every put of the group that may go in; one answer for each.
-fn commit(core: &Core, c: &mut Committer, group: &[Waiting], may_wait: bool) -> Vec<Answer> {
-    let refuse = |error: DriverError| vec![Err(error); group.len()];
-    let bytes = frame::frame_bytes(group.iter().map(|waiting| waiting.bytes).sum());
-    if let Err(error) = ready(core, c, bytes, may_wait) {
+/// Writes one frame with every put of the group that may go in, and all the checkpoints; one answer for
+/// each put, and one for the checkpoints.
+fn commit(
+    core: &Core,
+    c: &mut Committer,
+    group: &[Waiting],
+    checkpoints: Vec<Checkpoint>,
+    may_wait: bool,
+) -> (Vec<Answer>, Result<(), DriverError>) {
+    let refuse = |error: DriverError| (vec![Err(error.clone()); group.len()], Err(error));
+    let saved: usize = checkpoints.iter().map(checkpoint_bytes).sum();
+    let bytes = group.iter().map(|waiting| waiting.bytes).sum::<usize>() + saved;
+    if let Err(error) = ready(core, c, frame::frame_bytes(bytes), may_wait) {
         return refuse(error);
     }
     let mut answers = Vec::with_capacity(group.len());
     let mut puts = Vec::with_capacity(group.len());
-    let first_position = c.next_position;
-    let mut position = first_position;
+    let mut position = c.next.position;
     let mut latest_time = c.latest_time;
     c.frame.begin();
     for waiting in group {
@@ -247,23 +300,30 @@ fn commit(core: &Core, c: &mut Committer, group: &[Waiting], may_wait: bool) -> 
         position += put.events().len() as u64;
         puts.push(placed);
     }
-    if puts.is_empty() {
-        return answers;
+    for checkpoint in &checkpoints {
+        c.frame.push_checkpoint(checkpoint);
     }
-    if let Err(error) = write(core, c, first_position) {
+    if puts.is_empty() && checkpoints.is_empty() {
+        return (answers, Ok(()));
+    }
+    if let Err(error) = write(core, c) {
         let failure = DriverError::unknown(format!("the journal could not be written: {error}"));
         core.fail(failure.clone().caused_by(error));
         let refused = |_| DriverError::failed("the journal failed while the put was refused");
-        return answers.into_iter().map(|a| a.map_err(refused).and(Err(failure.clone()))).collect();
+        let told = |answer: Answer| answer.map_err(refused).and(Err(failure.clone()));
+        return (answers.into_iter().map(told).collect(), Err(failure.clone()));
     }
-    c.next_position = position;
+    let written = c.next;
+    c.next = Next { position, number: written.number + 1 };
     c.latest_time = latest_time;
     let place = Place { file: c.cursor.file.id, offset: c.cursor.offset };
-    let group = Group::new(puts, first_position, position, place, latest_time);
+    core.checkpoints.publish(&checkpoints);
+    let group = Group::new(puts, checkpoints, (written, c.next), place, latest_time);
     core.journaled.store(position - 1, Ordering::Release);
-    core.journal.advance(&c.cursor, position - 1);
+    core.journal.advance(&c.cursor, written.number);
     publish(core, group);
-    answers
+    core.readable.store(position - 1, Ordering::Release);
+    (answers, Ok(()))
 }
 
 /// Waits until the tail and the journal have room for a frame of `bytes`.
@@ -287,17 +347,16 @@ fn ready(core: &Core, c: &mut Committer, bytes: u64, may_wait: bool) -> Result<(
             signals = core.applied_more.wait(signals).unwrap_or_else(PoisonError::into_inner);
         }
     }
-    core.journal.make_room(&mut c.cursor, bytes, c.next_position - 1)
+    core.journal.make_room(&mut c.cursor, bytes, c.next.number - 1)
 }
 
-fn write(core: &Core, c: &mut Committer, first_position: u64) -> io::Result<()> {
-    let last_position = first_position + u64::from(c.frame.events()) - 1;
-    let frame = c.frame.finish(c.store, c.epoch, first_position, core.journal.flushed());
+fn write(core: &Core, c: &mut Committer) -> io::Result<()> {
+    let frame = c.frame.finish(c.store, c.epoch, c.next, core.journal.flushed());
     let file = &c.cursor.file.file;
     file.write_at(c.cursor.offset, frame)?;
     if core.options.durability == Durability::Flushed {
         file.sync()?;
-        core.journal.note_flushed(last_position);
+        core.journal.note_flushed(c.next.number);
     }
     c.cursor.offset += frame.len() as u64;
     Ok(())

@@ -1,0 +1,140 @@
+//! What a consumer keeps in the store's own data: how far it has come, and which aggregates are parked.
+//!
+//! Two records, because the first is written often and the second hardly ever. A parked aggregate is
+//! recorded *before* the checkpoint passes its event: after a crash in between, the event is found parked.
+//!
+//! | name | content, as JSON |
+//! |---|---|
+//! | `consumer/{name}` | `{"version":1,"position":…}` |
+//! | `parked/{name}` | `{"version":1,"aggregates":[{"key":…,"sequence":…,"position":…,"reason":…}]}` |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
+
+use super::error::ConsumerError;
+use crate::driver::{DriverError, LogStore};
+use crate::event::{AggregateKey, Position, Sequence};
+use crate::mailroom::Mailroom;
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct StoredPosition {
+    version: u32,
+    position: Position,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredParked {
+    version: u32,
+    aggregates: Vec<Parked>,
+}
+
+/// An aggregate whose events a consumer puts aside, because one of them failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Parked {
+    /// The aggregate.
+    pub key: AggregateKey,
+    /// Its first event that is parked: the one that failed. All later ones are parked behind it.
+    pub sequence: Sequence,
+    /// Where that event stands in the log.
+    pub position: Position,
+    /// Why it failed, the last time.
+    pub reason: String,
+}
+
+impl Parked {
+    pub(super) fn new(
+        key: AggregateKey,
+        sequence: Sequence,
+        position: Position,
+        why: &str,
+    ) -> Self {
+        // Reasons are for people, and the record is written whole each time.
+        let reason = why.chars().take(500).collect();
+        Parked { key, sequence, position, reason }
+    }
+}
+
+pub(super) type ParkedAggregates = BTreeMap<AggregateKey, Parked>;
+
+/// The stored records of one consumer.
+#[derive(Clone)]
+pub(super) struct Checkpoints {
+    mailroom: Arc<Mailroom>,
+    name: Arc<str>,
+}
+
+impl Checkpoints {
+    pub(super) fn new(mailroom: Arc<Mailroom>, name: Arc<str>) -> Self {
+        Checkpoints { mailroom, name }
+    }
+
+    /// The position of the last event that was handled, if any checkpoint was saved.
+    pub(super) async fn position(&self) -> Result<Option<Position>, ConsumerError> {
+        let stored: Option<StoredPosition> = self.load("consumer").await?;
+        Ok(stored.map(|stored| stored.position))
+    }
+
+    pub(super) async fn save_position(&self, position: Position) -> Result<(), ConsumerError> {
+        self.save("consumer", &StoredPosition { version: VERSION, position }).await
+    }
+
+    pub(super) async fn parked(&self) -> Result<ParkedAggregates, ConsumerError> {
+        let stored: Option<StoredParked> = self.load("parked").await?;
+        let parked = stored.map(|stored| stored.aggregates).unwrap_or_default();
+        Ok(parked.into_iter().map(|parked| (parked.key.clone(), parked)).collect())
+    }
+
+    pub(super) async fn save_parked(&self, parked: &ParkedAggregates) -> Result<(), ConsumerError> {
+        let aggregates = parked.values().cloned().collect();
+        self.save("parked", &StoredParked { version: VERSION, aggregates }).await
+    }
+
+    async fn load<T: DeserializeOwned>(&self, what: &str) -> Result<Option<T>, ConsumerError> {
+        let name = format!("{what}/{}", self.name);
+        let stored = self.ask(move |log| Box::pin(async move { log.load_checkpoint(&name).await }));
+        let Some(bytes) = stored.await? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            self.failed(DriverError::damaged(format!("the {what} record cannot be read: {error}")))
+        })
+    }
+
+    async fn save<T: Serialize>(&self, what: &str, record: &T) -> Result<(), ConsumerError> {
+        let name = format!("{what}/{}", self.name);
+        let bytes = serde_json::to_vec(record).map(Bytes::from).map_err(|error| {
+            self.failed(DriverError::failed(format!("the {what} record: {error}")))
+        })?;
+        self.ask(move |log| Box::pin(async move { log.save_checkpoint(&name, bytes).await })).await
+    }
+
+    /// Asks the driver, on the store's own runtime.
+    async fn ask<T, F>(&self, ask: F) -> Result<T, ConsumerError>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a dyn LogStore) -> Asked<'a, T> + Send + 'static,
+    {
+        let driver = self.mailroom.driver.clone();
+        let (answer, answered) = oneshot::channel();
+        self.mailroom.spawn(async move {
+            let Some(log) = driver.log() else { return };
+            let _ = answer.send(ask(log).await);
+        });
+        let answered = answered.await.unwrap_or(Err(DriverError::Closed));
+        answered.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, source: DriverError) -> ConsumerError {
+        match source {
+            DriverError::Closed => ConsumerError::Closed,
+            source => ConsumerError::Checkpoint { name: self.name.to_string(), source },
+        }
+    }
+}
+
+type Asked<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, DriverError>> + Send + 'a>>;

@@ -1,0 +1,471 @@
+//! A consumer at work.
+//!
+//! ```text
+//! feed ─▶ a page ─▶ wanted? parked? ─▶ deliver, again with pauses ─▶ progress ─▶ checkpoint, now and then
+//!                                        └ failed: stop, or park the aggregate
+//! ```
+//!
+//! One loop does all of it, so nothing is handled twice at once and the order is that of the log. The
+//! checkpoint only ever says what has been handled; a parked aggregate is recorded before its event is passed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select};
+use tokio::sync::mpsc;
+
+use super::checkpoint::{Checkpoints, Parked, ParkedAggregates};
+use super::consumer::{Consumer, OnFailure};
+use super::deliver::Deliver;
+use super::error::ConsumerError;
+use super::feed::{Feed, Source, aggregate_page};
+use super::handle::{Answer, ConsumerHandle, Retried, Shared};
+use super::log::last_position;
+use crate::driver::Fetch;
+use crate::error::ReadError;
+use crate::event::{KeyedEvent, Position};
+
+/// Events read at once, which bounds the consumer's memory.
+const PAGE_EVENTS: usize = 1_000;
+
+/// Where a consumer begins the first time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    At(Position),
+    End,
+}
+
+/// A consumer at work: a future to be spawned or awaited. It ends with `Ok` when it was stopped or the store
+/// closes, otherwise with why. Dropped, it stops where it is; what was handled since the last checkpoint comes
+/// again the next time.
+#[must_use = "a consumer does nothing until it is spawned or awaited"]
+pub struct Run {
+    handle: ConsumerHandle,
+    work: Pin<Box<dyn Future<Output = Result<(), ConsumerError>> + Send>>,
+}
+
+impl Run {
+    pub(super) fn new(consumer: Consumer, deliver: Box<dyn Deliver>) -> Self {
+        let mailroom = consumer.store.mailroom().clone();
+        let (shared, retries) = Shared::new(mailroom, consumer.name.clone());
+        let handle = ConsumerHandle { shared: shared.clone() };
+        let ending = Ending(shared);
+        Run { handle, work: Box::pin(work(consumer, deliver, retries, ending)) }
+    }
+
+    /// A handle to stop it by, wait for it, and ask how far it is.
+    pub fn handle(&self) -> ConsumerHandle {
+        self.handle.clone()
+    }
+}
+
+impl Future for Run {
+    type Output = Result<(), ConsumerError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().work.as_mut().poll(cx)
+    }
+}
+
+/// Tells those who wait for the consumer that it is over, however it ended.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+async fn work(
+    consumer: Consumer,
+    deliver: Box<dyn Deliver>,
+    mut retries: mpsc::UnboundedReceiver<Answer>,
+    ending: Ending,
+) -> Result<(), ConsumerError> {
+    let _claim = consumer.claim()?;
+    let mut worker = Worker::begin(consumer, deliver, ending.0.clone()).await?;
+    let ended = worker.work(&mut retries).await;
+    match ended {
+        // What was handled is known, whatever came after it.
+        Err(End::Failed(error)) => {
+            let _ = worker.save().await;
+            Err(error)
+        }
+        Ok(()) | Err(End::Stopped) => match worker.save().await {
+            Err(ConsumerError::Closed) => Ok(()),
+            saved => saved,
+        },
+    }
+}
+
+/// Why the loop ends.
+enum End {
+    Stopped,
+    Failed(ConsumerError),
+}
+
+impl From<ConsumerError> for End {
+    fn from(error: ConsumerError) -> Self {
+        match error {
+            ConsumerError::Closed => End::Stopped,
+            other => End::Failed(other),
+        }
+    }
+}
+
+enum Next {
+    Stop,
+    Save,
+    Retry(Answer),
+    Page(Vec<KeyedEvent>),
+}
+
+struct Worker {
+    consumer: Consumer,
+    deliver: Box<dyn Deliver>,
+    shared: Arc<Shared>,
+    checkpoints: Checkpoints,
+    parked: ParkedAggregates,
+    /// Everything up to here is handled, parked or not wanted.
+    position: Position,
+    saved: Position,
+    /// Events handled since the checkpoint was saved, and since when there is something to save.
+    unsaved: usize,
+    unsaved_since: Option<Instant>,
+    /// Events up to here may have been delivered in an earlier life.
+    may_repeat_to: Position,
+    /// When it is time to look whether there is something to save. One for many, because it costs a task.
+    timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// The deliverer keeps the position itself.
+    keeps_own: bool,
+}
+
+impl Worker {
+    async fn begin(
+        consumer: Consumer,
+        mut deliver: Box<dyn Deliver>,
+        shared: Arc<Shared>,
+    ) -> Result<Self, ConsumerError> {
+        let checkpoints = consumer.checkpoints()?;
+        let failed = |reason| ConsumerError::Projection { name: consumer.name.to_string(), reason };
+        let mut parked = checkpoints.parked().await?;
+        let last = last_position(consumer.store.mailroom())?;
+        let begin = match consumer.start {
+            Start::At(position) => position.previous(),
+            Start::End => last,
+        };
+        let mut stored = checkpoints.position().await?;
+        if consumer.options.rebuild {
+            deliver.reset().await.map_err(failed)?;
+            parked.clear();
+            checkpoints.save_parked(&parked).await?;
+            stored = None;
+        }
+        let own = deliver.own_position().await.map_err(failed)?;
+        if stored.is_none() {
+            // The first time is over when the beginning is written down, or the end would move along.
+            checkpoints.save_position(begin).await?;
+        }
+        let stored = stored.unwrap_or(begin);
+        let position = own.filter(|own| own.get() > 0).unwrap_or(stored);
+        shared.reached(position);
+        Ok(Worker {
+            consumer,
+            deliver,
+            shared,
+            checkpoints,
+            parked,
+            position,
+            saved: position,
+            unsaved: 0,
+            unsaved_since: None,
+            timer: None,
+            may_repeat_to: last,
+            keeps_own: own.is_some(),
+        })
+    }
+
+    async fn work(&mut self, retries: &mut mpsc::UnboundedReceiver<Answer>) -> Result<(), End> {
+        let mailroom = self.consumer.store.mailroom().clone();
+        let mut feed = Feed::new(mailroom, Source::Log(self.position.plus(1)));
+        loop {
+            match self.next(&mut feed, retries).await? {
+                Next::Stop => return Ok(()),
+                Next::Save => self.save().await?,
+                Next::Retry(answer) => match self.retry_parked().await {
+                    Ok(retried) => drop(answer.send(Ok(retried))),
+                    Err(End::Stopped) => return Err(End::Stopped),
+                    Err(End::Failed(error)) => {
+                        let _ = answer.send(Err(error.clone()));
+                        return Err(End::Failed(error));
+                    }
+                },
+                Next::Page(events) => self.take_page(events).await?,
+            }
+        }
+    }
+
+    /// What there is to do next.
+    async fn next(
+        &mut self,
+        feed: &mut Feed,
+        retries: &mut mpsc::UnboundedReceiver<Answer>,
+    ) -> Result<Next, End> {
+        let shared = self.shared.clone();
+        let mut stop = std::pin::pin!(shared.stop.notified());
+        std::future::poll_fn(|cx| {
+            if shared.is_stopped() || stop.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Next::Stop));
+            }
+            if let Poll::Ready(Some(answer)) = retries.poll_recv(cx) {
+                return Poll::Ready(Ok(Next::Retry(answer)));
+            }
+            if self.poll_due(cx).is_ready() {
+                return Poll::Ready(Ok(Next::Save));
+            }
+            feed.poll_page(cx, PAGE_EVENTS).map(|page| match page {
+                None => Err(End::Stopped),
+                Some(Ok(events)) => Ok(Next::Page(events)),
+                Some(Err(error)) => Err(ConsumerError::from(error).into()),
+            })
+        })
+        .await
+    }
+
+    /// Whether the checkpoint has to be saved because it is so long since.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(since) = self.unsaved_since {
+            let interval = self.consumer.options.checkpoint_interval;
+            let left = interval.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            let mailroom = self.consumer.store.mailroom();
+            let timer = self.timer.get_or_insert_with(|| Box::pin(mailroom.sleep(left)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.timer = None;
+            if mailroom.is_closed() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Pending
+    }
+
+    async fn take_page(&mut self, events: Vec<KeyedEvent>) -> Result<(), End> {
+        let end = events.last().and_then(|event| event.position).unwrap_or(self.position);
+        let (wanted, broken) = self.pick(events);
+        let mut rest = &wanted[..];
+        while let Some(first) = rest.first() {
+            if self.shared.is_stopped() {
+                return Err(End::Stopped);
+            }
+            let together = match self.parked.contains_key(&first.key) {
+                true => 0,
+                false if self.deliver.one_by_one() => 1,
+                false => {
+                    let run = rest.iter().take(self.consumer.options.batch);
+                    run.take_while(|event| !self.parked.contains_key(&event.key)).count()
+                }
+            };
+            let (chunk, behind) = rest.split_at(together.max(1));
+            let through = match behind.first() {
+                Some(next) => next.position.unwrap_or(end).previous(),
+                None if broken.is_some() => place(chunk.last()),
+                None => end,
+            };
+            if together > 0 {
+                self.take(chunk, through).await?;
+            }
+            self.advance(through, chunk.len()).await?;
+            rest = behind;
+        }
+        match broken {
+            Some(error) => Err(ConsumerError::from(error).into()),
+            None => Ok(self.advance(end, 0).await?),
+        }
+    }
+
+    /// The events that are wanted, up to one that cannot be read.
+    fn pick(&self, events: Vec<KeyedEvent>) -> (Vec<KeyedEvent>, Option<ReadError>) {
+        let upcasters = &self.consumer.store.mailroom().config.upcasters;
+        let mut wanted = Vec::with_capacity(events.len());
+        for event in events {
+            match self.consumer.filter.pick(upcasters, event) {
+                Some(Ok(event)) => wanted.push(event),
+                Some(Err(error)) => return (wanted, Some(error)),
+                None => {}
+            }
+        }
+        (wanted, None)
+    }
+
+    /// Delivers a chunk, or parks what fails of it.
+    async fn take(&mut self, chunk: &[KeyedEvent], through: Position) -> Result<(), End> {
+        let Some((attempts, reason)) = self.deliver(chunk, through, false).await? else {
+            return Ok(());
+        };
+        if self.consumer.options.on_failure == OnFailure::Stop {
+            return Err(self.failed(chunk, attempts, reason).into());
+        }
+        if let [event] = chunk {
+            return self.park(event, &reason).await;
+        }
+        for event in chunk {
+            if !self.parked.contains_key(&event.key) {
+                let one = std::slice::from_ref(event);
+                if let Some((_, reason)) = self.deliver(one, place(Some(event)), true).await? {
+                    self.park(event, &reason).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers these events, again and again with pauses; after the last time, how often and why it failed.
+    async fn deliver(
+        &mut self,
+        events: &[KeyedEvent],
+        through: Position,
+        retried: bool,
+    ) -> Result<Option<(u32, String)>, End> {
+        let options = self.consumer.options;
+        let mut pause = options.pause;
+        let mut attempt = 1;
+        loop {
+            let again = retried || attempt > 1 || place(events.first()) <= self.may_repeat_to;
+            let Err(reason) = self.deliver.deliver(events, through, again).await else {
+                return Ok(None);
+            };
+            tracing::warn!(consumer = %self.consumer.name, position = %place(events.first()), attempt, reason,
+                "an event was not handled");
+            if attempt >= options.attempts {
+                return Ok(Some((attempt, reason)));
+            }
+            if !self.sleep(pause).await {
+                return Err(End::Stopped);
+            }
+            pause = (pause * 2).min(options.longest_pause);
+            attempt += 1;
+        }
+    }
+
+    /// False when it was cut short because the consumer is to stop.
+    async fn sleep(&mut self, pause: Duration) -> bool {
+        if !self.shared.is_stopped() {
+            let stop = std::pin::pin!(self.shared.stop.notified());
+            let sleep = std::pin::pin!(self.consumer.store.mailroom().sleep(pause));
+            let _: Either<_, _> = select(stop, sleep).await;
+        }
+        !self.shared.is_stopped() && !self.consumer.store.mailroom().is_closed()
+    }
+
+    fn failed(&self, events: &[KeyedEvent], attempts: u32, reason: String) -> ConsumerError {
+        let name = self.consumer.name.to_string();
+        match events.first() {
+            Some(event) => {
+                let (key, position) = (event.key.clone(), place(Some(event)));
+                ConsumerError::Failed { name, key, position, attempts, reason }
+            }
+            None => ConsumerError::Ended { name },
+        }
+    }
+
+    async fn park(&mut self, event: &KeyedEvent, reason: &str) -> Result<(), End> {
+        let aggregates = self.parked.len();
+        if aggregates >= self.consumer.options.max_parked {
+            let name = self.consumer.name.to_string();
+            return Err(ConsumerError::TooManyParked { name, aggregates }.into());
+        }
+        let parked = Parked::new(event.key.clone(), event.sequence, place(Some(event)), reason);
+        self.parked.insert(event.key.clone(), parked);
+        Ok(self.checkpoints.save_parked(&self.parked).await?)
+    }
+
+    async fn retry_parked(&mut self) -> Result<Retried, End> {
+        let mut waiting: Vec<Parked> = self.parked.values().cloned().collect();
+        waiting.sort_by_key(|parked| parked.position);
+        let mut retried = Retried::default();
+        for parked in waiting {
+            let failed = self.retry_aggregate(&parked, &mut retried).await?;
+            match failed {
+                Some(failed) => self.parked.insert(parked.key, failed),
+                None => self.parked.remove(&parked.key),
+            };
+            self.checkpoints.save_parked(&self.parked).await?;
+        }
+        retried.still_parked = self.parked.len();
+        Ok(retried)
+    }
+
+    /// Handles one aggregate's parked events in order; where it has to stay parked, from which on.
+    async fn retry_aggregate(
+        &mut self,
+        parked: &Parked,
+        retried: &mut Retried,
+    ) -> Result<Option<Parked>, End> {
+        let mut fetch = Fetch::ALL.after(parked.sequence.previous());
+        loop {
+            let mailroom = self.consumer.store.mailroom();
+            let page = aggregate_page(mailroom, &parked.key, fetch.limit(PAGE_EVENTS))
+                .map_err(ConsumerError::from)?;
+            let last = page.events.last().map(|event| event.sequence);
+            let mut events = page.events;
+            let all = events.len();
+            events.retain(|event| place(Some(event)) <= self.position);
+            let more = page.more && events.len() == all;
+            let (wanted, broken) = self.pick(events);
+            for event in &wanted {
+                let one = std::slice::from_ref(event);
+                // A projection that has come further keeps its position.
+                if let Some((_, reason)) = self.deliver(one, self.position, true).await? {
+                    let at = place(Some(event));
+                    return Ok(Some(Parked::new(event.key.clone(), event.sequence, at, &reason)));
+                }
+                retried.events += 1;
+            }
+            match (broken, last) {
+                (Some(error), _) => return Err(ConsumerError::from(error).into()),
+                (None, Some(last)) if more => fetch = fetch.after(last),
+                (None, _) => return Ok(None),
+            }
+        }
+    }
+
+    /// Everything up to here is handled.
+    async fn advance(&mut self, through: Position, events: usize) -> Result<(), ConsumerError> {
+        if through > self.position {
+            self.position = through;
+            self.unsaved += events;
+            self.shared.reached(through);
+        }
+        if self.keeps_own {
+            return Ok(());
+        }
+        let options = &self.consumer.options;
+        let since = *self.unsaved_since.get_or_insert_with(Instant::now);
+        if self.unsaved < options.checkpoint_every && since.elapsed() < options.checkpoint_interval
+        {
+            return Ok(());
+        }
+        self.save().await
+    }
+
+    async fn save(&mut self) -> Result<(), ConsumerError> {
+        if self.position > self.saved && !self.keeps_own {
+            self.checkpoints.save_position(self.position).await?;
+            self.saved = self.position;
+        }
+        self.unsaved = 0;
+        self.unsaved_since = None;
+        Ok(())
+    }
+}
+
+/// Where an event stands.
+fn place(event: Option<&KeyedEvent>) -> Position {
+    event.and_then(|event| event.position).unwrap_or_default()
+}
