@@ -20,6 +20,8 @@ use super::{DriverError, EventPage, EventPages, Fetch};
 pub(crate) use retry::Retry;
 #[cfg(any(feature = "dynamodb", feature = "cassandra", feature = "azure-tables"))]
 pub(crate) use url::RemoteUrl;
+#[cfg(feature = "cassandra")]
+pub(crate) use url::decoded;
 
 /// Pages made one by one by a function that asks the engine for the page at a [`Fetch`], each behind the
 /// last event of the one before. An empty page that says there is more is asked for again behind what

@@ -65,7 +65,8 @@ impl RemoteUrl {
     }
 }
 
-fn decoded(text: &str) -> Result<String, DriverError> {
+/// Percent-decoded.
+pub(crate) fn decoded(text: &str) -> Result<String, DriverError> {
     let bad = || DriverError::failed(format!("{text:?} is not percent-encoded UTF-8"));
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,0 +1,346 @@
+//! How the driver is opened: [`CassandraBuilder`], what a URL says of it, keyspace and table.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::TranslationError;
+use scylla::policies::address_translator::{AddressTranslator, UntranslatedPeer};
+use scylla::policies::retry::FallthroughRetryPolicy;
+use tokio::time::timeout;
+
+use super::CassandraDriver;
+use super::refusal::{Call, refusal};
+use super::table::{Connection, Serial, columns};
+use crate::driver::DriverError;
+use crate::driver::remote::{RemoteUrl, Retry, decoded};
+
+const OPTIONS: &str = "table, create, replication, serial, fixed_address, timeout_ms";
+const DEFAULT_TABLE: &str = "events";
+const DEFAULT_PORT: u16 = 9042;
+
+/// Opens a [`CassandraDriver`] otherwise than by default.
+///
+/// ```no_run
+/// use seriatim::driver::cassandra::CassandraDriver;
+///
+/// # async fn example() -> Result<(), seriatim::driver::DriverError> {
+/// let driver = CassandraDriver::builder()
+///     .table("bank_events")
+///     .create(true)
+///     .open(["localhost:9042"], "bank")
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct CassandraBuilder {
+    table: Option<String>,
+    create: bool,
+    replication: Option<u32>,
+    serial: Serial,
+    fixed_address: bool,
+    user: Option<(String, String)>,
+    timeout: Option<Duration>,
+}
+
+impl fmt::Debug for CassandraBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The password stays out.
+        f.debug_struct("CassandraBuilder")
+            .field("table", &self.table)
+            .field("create", &self.create)
+            .field("replication", &self.replication)
+            .field("serial", &self.serial)
+            .field("fixed_address", &self.fixed_address)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CassandraBuilder {
+    /// How long an operation may be tried, unless told.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// The table; `events` unless told.
+    pub fn table(mut self, table: impl Into<String>) -> Self {
+        self.table = Some(table.into());
+        self
+    }
+
+    /// Whether a missing keyspace and table are made; not unless told. Existing ones are never changed.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// How many copies of each row a keyspace that is made keeps; 1 unless told.
+    pub fn replication(mut self, copies: u32) -> Self {
+        self.replication = Some(copies);
+        self
+    }
+
+    /// Arbitrates within this datacentre only (`LOCAL_SERIAL`), which is right only where **all** writers of the
+    /// store are in it.
+    pub fn local_serial(mut self) -> Self {
+        self.serial = Serial::Local;
+        self
+    }
+
+    /// Speaks to every node through the first host given, whatever address it tells: for a single node behind a
+    /// forwarded port.
+    pub fn fixed_address(mut self, fixed: bool) -> Self {
+        self.fixed_address = fixed;
+        self
+    }
+
+    /// Logs in as this user.
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.user = Some((name.into(), password.into()));
+        self
+    }
+
+    /// How long an operation may be tried, from its first attempt to its last answer;
+    /// [`DEFAULT_TIMEOUT`](Self::DEFAULT_TIMEOUT) unless told.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Opens the driver on this keyspace of the cluster that these nodes (`host:port`) belong to, on the
+    /// tokio runtime that will poll it.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Failed`] where an option is wrong or the table is missing; [`DriverError::Unavailable`]
+    /// where no node can be reached within the timeout.
+    pub async fn open<H: AsRef<str>>(
+        self,
+        hosts: impl IntoIterator<Item = H>,
+        keyspace: &str,
+    ) -> Result<CassandraDriver, DriverError> {
+        let hosts: Vec<String> = hosts.into_iter().map(|host| with_port(host.as_ref())).collect();
+        let limit = self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT);
+        if limit.is_zero() {
+            return Err(DriverError::failed("the timeout must not be zero"));
+        }
+        let table = self.table.as_deref().unwrap_or(DEFAULT_TABLE);
+        let table = format!("{}.{}", quoted("keyspace", keyspace)?, quoted("table", table)?);
+        let name = format!("the table {table} at {}", hosts.join(","));
+        let session = self.connect(&hosts, &name, limit).await?;
+        if self.create {
+            self.make(&session, keyspace, &table, &name).await?;
+        }
+        let retry = Retry { deadline: limit };
+        let connection =
+            Connection::prepare(session, &table, name.clone(), retry, self.serial).await;
+        let connection = connection.map_err(|error| match error {
+            DriverError::Failed { .. } => DriverError::failed(format!(
+                "{name} is missing or is none of events: add ?create=true to make it ({error})"
+            )),
+            other => other,
+        })?;
+        Ok(CassandraDriver::new(connection))
+    }
+
+    async fn connect(
+        &self,
+        hosts: &[String],
+        name: &str,
+        limit: Duration,
+    ) -> Result<Session, DriverError> {
+        // One attempt a sending: the driver tries again what surely was not written, and the mailroom sends
+        // again what may have been. The deadline is the driver's too.
+        let profile = ExecutionProfile::builder()
+            .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
+            .speculative_execution_policy(None)
+            .request_timeout(None)
+            .consistency(self.serial.of_writes())
+            .build();
+        let mut builder = SessionBuilder::new()
+            .known_nodes(hosts)
+            .default_execution_profile_handle(profile.into_handle())
+            .connection_timeout(limit);
+        if let Some((user, password)) = &self.user {
+            builder = builder.user(user, password);
+        }
+        let unreached = |problem: String| {
+            DriverError::unavailable(format!("Cassandra, opening {name}: {problem}"))
+        };
+        if self.fixed_address {
+            let Some(first) = hosts.first() else {
+                return Err(DriverError::failed("no host is given"));
+            };
+            let found =
+                tokio::net::lookup_host(first).await.map_err(|e| unreached(e.to_string()))?;
+            let address =
+                found.last().ok_or_else(|| unreached(format!("{first} has no address")))?;
+            builder = builder.address_translator(Arc::new(Fixed(address)));
+        }
+        match timeout(limit, builder.build()).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(unreached(error.to_string()).caused_by(error)),
+            Err(_elapsed) => Err(unreached("no answer within the timeout".to_owned())),
+        }
+    }
+
+    async fn make(
+        &self,
+        session: &Session,
+        keyspace: &str,
+        table: &str,
+        name: &str,
+    ) -> Result<(), DriverError> {
+        let copies = self.replication.unwrap_or(1);
+        let keyspace = quoted("keyspace", keyspace)?;
+        for statement in [
+            format!(
+                "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
+                 {{'class': 'SimpleStrategy', 'replication_factor': {copies}}}"
+            ),
+            format!("CREATE TABLE IF NOT EXISTS {table} ({})", columns()),
+        ] {
+            let made = session.query_unpaged(statement, ()).await;
+            made.map_err(|e| refusal(Call::Read, &format!("Cassandra, making {name}"), e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Answers the same address for every node.
+#[derive(Debug)]
+struct Fixed(SocketAddr);
+
+#[async_trait]
+impl AddressTranslator for Fixed {
+    async fn translate_address(
+        &self,
+        _node: &UntranslatedPeer,
+    ) -> Result<SocketAddr, TranslationError> {
+        Ok(self.0)
+    }
+}
+
+fn with_port(host: &str) -> String {
+    let has_port = match host.rsplit_once(']') {
+        Some((_, behind)) => behind.starts_with(':'),
+        None => host.contains(':'),
+    };
+    if has_port { host.to_owned() } else { format!("{host}:{DEFAULT_PORT}") }
+}
+
+/// A name as a statement has it: its case counts, and nothing in it is more than a name.
+fn quoted(what: &str, name: &str) -> Result<String, DriverError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if (1..=48).contains(&name.len()) && name.chars().all(plain) {
+        return Ok(format!("\"{name}\""));
+    }
+    Err(DriverError::failed(format!(
+        "{name:?} is no {what}'s name: 1 to 48 of a-z, A-Z, 0-9 and '_'"
+    )))
+}
+
+/// Opens what follows `cassandra:` in a URL.
+pub(super) async fn open_url(rest: &str) -> Result<CassandraDriver, DriverError> {
+    let (builder, hosts, keyspace) = read_url(rest)?;
+    builder.open(hosts, &keyspace).await
+}
+
+fn read_url(rest: &str) -> Result<(CassandraBuilder, Vec<String>, String), DriverError> {
+    let mut url = RemoteUrl::parse(rest)?;
+    let (user, hosts) = match url.authority.rsplit_once('@') {
+        None => (None, url.authority.as_str()),
+        Some((user, hosts)) => {
+            let Some((name, password)) = user.split_once(':') else {
+                return Err(DriverError::failed("a user needs a password: USER:PASSWORD@HOST"));
+            };
+            (Some((decoded(name)?, decoded(password)?)), hosts)
+        }
+    };
+    let hosts: Vec<String> = hosts.split(',').map(str::to_owned).collect();
+    if hosts.iter().any(String::is_empty) {
+        return Err(DriverError::failed("a host is missing: cassandra://HOST,HOST/KEYSPACE"));
+    }
+    let serial = match url.take("serial").as_deref() {
+        None | Some("global") => Serial::Global,
+        Some("local") => Serial::Local,
+        Some(other) => {
+            let message = format!("{other:?} is no value of the option serial: global or local");
+            return Err(DriverError::failed(message));
+        }
+    };
+    let builder = CassandraBuilder {
+        table: url.take("table"),
+        create: url.take_parsed("create")?.unwrap_or(false),
+        replication: url.take_parsed("replication")?,
+        serial,
+        fixed_address: url.take_parsed("fixed_address")?.unwrap_or(false),
+        user,
+        timeout: url.take_parsed("timeout_ms")?.map(Duration::from_millis),
+    };
+    url.refuse_rest(OPTIONS)?;
+    quoted("keyspace", &url.path)?;
+    Ok((builder, hosts, url.path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_everything_a_builder_does() {
+        let (builder, hosts, keyspace) = read_url(
+            "//ada:h%40sh@a:1,[::1]:2,c/bank?table=all&create=true&replication=3&serial=local\
+             &fixed_address=true&timeout_ms=700",
+        )
+        .unwrap();
+        assert_eq!((hosts.join(" ").as_str(), keyspace.as_str()), ("a:1 [::1]:2 c", "bank"));
+        assert_eq!(builder.user, Some(("ada".to_owned(), "h@sh".to_owned())));
+        assert_eq!((builder.table.as_deref(), builder.create), (Some("all"), true));
+        assert_eq!((builder.replication, builder.serial), (Some(3), Serial::Local));
+        assert_eq!(
+            (builder.fixed_address, builder.timeout),
+            (true, Some(Duration::from_millis(700)))
+        );
+        assert!(!format!("{builder:?}").contains("h@sh"));
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused() {
+        for (url, problem) in [
+            ("bank", "\"//\""),
+            ("//a,,b/bank", "host is missing"),
+            ("//a/", "keyspace's name"),
+            ("//a/ba-nk", "keyspace's name"),
+            ("//ada@a/bank", "password"),
+            ("//a/bank?serial=maybe", "serial"),
+            ("//a/bank?craete=true", "\"craete\""),
+        ] {
+            let error = read_url(url).unwrap_err().to_string();
+            assert!(error.contains(problem), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_host_without_a_port_has_the_usual_one() {
+        let hosts = ["a", "a:1", "[::1]", "[::1]:1"].map(with_port);
+        assert_eq!(hosts, ["a:9042", "a:1", "[::1]:9042", "[::1]:1"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_reached_is_named_without_its_password() {
+        // A port that was just free, and is not listened on.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("//ada:hush@127.0.0.1:{port}/bank?timeout_ms=1000");
+        let error = open_url(&url).await.unwrap_err();
+        assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+}

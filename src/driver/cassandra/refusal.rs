@@ -1,0 +1,125 @@
+//! What a failed call means.
+//!
+//! The one question for a put is whether it may have been written. It surely was not where no node could be
+//! spoken to, where the coordinator found too few replicas before it began, and where the statement itself is
+//! refused. Everything else leaves it open: timeouts, a broken connection, the unknown end of a Paxos round.
+
+use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
+
+use crate::driver::DriverError;
+
+/// What a call does, which decides what no answer to it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// Nothing is lost by asking again.
+    Read,
+    /// It may have been written.
+    Write,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// Not done; trying again may help.
+    Passing,
+    /// Not done; trying again will not help.
+    Lasting,
+    /// It may have been done, or may be done yet.
+    Open,
+}
+
+fn meaning(error: &ExecutionError) -> Meaning {
+    match error {
+        ExecutionError::BadQuery(_) => Meaning::Lasting,
+        ExecutionError::EmptyPlan | ExecutionError::ConnectionPoolError(_) => Meaning::Passing,
+        ExecutionError::PrepareError(PrepareError::AllAttemptsFailed { first_attempt }) => {
+            // Nothing was executed.
+            match of_attempt(first_attempt) {
+                Meaning::Lasting => Meaning::Lasting,
+                _ => Meaning::Passing,
+            }
+        }
+        ExecutionError::PrepareError(_) => Meaning::Passing,
+        ExecutionError::LastAttemptError(attempt) => of_attempt(attempt),
+        _ => Meaning::Open,
+    }
+}
+
+fn of_attempt(error: &RequestAttemptError) -> Meaning {
+    match error {
+        RequestAttemptError::SerializationError(_)
+        | RequestAttemptError::CqlRequestSerialization(_) => Meaning::Lasting,
+        RequestAttemptError::UnableToAllocStreamId => Meaning::Passing,
+        RequestAttemptError::DbError(refused, _) => match refused {
+            DbError::SyntaxError
+            | DbError::Invalid
+            | DbError::AuthenticationError
+            | DbError::Unauthorized
+            | DbError::ConfigError => Meaning::Lasting,
+            DbError::Unavailable { .. } | DbError::Overloaded | DbError::IsBootstrapping => {
+                Meaning::Passing
+            }
+            _ => Meaning::Open,
+        },
+        _ => Meaning::Open,
+    }
+}
+
+/// The error of a call that failed. `doing` says which and where.
+pub(super) fn refusal(call: Call, doing: &str, error: ExecutionError) -> DriverError {
+    let message = format!("{doing}: {error}");
+    let answer = match (meaning(&error), call) {
+        (Meaning::Lasting, _) => DriverError::failed(message),
+        (Meaning::Passing, _) | (Meaning::Open, Call::Read) => DriverError::unavailable(message),
+        (Meaning::Open, Call::Write) => DriverError::unknown(message),
+    };
+    answer.caused_by(error)
+}
+
+/// The error of a call that was under way at the deadline.
+pub(super) fn late(call: Call, doing: &str) -> DriverError {
+    let message = format!("{doing}: no answer within the timeout");
+    match call {
+        Call::Read => DriverError::unavailable(message),
+        Call::Write => DriverError::unknown(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scylla::statement::Consistency;
+
+    use super::*;
+
+    /// What an error answer of the engine is turned into, for a put.
+    fn of(error: DbError) -> DriverError {
+        let attempt = RequestAttemptError::DbError(error, "said".to_owned());
+        refusal(Call::Write, "here", ExecutionError::LastAttemptError(attempt))
+    }
+
+    #[test]
+    fn an_unknown_end_leaves_a_put_open() {
+        // CAS_WRITE_UNKNOWN
+        assert!(of(DbError::Other(0x1700)).may_have_been_written());
+        assert!(of(DbError::ServerError).may_have_been_written());
+        let timeout = ExecutionError::RequestTimeout(std::time::Duration::from_secs(1));
+        assert!(refusal(Call::Write, "here", timeout.clone()).may_have_been_written());
+        assert!(!refusal(Call::Read, "here", timeout).may_have_been_written());
+    }
+
+    #[test]
+    fn too_few_replicas_and_overload_wrote_nothing() {
+        let few = DbError::Unavailable { consistency: Consistency::Serial, required: 2, alive: 1 };
+        for error in [few, DbError::Overloaded, DbError::IsBootstrapping] {
+            let error = of(error);
+            assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");
+            assert!(error.to_string().starts_with("here: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_statement_is_not_tried_again() {
+        for error in [DbError::Invalid, DbError::Unauthorized, DbError::SyntaxError] {
+            assert!(matches!(of(error), DriverError::Failed { .. }));
+        }
+    }
+}
