@@ -1,0 +1,218 @@
+//! How the driver is opened: [`AzureTablesBuilder`], and what a URL says of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use reqwest::Client;
+use reqwest::redirect::Policy;
+
+use super::refusal::Call;
+use super::service::{Credential, Service};
+use super::{AzureTablesDriver, Connection};
+use crate::driver::DriverError;
+use crate::driver::remote::{RemoteUrl, Retry};
+
+const OPTIONS: &str = "key, sas, endpoint, create, timeout_ms";
+/// Where the key is looked for.
+const KEY_VARIABLE: &str = "AZURE_STORAGE_KEY";
+
+/// Opens an [`AzureTablesDriver`] otherwise than by default.
+///
+/// ```no_run
+/// use seriatim::driver::azure_tables::AzureTablesDriver;
+///
+/// # async fn example(key: String) -> Result<(), seriatim::driver::DriverError> {
+/// let driver =
+///     AzureTablesDriver::builder().key(key).create(true).open("bankaccount", "events").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct AzureTablesBuilder {
+    key: Option<String>,
+    sas: Option<String>,
+    endpoint: Option<String>,
+    create: bool,
+    timeout: Option<Duration>,
+}
+
+impl fmt::Debug for AzureTablesBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Secrets stay out.
+        f.debug_struct("AzureTablesBuilder")
+            .field("endpoint", &self.endpoint)
+            .field("create", &self.create)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AzureTablesBuilder {
+    /// How long an operation may be tried, unless told.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// The storage account's key, base64; the variable `AZURE_STORAGE_KEY` unless told.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// A shared access signature in place of the key: its whole query, with or without the `?`.
+    pub fn sas(mut self, query: impl Into<String>) -> Self {
+        self.sas = Some(query.into());
+        self
+    }
+
+    /// The table service's address; `https://ACCOUNT.table.core.windows.net` unless told.
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// Whether a missing table is made; not unless told.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// How long an operation may be tried, from its first attempt to its last answer;
+    /// [`DEFAULT_TIMEOUT`](Self::DEFAULT_TIMEOUT) unless told.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Opens the driver on this table of this storage account, on the tokio runtime that will poll it.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Failed`] where an option is wrong, the table is missing or the service refuses the
+    /// credential; [`DriverError::Unavailable`] where it cannot be reached within the timeout.
+    pub async fn open(self, account: &str, table: &str) -> Result<AzureTablesDriver, DriverError> {
+        let timeout = self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT);
+        if timeout.is_zero() {
+            return Err(DriverError::failed("the timeout must not be zero"));
+        }
+        check_names(account, table)?;
+        let credential = match (self.sas, self.key.or_else(|| std::env::var(KEY_VARIABLE).ok())) {
+            (Some(sas), _) => Credential::Sas(sas.trim_start_matches('?').to_owned()),
+            (None, Some(key)) => Credential::Key(BASE64_STANDARD.decode(key).map_err(|_| {
+                DriverError::failed("the key of the storage account is not base64")
+            })?),
+            (None, None) => {
+                return Err(DriverError::failed(format!(
+                    "no key: set {KEY_VARIABLE}, or add ?key=… or ?sas=…"
+                )));
+            }
+        };
+        let client = Client::builder().connect_timeout(timeout).redirect(Policy::none()).build();
+        let client = client.map_err(|e| {
+            DriverError::failed(format!("Azure Tables: no client could be made: {e}")).caused_by(e)
+        })?;
+        let endpoint =
+            self.endpoint.unwrap_or_else(|| format!("https://{account}.table.core.windows.net"));
+        let service =
+            Service::new(client, account.to_owned(), &endpoint, table.to_owned(), credential);
+        let connection = Connection { service, retry: Retry { deadline: timeout } };
+        let there = || connection.service.has_table();
+        if !connection.retry(Call::Read, "opening", there).await? {
+            if !self.create {
+                return Err(DriverError::failed(format!(
+                    "{} is missing: add ?create=true to make it",
+                    connection.service.name()
+                )));
+            }
+            let make = || connection.service.make_table();
+            connection.retry(Call::Read, "making it", make).await?;
+        }
+        Ok(AzureTablesDriver::new(connection))
+    }
+}
+
+fn check_names(account: &str, table: &str) -> Result<(), DriverError> {
+    let alphanumeric = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !(3..=24).contains(&account.len()) || !alphanumeric(account) {
+        return Err(DriverError::failed(format!(
+            "{account:?} is no storage account's name: 3 to 24 letters and digits"
+        )));
+    }
+    let begins = table.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
+    if !(3..=63).contains(&table.len()) || !alphanumeric(table) || !begins {
+        return Err(DriverError::failed(format!(
+            "{table:?} is no table's name: a letter, then 2 to 62 letters and digits"
+        )));
+    }
+    Ok(())
+}
+
+/// Opens what follows `azure-tables:` in a URL.
+pub(super) async fn open_url(rest: &str) -> Result<AzureTablesDriver, DriverError> {
+    let (builder, account, table) = read_url(rest)?;
+    builder.open(&account, &table).await
+}
+
+fn read_url(rest: &str) -> Result<(AzureTablesBuilder, String, String), DriverError> {
+    let mut url = RemoteUrl::parse(rest)?;
+    let builder = AzureTablesBuilder {
+        key: url.take("key"),
+        sas: url.take("sas"),
+        endpoint: url.take("endpoint"),
+        create: url.take_parsed("create")?.unwrap_or(false),
+        timeout: url.take_parsed("timeout_ms")?.map(Duration::from_millis),
+    };
+    url.refuse_rest(OPTIONS)?;
+    check_names(&url.authority, &url.path)?;
+    Ok((builder, url.authority, url.path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_everything_a_builder_does() {
+        let (builder, account, table) = read_url(
+            "//ada1/events?key=a%2Bb%3D%3D&sas=%3Fsv%3D1&endpoint=http%3A%2F%2Fh%2Fada1&create=true\
+             &timeout_ms=700",
+        )
+        .unwrap();
+        assert_eq!((account.as_str(), table.as_str()), ("ada1", "events"));
+        assert_eq!(builder.key.as_deref(), Some("a+b=="));
+        assert_eq!(builder.sas.as_deref(), Some("?sv=1"));
+        assert_eq!(builder.endpoint.as_deref(), Some("http://h/ada1"));
+        assert!(builder.create);
+        assert_eq!(builder.timeout, Some(Duration::from_millis(700)));
+        assert!(!format!("{builder:?}").contains("a+b"), "{builder:?}");
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused() {
+        for (url, problem) in [
+            ("ada1/events", "\"//\""),
+            ("//a/events", "account's name"),
+            ("//ada1/1events", "table's name"),
+            ("//ada1/my_events", "table's name"),
+            ("//ada1/events?craete=true", "\"craete\""),
+            ("//ada1/events?create=maybe", "create"),
+        ] {
+            let error = read_url(url).unwrap_err().to_string();
+            assert!(error.contains(problem), "{url}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_reached_is_named_without_its_key() {
+        // A port that was just free, and is not listened on.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!(
+            "//ada1/events?sas=sig%3Dhush&endpoint=http%3A%2F%2F127.0.0.1%3A{port}%2Fada1&timeout_ms=500"
+        );
+        let error = open_url(&url).await.unwrap_err();
+        assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+}

@@ -1,0 +1,353 @@
+//! Azure Tables: a row per event, and an entity group transaction per put.
+//!
+//! ```no_run
+//! use seriatim::{Append, EventStore, Expected, NewEvent};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // The key stands in the environment, as AZURE_STORAGE_KEY.
+//! let store = EventStore::open("azure-tables://bankaccount/events?create=true").await?;
+//! let opened = NewEvent::raw("AccountOpened", r#"{"owner":"Ada"}"#);
+//! store.append(Append::to("account/1").expect(Expected::NoEvents).event(opened)).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # URL
+//!
+//! `azure-tables://ACCOUNT/TABLE?option=value&…`, values percent-encoded; [`AzureTablesBuilder`] has the same
+//! options.
+//!
+//! | option | meaning | unless given |
+//! |---|---|---|
+//! | `key` | the storage account's key, base64 | the variable `AZURE_STORAGE_KEY` |
+//! | `sas` | a shared access signature in place of the key: its whole query | none |
+//! | `endpoint` | the table service's address | `https://ACCOUNT.table.core.windows.net` |
+//! | `create` | `true` makes a missing table | `false` |
+//! | `timeout_ms` | how long an operation may be tried, all attempts together | 5000 |
+//!
+//! A secret in a URL can end up in logs and process lists: prefer the environment. The tables of a Cosmos DB
+//! account answer to the same requests at an endpoint of their own; that was not tested.
+//!
+//! # Schema
+//!
+//! | row | RowKey | properties |
+//! |---|---|---|
+//! | an event | its sequence, 20 digits | `type` and `commit_id`, for people; `r0`, `r1`, …: the event's record in pieces of 64 KiB, see [`KeyedEvent::encode_record`](crate::KeyedEvent::encode_record) |
+//! | the head | `head` | `latest`: the latest sequence |
+//!
+//! The PartitionKey is the aggregate key; what the service forbids in it is escaped: `/` is `!s`, `\` is `!b`,
+//! `#` is `!h`, `?` is `!q`, `%` is `!p` and `!` is `!e`. Rows must not be changed or deleted.
+//!
+//! # How a put is written, and consistency
+//!
+//! One transaction inserts every event, each of which fails where its row exists, and replaces the head without
+//! a condition: the head changes only together with events, so it is never ahead of them nor behind. The
+//! service is strongly consistent within its primary region. A geo-redundant account's secondary endpoint is
+//! not: do not read there.
+//!
+//! # Limits
+//!
+//! 99 events (100 rows) and 2,900,000 bytes a put (4 MiB a transaction, in base64), 900 KiB an event (1 MiB a
+//! row), and 512 characters a key once it is escaped (1 KiB). What is over them is refused before anything is
+//! sent. A partition takes some 2,000 rows a second.
+//!
+//! # Cost
+//!
+//! | what | round trips |
+//! |---|---|
+//! | append to a resident aggregate | 1 |
+//! | append to one that is not resident, expecting sequence n | 2 |
+//! | the latest sequence | 1 |
+//! | events | 1 per 1,000 events or 4 MB; backwards from the end 1 more |
+//! | keys | 1 per 1,000 keys at best; **the whole table** is gone through |
+//!
+//! Keys come sorted although the escape is not: all that match are collected and sorted in memory before
+//! the first is handed out. It is for tools and small stores.
+//!
+//! # Failures and timeouts
+//!
+//! A connection that could not be made means that nothing was written; that is tried again, with jittered
+//! backoff, until the timeout. A timeout after the request went out, a broken connection, throttling and any
+//! status from 500 on leave it open ([`DriverError::Unknown`]), and the store sends the same put again: its rows
+//! refuse it if it was written, and the store finds its own events by their commit ids. A transaction
+//! answers 202 whatever became of it; the answers inside count.
+//!
+//! # Permissions
+//!
+//! With a shared access signature: query and add on the table, update for the head (`raud` without `d`), and
+//! create on the service with `create`. The account's key may do everything.
+//!
+//! # What it cannot do
+//!
+//! There is no log: events have no position, and reads over all aggregates are not offered. A transaction is one
+//! partition, so a put cannot hold several aggregates. Snapshots are not kept. There is no sign-in with Entra ID.
+//!
+//! Tested on Azurite 3.35.0, not on the service itself. Azurite does not throttle; those answers are tested
+//! with made-up ones.
+//!
+//! # Layout
+//!
+//! - `builder`: options, the URL, the table
+//! - `service`: requests, signed and sent
+//! - `row`: keys and events as rows, and back
+//! - `batch`: a put as a transaction, and its answer
+//! - `refusal`: what a failed call means
+
+mod batch;
+mod builder;
+mod refusal;
+mod row;
+mod service;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+
+pub use builder::AzureTablesBuilder;
+
+use super::remote::{Retry, paged};
+use super::{Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use crate::event::{AggregateKey, Sequence};
+use refusal::{Call, late};
+use service::{Found, Service};
+
+/// One row of a transaction is the head's.
+const LIMITS: Limits = Limits {
+    events_per_put: 99,
+    bytes_per_put: 2_900_000,
+    bytes_per_event: 900 << 10,
+    bytes_per_key: AggregateKey::MAX_BYTES,
+    aggregates_per_put: 1,
+};
+/// Rows asked for at once; the service's own most.
+const PAGE: u64 = 1_000;
+
+pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
+    Ok(Arc::new(builder::open_url(rest).await?))
+}
+
+/// Events in a table of Azure Storage. See the [module](self).
+pub struct AzureTablesDriver {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for AzureTablesDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AzureTablesDriver")
+            .field("table", &self.shared.connection.service.name())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Connection {
+    service: Service,
+    retry: Retry,
+}
+
+/// What the driver and the pages it handed out have in common.
+struct Shared {
+    connection: Connection,
+    closed: AtomicBool,
+}
+
+impl Shared {
+    fn open(&self) -> Result<&Connection, DriverError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(DriverError::Closed);
+        }
+        Ok(&self.connection)
+    }
+
+    /// All keys with this prefix behind `after`, sorted, in pages.
+    async fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&AggregateKey>,
+    ) -> Result<Vec<Vec<AggregateKey>>, DriverError> {
+        let filter = format!("RowKey eq '{}'", row::row_key(Sequence::FIRST));
+        let mut keys = Vec::new();
+        let mut next = None;
+        loop {
+            let connection = self.open()?;
+            let ask = || connection.service.query(&filter, "PartitionKey", PAGE, next.as_ref());
+            let found = connection.retry(Call::Read, "a query", ask).await?;
+            for row in &found.rows {
+                let key = row::key_of(row)?;
+                if key.as_str().starts_with(prefix) && after.is_none_or(|after| key > *after) {
+                    keys.push(key);
+                }
+            }
+            next = found.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        keys.sort_unstable();
+        Ok(keys.chunks(PAGE as usize).map(<[_]>::to_vec).collect())
+    }
+}
+
+impl Connection {
+    async fn retry<T, R>(
+        &self,
+        call: Call,
+        operation: &str,
+        attempt: impl FnMut() -> R,
+    ) -> Result<T, DriverError>
+    where
+        R: Future<Output = Result<T, DriverError>>,
+    {
+        self.retry.run(|| late(call, &self.service.doing(operation)), attempt).await
+    }
+
+    /// The rows of a query that has one at most.
+    async fn row(&self, key: &AggregateKey, row_key: &str, of: &str) -> Result<Found, DriverError> {
+        let filter = format!("{} and RowKey eq '{row_key}'", row::partition_filter(key));
+        self.service.query_all(&filter, of, 1).await
+    }
+
+    async fn latest(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
+        match self.row(key, row::HEAD, "latest").await?.rows.first() {
+            Some(head) => row::latest(key, head),
+            None => Ok(Sequence::NONE),
+        }
+    }
+
+    /// The page at this fetch; empty only where nothing more is there.
+    async fn page(&self, key: &AggregateKey, fetch: Fetch) -> Result<EventPage, DriverError> {
+        let Some((low, high)) = fetch.bounds() else { return Ok(EventPage::default()) };
+        let wanted = fetch.limit.map_or(PAGE, |limit| PAGE.min(limit as u64));
+        if !fetch.backwards {
+            let filter = row::range_filter(key, low, high);
+            let found = self.service.query_all(&filter, row::RECORD, wanted).await?;
+            let events: Result<Vec<_>, _> =
+                found.rows.iter().map(|found| row::event(key, found)).collect();
+            return Ok(EventPage::new(events?, found.next.is_some()));
+        }
+        // The service goes forwards only, so the way back is gone in windows from the latest one down.
+        let high = match fetch.after {
+            Some(_) => high,
+            None => self.latest(key).await?,
+        };
+        let page = self.window(key, low, high, wanted).await?;
+        if !page.events.is_empty() || fetch.after.is_none() {
+            return Ok(page);
+        }
+        // Whoever asked began behind the end.
+        let latest = self.latest(key).await?;
+        if latest < high { self.window(key, low, latest, wanted).await } else { Ok(page) }
+    }
+
+    /// The last `wanted` events up to `high`, backwards.
+    async fn window(
+        &self,
+        key: &AggregateKey,
+        low: Sequence,
+        high: Sequence,
+        wanted: u64,
+    ) -> Result<EventPage, DriverError> {
+        if high < low {
+            return Ok(EventPage::default());
+        }
+        let from = low.max(Sequence::new(high.get().saturating_sub(wanted - 1)));
+        let filter = row::range_filter(key, from, high);
+        let (mut events, mut next) = (Vec::new(), None);
+        loop {
+            let found = self.service.query(&filter, row::RECORD, PAGE, next.as_ref()).await?;
+            for found in &found.rows {
+                events.push(row::event(key, found)?);
+            }
+            next = found.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        events.reverse();
+        Ok(EventPage::new(events, from > low))
+    }
+
+    async fn send(&self, put: &Put) -> Result<(), DriverError> {
+        let batch = batch::of(&self.service, put)?;
+        let answer = self.service.send_batch(&batch).await?;
+        batch::verdict(&self.service, put, &answer)
+    }
+}
+
+impl AzureTablesDriver {
+    /// Opens a driver with options of its own.
+    pub fn builder() -> AzureTablesBuilder {
+        AzureTablesBuilder::default()
+    }
+
+    fn new(connection: Connection) -> Self {
+        AzureTablesDriver {
+            shared: Arc::new(Shared { connection, closed: AtomicBool::new(false) }),
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for AzureTablesDriver {
+    async fn check_sequence(
+        &self,
+        key: &AggregateKey,
+        sequence: Sequence,
+    ) -> Result<bool, DriverError> {
+        let connection = self.shared.open()?;
+        let row_key = row::row_key(sequence);
+        let found = connection
+            .retry(Call::Read, "a query", || connection.row(key, &row_key, "RowKey"))
+            .await?;
+        Ok(!found.rows.is_empty())
+    }
+
+    fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
+        let (shared, key) = (self.shared.clone(), key.clone());
+        if let Err(closed) = shared.open() {
+            return stream::iter([Err(closed)]).boxed();
+        }
+        paged(fetch, move |fetch| {
+            let (shared, key) = (shared.clone(), key.clone());
+            async move {
+                let connection = shared.open()?;
+                connection.retry(Call::Read, "a query", || connection.page(&key, fetch)).await
+            }
+        })
+    }
+
+    async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
+        let connection = self.shared.open()?;
+        LIMITS.check(&put)?;
+        connection.retry(Call::Write, "a transaction", || connection.send(&put)).await?;
+        Ok(PutReceipt::default())
+    }
+
+    async fn close(&self) -> Result<(), DriverError> {
+        self.shared.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(Call::Read, "a query", || connection.latest(key)).await
+    }
+
+    fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
+        let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
+        stream::once(async move {
+            let pages = match shared.keys(&prefix, after.as_ref()).await {
+                Ok(pages) => pages.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            };
+            stream::iter(pages)
+        })
+        .flatten()
+        .boxed()
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+}
