@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::deliver::Deliver;
+use super::deliver::{Chunk, Deliver, Delivered};
 use super::feed::aggregate_page;
 use crate::append::Append;
 use crate::driver::{Fetch, async_trait};
@@ -196,6 +196,18 @@ impl<H> Reacting<H> {
 }
 
 impl Performer {
+    async fn perform_all(
+        &self,
+        event: &KeyedEvent,
+        reactions: Result<Vec<Reaction>, String>,
+        again: bool,
+    ) -> Result<(), String> {
+        for (number, reaction) in reactions?.into_iter().enumerate() {
+            self.perform(event, reaction, number, again).await?;
+        }
+        Ok(())
+    }
+
     async fn perform(
         &self,
         event: &KeyedEvent,
@@ -310,18 +322,20 @@ where
         true
     }
 
-    async fn deliver(
-        &mut self,
-        events: &[KeyedEvent],
-        _: Position,
-        again: bool,
-    ) -> Result<(), String> {
-        for event in events {
-            let reactions = (self.react)(event).into_reactions()?;
-            for (number, reaction) in reactions.into_iter().enumerate() {
-                self.performer.perform(event, reaction, number, again).await?;
+    async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {
+        let mut delivered = Delivered::default();
+        for event in chunk.events {
+            let again = event.position.is_none_or(|position| position <= chunk.repeated_to);
+            let reactions = (self.react)(event).into_reactions();
+            if let Err(reason) = self.performer.perform_all(event, reactions, again).await {
+                delivered.failed = Some(reason);
+                break;
+            }
+            delivered.events += 1;
+            if !chunk.pace.handled(event) {
+                break;
             }
         }
-        Ok(())
+        delivered
     }
 }

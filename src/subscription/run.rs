@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::checkpoint::{Checkpoints, Parked, ParkedAggregates};
 use super::consumer::{Consumer, OnFailure};
-use super::deliver::Deliver;
+use super::deliver::{Chunk, Deliver, Delivered, Pace};
 use super::error::ConsumerError;
 use super::feed::{Feed, Source, aggregate_page};
 use super::handle::{Answer, ConsumerHandle, Retried, Shared};
@@ -256,37 +256,44 @@ impl Worker {
     }
 
     async fn take_page(&mut self, events: Vec<KeyedEvent>) -> Result<(), End> {
-        let end = events.last().and_then(|event| event.position).unwrap_or(self.position);
+        let last = place(events.last());
         let (wanted, broken) = self.pick(events);
+        // Up to here the page is handled when all that is wanted is.
+        let end = if broken.is_some() { place(wanted.last()) } else { last };
         let mut rest = &wanted[..];
-        while let Some(first) = rest.first() {
+        while !rest.is_empty() {
             if self.shared.is_stopped() {
                 return Err(End::Stopped);
             }
-            let together = match self.parked.contains_key(&first.key) {
-                true => 0,
-                false if self.deliver.one_by_one() => 1,
-                false => {
-                    let run = rest.iter().take(self.consumer.options.batch);
-                    run.take_while(|event| !self.parked.contains_key(&event.key)).count()
+            let parked = rest.iter().take_while(|event| self.is_parked(event)).count();
+            let handled = match rest.split_at(parked) {
+                ([], free) => {
+                    let many = free.iter().take(self.at_once());
+                    let many = many.take_while(|event| !self.is_parked(event)).count();
+                    let (chunk, behind) = free.split_at(many);
+                    self.take(chunk, before(behind, end)).await?
                 }
+                (parked, _) => parked.len(),
             };
-            let (chunk, behind) = rest.split_at(together.max(1));
-            let through = match behind.first() {
-                Some(next) => next.position.unwrap_or(end).previous(),
-                None if broken.is_some() => place(chunk.last()),
-                None => end,
-            };
-            if together > 0 {
-                self.take(chunk, through).await?;
-            }
-            self.advance(through, chunk.len()).await?;
+            let (_, behind) = rest.split_at(handled);
+            self.advance(before(behind, end), handled).await?;
             rest = behind;
         }
         match broken {
             Some(error) => Err(ConsumerError::from(error).into()),
             None => Ok(self.advance(end, 0).await?),
         }
+    }
+
+    fn is_parked(&self, event: &KeyedEvent) -> bool {
+        self.parked.contains_key(&event.key)
+    }
+
+    /// How many events are delivered together: no more than until the next checkpoint.
+    fn at_once(&self) -> usize {
+        let options = &self.consumer.options;
+        let unsaved = options.checkpoint_every.saturating_sub(self.unsaved).max(1);
+        if self.keeps_own { options.batch } else { options.batch.min(unsaved) }
     }
 
     /// The events that are wanted, up to one that cannot be read.
@@ -303,49 +310,73 @@ impl Worker {
         (wanted, None)
     }
 
-    /// Delivers a chunk, or parks what fails of it.
-    async fn take(&mut self, chunk: &[KeyedEvent], through: Position) -> Result<(), End> {
-        let Some((attempts, reason)) = self.deliver(chunk, through, false).await? else {
-            return Ok(());
-        };
+    /// Delivers a chunk or its beginning, and parks what fails of it; how many events are handled now.
+    async fn take(&mut self, chunk: &[KeyedEvent], through: Position) -> Result<usize, End> {
+        let (handled, failed) = self.deliver(chunk, through, false).await?;
+        let Some((attempts, reason)) = failed else { return Ok(handled) };
+        let (done, rest) = chunk.split_at(handled);
+        let Some(first) = rest.first() else { return Ok(handled) };
+        self.advance(before(rest, through), done.len()).await?;
         if self.consumer.options.on_failure == OnFailure::Stop {
-            return Err(self.failed(chunk, attempts, reason).into());
+            return Err(self.failed(first, attempts, reason).into());
         }
-        if let [event] = chunk {
-            return self.park(event, &reason).await;
+        if self.deliver.one_by_one() || rest.len() == 1 {
+            self.park(first, &reason).await?;
+            return Ok(handled + 1);
         }
-        for event in chunk {
-            if !self.parked.contains_key(&event.key) {
+        // One of a batch that is taken together: which one?
+        for event in rest {
+            if !self.is_parked(event) {
                 let one = std::slice::from_ref(event);
-                if let Some((_, reason)) = self.deliver(one, place(Some(event)), true).await? {
+                if let (_, Some((_, reason))) = self.deliver(one, place(Some(event)), true).await? {
                     self.park(event, &reason).await?;
                 }
             }
         }
-        Ok(())
+        Ok(chunk.len())
     }
 
-    /// Delivers these events, again and again with pauses; after the last time, how often and why it failed.
+    /// Delivers these events or their beginning, what fails again and again with pauses. How many are handled; and
+    /// of the one that failed, how often it was tried, and why it failed the last time.
     async fn deliver(
         &mut self,
         events: &[KeyedEvent],
         through: Position,
-        retried: bool,
-    ) -> Result<Option<(u32, String)>, End> {
+        repeated: bool,
+    ) -> Result<(usize, Option<(u32, String)>), End> {
         let options = self.consumer.options;
         let mut pause = options.pause;
         let mut attempt = 1;
+        let mut handled = 0;
         loop {
-            let again = retried || attempt > 1 || place(events.first()) <= self.may_repeat_to;
-            let Err(reason) = self.deliver.deliver(events, through, again).await else {
-                return Ok(None);
+            let (_, rest) = events.split_at(handled);
+            let repeated = repeated || attempt > 1;
+            let since = match self.keeps_own {
+                true => Instant::now(),
+                false => *self.unsaved_since.get_or_insert_with(Instant::now),
             };
-            tracing::warn!(consumer = %self.consumer.name, position = %place(events.first()), attempt, reason,
-                "an event was not handled");
+            let delivered = self.deliver.deliver(Chunk {
+                events: rest,
+                through,
+                repeated_to: if repeated { through } else { self.may_repeat_to },
+                pace: Pace { shared: &self.shared, due: since + options.checkpoint_interval },
+            });
+            let Delivered { events: more, failed } = delivered.await;
+            handled += more;
+            let Some(reason) = failed else { return Ok((handled, None)) };
+            if more > 0 {
+                // Another event than the one that failed before.
+                (attempt, pause) = (1, options.pause);
+            }
+            let position = place(events.get(handled));
+            let consumer = &*self.consumer.name;
+            tracing::warn!(consumer, %position, attempt, reason, "an event was not handled");
             if attempt >= options.attempts {
-                return Ok(Some((attempt, reason)));
+                return Ok((handled, Some((attempt, reason))));
             }
             if !self.sleep(pause).await {
+                // What was handled before the one that failed is known.
+                self.advance(position.previous(), handled).await?;
                 return Err(End::Stopped);
             }
             pause = (pause * 2).min(options.longest_pause);
@@ -363,15 +394,10 @@ impl Worker {
         !self.shared.is_stopped() && !self.consumer.store.mailroom().is_closed()
     }
 
-    fn failed(&self, events: &[KeyedEvent], attempts: u32, reason: String) -> ConsumerError {
+    fn failed(&self, event: &KeyedEvent, attempts: u32, reason: String) -> ConsumerError {
         let name = self.consumer.name.to_string();
-        match events.first() {
-            Some(event) => {
-                let (key, position) = (event.key.clone(), place(Some(event)));
-                ConsumerError::Failed { name, key, position, attempts, reason }
-            }
-            None => ConsumerError::Ended { name },
-        }
+        let (key, position) = (event.key.clone(), place(Some(event)));
+        ConsumerError::Failed { name, key, position, attempts, reason }
     }
 
     async fn park(&mut self, event: &KeyedEvent, reason: &str) -> Result<(), End> {
@@ -421,7 +447,7 @@ impl Worker {
             for event in &wanted {
                 let one = std::slice::from_ref(event);
                 // A projection that has come further keeps its position.
-                if let Some((_, reason)) = self.deliver(one, self.position, true).await? {
+                if let (_, Some((_, reason))) = self.deliver(one, self.position, true).await? {
                     let at = place(Some(event));
                     return Ok(Some(Parked::new(event.key.clone(), event.sequence, at, &reason)));
                 }
@@ -463,6 +489,12 @@ impl Worker {
         self.unsaved_since = None;
         Ok(())
     }
+}
+
+/// The position up to which everything is handled when what stands before these events is; `end`, where there are
+/// none.
+fn before(events: &[KeyedEvent], end: Position) -> Position {
+    events.first().map_or(end, |event| place(Some(event)).previous())
 }
 
 /// Where an event stands.
