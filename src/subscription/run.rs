@@ -16,19 +16,18 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, select};
 use tokio::sync::mpsc;
 
-use super::checkpoint::{Checkpoints, Parked, ParkedAggregates};
+use super::checkpoint::{Checkpoints, ParkedAggregates};
 use super::consumer::{Consumer, OnFailure};
 use super::deliver::{Chunk, Deliver, Delivered, Pace};
 use super::error::ConsumerError;
-use super::feed::{Feed, Source, aggregate_page};
-use super::handle::{Answer, ConsumerHandle, Retried, Shared};
+use super::feed::{Feed, Source};
+use super::handle::{Answer, ConsumerHandle, Shared};
 use super::log::last_position;
-use crate::driver::Fetch;
 use crate::error::ReadError;
 use crate::event::{KeyedEvent, Position};
 
 /// Events read at once, which bounds the consumer's memory.
-const PAGE_EVENTS: usize = 1_000;
+pub(super) const PAGE_EVENTS: usize = 1_000;
 
 /// Where a consumer begins the first time.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +100,7 @@ async fn work(
 }
 
 /// Why the loop ends.
-enum End {
+pub(super) enum End {
     Stopped,
     Failed(ConsumerError),
 }
@@ -122,14 +121,14 @@ enum Next {
     Page(Vec<KeyedEvent>),
 }
 
-struct Worker {
-    consumer: Consumer,
+pub(super) struct Worker {
+    pub(super) consumer: Consumer,
     deliver: Box<dyn Deliver>,
     shared: Arc<Shared>,
-    checkpoints: Checkpoints,
-    parked: ParkedAggregates,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) parked: ParkedAggregates,
     /// Everything up to here is handled, parked or not wanted.
-    position: Position,
+    pub(super) position: Position,
     saved: Position,
     /// Events handled since the checkpoint was saved, and since when there is something to save.
     unsaved: usize,
@@ -285,10 +284,6 @@ impl Worker {
         }
     }
 
-    fn is_parked(&self, event: &KeyedEvent) -> bool {
-        self.parked.contains_key(&event.key)
-    }
-
     /// How many events are delivered together: no more than until the next checkpoint.
     fn at_once(&self) -> usize {
         let options = &self.consumer.options;
@@ -297,7 +292,7 @@ impl Worker {
     }
 
     /// The events that are wanted, up to one that cannot be read.
-    fn pick(&self, events: Vec<KeyedEvent>) -> (Vec<KeyedEvent>, Option<ReadError>) {
+    pub(super) fn pick(&self, events: Vec<KeyedEvent>) -> (Vec<KeyedEvent>, Option<ReadError>) {
         let upcasters = &self.consumer.store.mailroom().config.upcasters;
         let mut wanted = Vec::with_capacity(events.len());
         for event in events {
@@ -338,7 +333,7 @@ impl Worker {
 
     /// Delivers these events or their beginning, what fails again and again with pauses. How many are handled; and
     /// of the one that failed, how often it was tried, and why it failed the last time.
-    async fn deliver(
+    pub(super) async fn deliver(
         &mut self,
         events: &[KeyedEvent],
         through: Position,
@@ -400,67 +395,6 @@ impl Worker {
         ConsumerError::Failed { name, key, position, attempts, reason }
     }
 
-    async fn park(&mut self, event: &KeyedEvent, reason: &str) -> Result<(), End> {
-        let aggregates = self.parked.len();
-        if aggregates >= self.consumer.options.max_parked {
-            let name = self.consumer.name.to_string();
-            return Err(ConsumerError::TooManyParked { name, aggregates }.into());
-        }
-        let parked = Parked::new(event.key.clone(), event.sequence, place(Some(event)), reason);
-        self.parked.insert(event.key.clone(), parked);
-        Ok(self.checkpoints.save_parked(&self.parked).await?)
-    }
-
-    async fn retry_parked(&mut self) -> Result<Retried, End> {
-        let mut waiting: Vec<Parked> = self.parked.values().cloned().collect();
-        waiting.sort_by_key(|parked| parked.position);
-        let mut retried = Retried::default();
-        for parked in waiting {
-            let failed = self.retry_aggregate(&parked, &mut retried).await?;
-            match failed {
-                Some(failed) => self.parked.insert(parked.key, failed),
-                None => self.parked.remove(&parked.key),
-            };
-            self.checkpoints.save_parked(&self.parked).await?;
-        }
-        retried.still_parked = self.parked.len();
-        Ok(retried)
-    }
-
-    /// Handles one aggregate's parked events in order; where it has to stay parked, from which on.
-    async fn retry_aggregate(
-        &mut self,
-        parked: &Parked,
-        retried: &mut Retried,
-    ) -> Result<Option<Parked>, End> {
-        let mut fetch = Fetch::ALL.after(parked.sequence.previous());
-        loop {
-            let mailroom = self.consumer.store.mailroom();
-            let page = aggregate_page(mailroom, &parked.key, fetch.limit(PAGE_EVENTS))
-                .map_err(ConsumerError::from)?;
-            let last = page.events.last().map(|event| event.sequence);
-            let mut events = page.events;
-            let all = events.len();
-            events.retain(|event| place(Some(event)) <= self.position);
-            let more = page.more && events.len() == all;
-            let (wanted, broken) = self.pick(events);
-            for event in &wanted {
-                let one = std::slice::from_ref(event);
-                // A projection that has come further keeps its position.
-                if let (_, Some((_, reason))) = self.deliver(one, self.position, true).await? {
-                    let at = place(Some(event));
-                    return Ok(Some(Parked::new(event.key.clone(), event.sequence, at, &reason)));
-                }
-                retried.events += 1;
-            }
-            match (broken, last) {
-                (Some(error), _) => return Err(ConsumerError::from(error).into()),
-                (None, Some(last)) if more => fetch = fetch.after(last),
-                (None, _) => return Ok(None),
-            }
-        }
-    }
-
     /// Everything up to here is handled.
     async fn advance(&mut self, through: Position, events: usize) -> Result<(), ConsumerError> {
         if through > self.position {
@@ -498,6 +432,6 @@ fn before(events: &[KeyedEvent], end: Position) -> Position {
 }
 
 /// Where an event stands.
-fn place(event: Option<&KeyedEvent>) -> Position {
+pub(super) fn place(event: Option<&KeyedEvent>) -> Position {
     event.and_then(|event| event.position).unwrap_or_default()
 }
