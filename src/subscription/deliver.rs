@@ -14,9 +14,10 @@ pub(super) struct Chunk<'a> {
     pub(super) events: &'a [KeyedEvent],
     /// Everything up to here is handled when the events are.
     pub(super) through: Position,
-    /// Events up to here may have been delivered before, in part or in whole, in this life of the process or
-    /// an earlier one.
-    pub(super) repeated_to: Position,
+    /// Events up to here may have been delivered before, in part or in whole, in an earlier life of the process.
+    pub(super) earlier_to: Position,
+    /// They may have been in this one.
+    pub(super) retried: bool,
     pub(super) pace: Pace<'a>,
 }
 

@@ -353,7 +353,8 @@ impl Worker {
             let delivered = self.deliver.deliver(Chunk {
                 events: rest,
                 through,
-                repeated_to: if repeated { through } else { self.may_repeat_to },
+                earlier_to: self.may_repeat_to,
+                retried: repeated,
                 pace: Pace { shared: &self.shared, due: since + options.checkpoint_interval },
             });
             let Delivered { events: more, failed } = delivered.await;
