@@ -32,7 +32,8 @@
 //!
 //! Three floors; each knows only those below it.
 //!
-//! - the application: [`EventStore`], [`Read`], and for actix applications [`actors`]
+//! - the application: [`EventStore`], [`Read`], the log and its [`subscription`]s and consumers, and for actix
+//!   applications [`actors`]
 //! - the mailroom (private): a supervisor, one actor per resident aggregate, and the registry of both
 //! - [`driver`]: the contract of durable storage, and what implements it
 //!

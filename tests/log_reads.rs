@@ -39,13 +39,9 @@ async fn forwards_backwards_and_limited() {
         fill(&store, 50).await;
         assert_eq!(log.last_position().unwrap(), 50);
         let read = |from: Option<u64>, backwards: bool, limit: Option<usize>| {
-            let mut read = log.read();
-            read = from.map_or(log.read(), |from| read.from(from));
-            read = if backwards { read.backwards() } else { read };
-            limit
-                .map_or(None, |limit| Some(limit))
-                .into_iter()
-                .fold(read, |r, limit| r.limit(limit))
+            let read = from.map_or(log.read(), |from| log.read().from(from));
+            let read = if backwards { read.backwards() } else { read };
+            read.limit(limit.unwrap_or(usize::MAX))
         };
         for from in [None, Some(0), Some(1), Some(7), Some(50), Some(51), Some(u64::MAX)] {
             for limit in [None, Some(0), Some(1), Some(9), Some(1_000)] {

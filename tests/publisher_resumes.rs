@@ -28,7 +28,7 @@ impl Publisher for Outside {
         let mut outside = self.0.lock().unwrap();
         outside.1 += 1;
         outside.2 = outside.2.max(batch.len());
-        if outside.1 % 2 == 0 {
+        if outside.1.is_multiple_of(2) {
             return Err("try again");
         }
         outside.0.extend(positions(batch));

@@ -1,14 +1,7 @@
 //! The log of a driver: every event of the store in commit order, by position.
 //!
-//! A driver that has one gives each event a dense [`Position`] when it commits it, and lets readers walk
-//! along. What it promises beside the [driver's](super) own promises:
-//!
-//! - **Only what stays is shown.** A page ends before the first event that is not yet as durable as an
-//!   answered put. What was in a page once is in it for ever, in the same place.
-//! - **A bell, not a queue.** Readers that have come to the end wait for the [`LogBell`] and read again. No
-//!   event is ever handed from a writer to a reader, so a slow reader costs writers and memory nothing.
-//! - **Checkpoints are kept like events.** [`LogStore::save_checkpoint`] is answered when it is as durable
-//!   as an answered put, shares the flush of the puts beside it, and takes no position.
+//! What a driver with a log promises is said at [`LogStore`]. Readers ask for pages; the [`LogBell`] tells those who
+//! wait at the end that there is more.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -72,7 +65,18 @@ impl LogPage {
     }
 }
 
-/// The log of a driver, see the [module](self).
+/// The log of a driver: every event of the store in commit order. The driver gives each event a dense [`Position`]
+/// when it commits it, and lets readers walk along. It promises, beside what every [driver](super) does:
+///
+/// - **Only what stays is shown.** A page ends before the first event that is not yet as durable as an
+///   answered put. What was in a page once is in it for ever, in the same place.
+/// - **A bell, not a queue.** Readers that have come to the end wait for the [`LogBell`] and read again. No
+///   event is ever handed from a writer to a reader, so a slow reader costs writers and memory nothing.
+/// - **Checkpoints are kept like events.** [`LogStore::save_checkpoint`] is answered when it is as durable
+///   as an answered put, shares the flush of the puts beside it, and takes no position.
+///
+/// A driver with a log also reads an aggregate's pages at once
+/// ([`Driver::fetch_page_now`](super::Driver::fetch_page_now)).
 #[async_trait]
 pub trait LogStore: Send + Sync {
     /// A page of the log: at least one event where there is one, and no more than fits in about 1 MiB (or

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dashmap::DashMap;
+use futures_util::future::select;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -192,10 +193,11 @@ impl Mailroom {
 
     /// Sleeps on the store's own runtime, for callers that may have none. Over at once when that has ended.
     pub(crate) fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let (over, waiting) = oneshot::channel::<()>();
+        let (mut over, waiting) = oneshot::channel::<()>();
         self.spawn(async move {
-            tokio::time::sleep(duration).await;
-            drop(over);
+            let sleep = std::pin::pin!(tokio::time::sleep(duration));
+            // Nobody waits any more: no timer is kept for nobody.
+            select(sleep, std::pin::pin!(over.closed())).await;
         });
         async move { drop(waiting.await) }
     }

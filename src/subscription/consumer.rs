@@ -87,7 +87,7 @@ impl Consumer {
             start: Start::At(Position::new(1)),
             options: Options {
                 batch: 256,
-                checkpoint_every: 256,
+                checkpoint_every: 1_000,
                 checkpoint_interval: Duration::from_secs(1),
                 attempts: 5,
                 pause: Duration::from_millis(50),
@@ -125,7 +125,7 @@ impl Consumer {
         self
     }
 
-    /// Saves the checkpoint after this many events. Default 256.
+    /// Saves the checkpoint after this many events. Default 1,000.
     pub fn checkpoint_every(mut self, events: usize) -> Self {
         self.options.checkpoint_every = events.max(1);
         self

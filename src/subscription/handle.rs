@@ -1,15 +1,16 @@
 //! What others hold of a running consumer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::checkpoint::{Checkpoints, Parked};
 use super::error::{ConsumerError, WaitError};
 use super::log::last_position;
+use crate::driver::LogBell;
 use crate::event::Position;
 use crate::mailroom::Mailroom;
 
@@ -34,13 +35,6 @@ impl Drop for Claim {
     }
 }
 
-/// How far a consumer has come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    position: Position,
-    ended: bool,
-}
-
 /// What came of retrying what was parked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -57,8 +51,11 @@ pub(super) type Answer = oneshot::Sender<Result<Retried, ConsumerError>>;
 pub(super) struct Shared {
     name: Arc<str>,
     mailroom: Arc<Mailroom>,
-    progress: watch::Sender<Progress>,
+    position: AtomicU64,
+    ended: AtomicBool,
     stopped: AtomicBool,
+    /// Rung when the position moved, and at the end.
+    moved: LogBell,
     pub(super) stop: Notify,
     retry: mpsc::UnboundedSender<Answer>,
 }
@@ -72,8 +69,10 @@ impl Shared {
         let shared = Shared {
             name,
             mailroom,
-            progress: watch::Sender::default(),
+            position: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            moved: LogBell::default(),
             stop: Notify::new(),
             retry,
         };
@@ -85,11 +84,18 @@ impl Shared {
     }
 
     pub(super) fn reached(&self, position: Position) {
-        self.progress.send_modify(|progress| progress.position = position);
+        // Parked events that are retried stand further back.
+        self.position.fetch_max(position.get(), Ordering::AcqRel);
+        self.moved.ring();
     }
 
     pub(super) fn ended(&self) {
-        self.progress.send_modify(|progress| progress.ended = true);
+        self.ended.store(true, Ordering::Release);
+        self.moved.ring();
+    }
+
+    fn position(&self) -> Position {
+        Position::new(self.position.load(Ordering::Acquire))
     }
 }
 
@@ -115,7 +121,7 @@ impl ConsumerHandle {
 
     /// The position up to which every event was handled, parked, or not wanted.
     pub fn position(&self) -> Position {
-        self.shared.progress.borrow().position
+        self.shared.position()
     }
 
     /// How many events stand behind that, wanted or not.
@@ -141,17 +147,24 @@ impl ConsumerHandle {
         deadline: Duration,
     ) -> Result<(), WaitError> {
         let wanted = position.into();
-        let mut progress = self.shared.progress.subscribe();
-        let there = |progress: &Progress| progress.position >= wanted || progress.ended;
-        let waiting = Box::pin(async move {
-            // The sender lives in what this handle holds.
-            let _ = progress.wait_for(there).await;
-        });
-        if !there(&self.shared.progress.borrow()) {
-            let sleep = Box::pin(self.shared.mailroom.sleep(deadline));
+        let shared = &self.shared;
+        let is_over = || shared.position() >= wanted || shared.ended.load(Ordering::Acquire);
+        if !is_over() {
+            let mut moved = shared.moved.listen();
+            let waiting = Box::pin(async move {
+                loop {
+                    moved.begin();
+                    // The bell lives in what this handle holds.
+                    if is_over() || !moved.rung().await {
+                        return;
+                    }
+                }
+            });
+            let sleep = Box::pin(shared.mailroom.sleep(deadline));
             let _: Either<_, _> = select(waiting, sleep).await;
         }
-        let Progress { position: reached, ended } = *self.shared.progress.borrow();
+        let ended = shared.ended.load(Ordering::Acquire);
+        let reached = shared.position();
         let name = self.name().to_owned();
         match (reached >= wanted, ended) {
             (true, _) => Ok(()),

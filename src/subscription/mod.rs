@@ -5,6 +5,7 @@
 //!        └──────▶ Feed           what is there, then what comes                       feed.rs
 //!                  ├─▶ Subscription   as a stream                                     subscribe.rs
 //!                  └─▶ Run            named, with a checkpoint in the store           consumer.rs · run.rs
+//!                       │    park.rs: what failed, put aside
 //!                       └─▶ handler · Projection · Publisher · Reaction               deliver.rs …
 //! ```
 //!
@@ -25,6 +26,7 @@ mod feed;
 mod filter;
 mod handle;
 mod log;
+mod park;
 mod projection;
 mod publish;
 mod reaction;

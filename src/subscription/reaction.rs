@@ -7,14 +7,16 @@
 //! The store recognises a repeated commit id among an aggregate's latest events. That is not far enough for a
 //! reaction, whose event may come again much later. So where an event may have been delivered before, the
 //! target's events are looked through first, back to the event's own position: what it caused stands behind it.
+//! For events of an earlier life that is done once per target, and the ids found are kept as long as they fit.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::deliver::Deliver;
+use super::deliver::{Chunk, Deliver, Delivered};
 use super::feed::aggregate_page;
 use crate::append::Append;
 use crate::driver::{Fetch, async_trait};
@@ -181,6 +183,28 @@ struct Performer {
     store: EventStore,
     consumer: Uuid,
     rejected: Option<Rejected>,
+    known: Known,
+}
+
+/// Commit ids kept in memory at most.
+const MOST_KNOWN: usize = 1 << 20;
+
+/// By target, the commit ids of its events behind the first event that asked: all that an earlier life can have
+/// done for that event or a later one.
+#[derive(Default)]
+struct Known {
+    by_target: HashMap<AggregateKey, HashSet<Uuid>>,
+    ids: usize,
+}
+
+/// Whether an event may have been delivered before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    No,
+    /// In an earlier life of the process.
+    Earlier,
+    /// In this one.
+    Now,
 }
 
 impl<H> Reacting<H> {
@@ -191,19 +215,34 @@ impl<H> Reacting<H> {
         rejected: Option<Rejected>,
     ) -> Self {
         let consumer = Uuid::new_v5(&NAMESPACE, consumer.as_bytes());
-        Reacting { react, performer: Performer { store, consumer, rejected } }
+        Reacting {
+            react,
+            performer: Performer { store, consumer, rejected, known: Known::default() },
+        }
     }
 }
 
 impl Performer {
+    async fn perform_all(
+        &mut self,
+        event: &KeyedEvent,
+        reactions: Result<Vec<Reaction>, String>,
+        again: Again,
+    ) -> Result<(), String> {
+        for (number, reaction) in reactions?.into_iter().enumerate() {
+            self.perform(event, reaction, number, again).await?;
+        }
+        Ok(())
+    }
+
     async fn perform(
-        &self,
+        &mut self,
         event: &KeyedEvent,
         reaction: Reaction,
         number: usize,
-        again: bool,
+        again: Again,
     ) -> Result<(), String> {
-        if again && self.is_done(event, &reaction, number)? {
+        if again != Again::No && self.is_done(event, &reaction, number, again)? {
             return Ok(());
         }
         let mut next = reaction;
@@ -258,17 +297,23 @@ impl Performer {
 
     /// Whether the reaction, or what was to be done otherwise, was done by an earlier delivery.
     fn is_done(
-        &self,
+        &mut self,
         event: &KeyedEvent,
         reaction: &Reaction,
         number: usize,
+        again: Again,
     ) -> Result<bool, String> {
         let mut next = Some(reaction);
         let mut depth = 0;
         while let Some(reaction) = next {
             let Ok(target) = &reaction.key else { return Ok(false) };
             let id = commit_id(&self.consumer, event, target, &path(number, depth));
-            if self.stands(target, id, event.position.unwrap_or_default())? {
+            let behind = event.position.unwrap_or_default();
+            let stands = match again {
+                Again::Earlier => self.stood_before(target, id, behind)?,
+                _ => self.look_through(target, behind, |found| found == id)?,
+            };
+            if stands {
                 return Ok(true);
             }
             next = reaction.otherwise.as_deref();
@@ -277,14 +322,47 @@ impl Performer {
         Ok(false)
     }
 
-    /// Whether the aggregate has an event with this commit id behind the position.
-    fn stands(&self, key: &AggregateKey, id: Uuid, behind: Position) -> Result<bool, String> {
+    /// Whether an earlier life left an event with this commit id there, behind the position.
+    fn stood_before(
+        &mut self,
+        key: &AggregateKey,
+        id: Uuid,
+        behind: Position,
+    ) -> Result<bool, String> {
+        if let Some(known) = self.known.by_target.get(key) {
+            return Ok(known.contains(&id));
+        }
+        let mut ids = HashSet::new();
+        let full = self.look_through(key, behind, |found| {
+            ids.insert(found);
+            ids.len() > MOST_KNOWN
+        })?;
+        if full {
+            return self.look_through(key, behind, |found| found == id);
+        }
+        if self.known.ids + ids.len() > MOST_KNOWN {
+            self.known = Known::default();
+        }
+        let stands = ids.contains(&id);
+        self.known.ids += ids.len();
+        self.known.by_target.insert(key.clone(), ids);
+        Ok(stands)
+    }
+
+    /// Shows the commit ids of the aggregate's events behind the position, the last first, until one is the one
+    /// looked for; whether one was.
+    fn look_through(
+        &self,
+        key: &AggregateKey,
+        behind: Position,
+        mut is_it: impl FnMut(Uuid) -> bool,
+    ) -> Result<bool, String> {
         let mut fetch = Fetch::ALL.backwards().limit(256);
         loop {
             let page = aggregate_page(self.store.mailroom(), key, fetch);
             let page = page.map_err(|error| error.to_string())?;
             let later = |event: &&KeyedEvent| event.position.unwrap_or_default() > behind;
-            if page.events.iter().take_while(later).any(|event| event.commit_id == id) {
+            if page.events.iter().take_while(later).any(|event| is_it(event.commit_id)) {
                 return Ok(true);
             }
             match page.events.last() {
@@ -310,18 +388,27 @@ where
         true
     }
 
-    async fn deliver(
-        &mut self,
-        events: &[KeyedEvent],
-        _: Position,
-        again: bool,
-    ) -> Result<(), String> {
-        for event in events {
-            let reactions = (self.react)(event).into_reactions()?;
-            for (number, reaction) in reactions.into_iter().enumerate() {
-                self.performer.perform(event, reaction, number, again).await?;
+    async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {
+        let mut delivered = Delivered::default();
+        for event in chunk.events {
+            let again = match event.position <= Some(chunk.earlier_to) {
+                _ if chunk.retried => Again::Now,
+                true => Again::Earlier,
+                false => Again::No,
+            };
+            if again == Again::No {
+                self.performer.known = Known::default();
+            }
+            let reactions = (self.react)(event).into_reactions();
+            if let Err(reason) = self.performer.perform_all(event, reactions, again).await {
+                delivered.failed = Some(reason);
+                break;
+            }
+            delivered.events += 1;
+            if !chunk.pace.handled(event) {
+                break;
             }
         }
-        Ok(())
+        delivered
     }
 }

@@ -16,19 +16,18 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, select};
 use tokio::sync::mpsc;
 
-use super::checkpoint::{Checkpoints, Parked, ParkedAggregates};
+use super::checkpoint::{Checkpoints, ParkedAggregates};
 use super::consumer::{Consumer, OnFailure};
-use super::deliver::Deliver;
+use super::deliver::{Chunk, Deliver, Delivered, Pace};
 use super::error::ConsumerError;
-use super::feed::{Feed, Source, aggregate_page};
-use super::handle::{Answer, ConsumerHandle, Retried, Shared};
+use super::feed::{Feed, Source};
+use super::handle::{Answer, ConsumerHandle, Shared};
 use super::log::last_position;
-use crate::driver::Fetch;
 use crate::error::ReadError;
 use crate::event::{KeyedEvent, Position};
 
 /// Events read at once, which bounds the consumer's memory.
-const PAGE_EVENTS: usize = 1_000;
+pub(super) const PAGE_EVENTS: usize = 1_000;
 
 /// Where a consumer begins the first time.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +100,7 @@ async fn work(
 }
 
 /// Why the loop ends.
-enum End {
+pub(super) enum End {
     Stopped,
     Failed(ConsumerError),
 }
@@ -122,14 +121,14 @@ enum Next {
     Page(Vec<KeyedEvent>),
 }
 
-struct Worker {
-    consumer: Consumer,
+pub(super) struct Worker {
+    pub(super) consumer: Consumer,
     deliver: Box<dyn Deliver>,
     shared: Arc<Shared>,
-    checkpoints: Checkpoints,
-    parked: ParkedAggregates,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) parked: ParkedAggregates,
     /// Everything up to here is handled, parked or not wanted.
-    position: Position,
+    pub(super) position: Position,
     saved: Position,
     /// Events handled since the checkpoint was saved, and since when there is something to save.
     unsaved: usize,
@@ -256,31 +255,27 @@ impl Worker {
     }
 
     async fn take_page(&mut self, events: Vec<KeyedEvent>) -> Result<(), End> {
-        let end = events.last().and_then(|event| event.position).unwrap_or(self.position);
+        let last = place(events.last());
         let (wanted, broken) = self.pick(events);
+        // Up to here the page is handled when all that is wanted is.
+        let end = if broken.is_some() { place(wanted.last()) } else { last };
         let mut rest = &wanted[..];
-        while let Some(first) = rest.first() {
+        while !rest.is_empty() {
             if self.shared.is_stopped() {
                 return Err(End::Stopped);
             }
-            let together = match self.parked.contains_key(&first.key) {
-                true => 0,
-                false if self.deliver.one_by_one() => 1,
-                false => {
-                    let run = rest.iter().take(self.consumer.options.batch);
-                    run.take_while(|event| !self.parked.contains_key(&event.key)).count()
+            let parked = rest.iter().take_while(|event| self.is_parked(event)).count();
+            let handled = match rest.split_at(parked) {
+                ([], free) => {
+                    let many = free.iter().take(self.at_once());
+                    let many = many.take_while(|event| !self.is_parked(event)).count();
+                    let (chunk, behind) = free.split_at(many);
+                    self.take(chunk, before(behind, end)).await?
                 }
+                (parked, _) => parked.len(),
             };
-            let (chunk, behind) = rest.split_at(together.max(1));
-            let through = match behind.first() {
-                Some(next) => next.position.unwrap_or(end).previous(),
-                None if broken.is_some() => place(chunk.last()),
-                None => end,
-            };
-            if together > 0 {
-                self.take(chunk, through).await?;
-            }
-            self.advance(through, chunk.len()).await?;
+            let (_, behind) = rest.split_at(handled);
+            self.advance(before(behind, end), handled).await?;
             rest = behind;
         }
         match broken {
@@ -289,8 +284,15 @@ impl Worker {
         }
     }
 
+    /// How many events are delivered together: no more than until the next checkpoint.
+    fn at_once(&self) -> usize {
+        let options = &self.consumer.options;
+        let unsaved = options.checkpoint_every.saturating_sub(self.unsaved).max(1);
+        if self.keeps_own { options.batch } else { options.batch.min(unsaved) }
+    }
+
     /// The events that are wanted, up to one that cannot be read.
-    fn pick(&self, events: Vec<KeyedEvent>) -> (Vec<KeyedEvent>, Option<ReadError>) {
+    pub(super) fn pick(&self, events: Vec<KeyedEvent>) -> (Vec<KeyedEvent>, Option<ReadError>) {
         let upcasters = &self.consumer.store.mailroom().config.upcasters;
         let mut wanted = Vec::with_capacity(events.len());
         for event in events {
@@ -303,49 +305,74 @@ impl Worker {
         (wanted, None)
     }
 
-    /// Delivers a chunk, or parks what fails of it.
-    async fn take(&mut self, chunk: &[KeyedEvent], through: Position) -> Result<(), End> {
-        let Some((attempts, reason)) = self.deliver(chunk, through, false).await? else {
-            return Ok(());
-        };
+    /// Delivers a chunk or its beginning, and parks what fails of it; how many events are handled now.
+    async fn take(&mut self, chunk: &[KeyedEvent], through: Position) -> Result<usize, End> {
+        let (handled, failed) = self.deliver(chunk, through, false).await?;
+        let Some((attempts, reason)) = failed else { return Ok(handled) };
+        let (done, rest) = chunk.split_at(handled);
+        let Some(first) = rest.first() else { return Ok(handled) };
+        self.advance(before(rest, through), done.len()).await?;
         if self.consumer.options.on_failure == OnFailure::Stop {
-            return Err(self.failed(chunk, attempts, reason).into());
+            return Err(self.failed(first, attempts, reason).into());
         }
-        if let [event] = chunk {
-            return self.park(event, &reason).await;
+        if self.deliver.one_by_one() || rest.len() == 1 {
+            self.park(first, &reason).await?;
+            return Ok(handled + 1);
         }
-        for event in chunk {
-            if !self.parked.contains_key(&event.key) {
+        // One of a batch that is taken together: which one?
+        for event in rest {
+            if !self.is_parked(event) {
                 let one = std::slice::from_ref(event);
-                if let Some((_, reason)) = self.deliver(one, place(Some(event)), true).await? {
+                if let (_, Some((_, reason))) = self.deliver(one, place(Some(event)), true).await? {
                     self.park(event, &reason).await?;
                 }
             }
         }
-        Ok(())
+        Ok(chunk.len())
     }
 
-    /// Delivers these events, again and again with pauses; after the last time, how often and why it failed.
-    async fn deliver(
+    /// Delivers these events or their beginning, what fails again and again with pauses. How many are handled; and
+    /// of the one that failed, how often it was tried, and why it failed the last time.
+    pub(super) async fn deliver(
         &mut self,
         events: &[KeyedEvent],
         through: Position,
-        retried: bool,
-    ) -> Result<Option<(u32, String)>, End> {
+        repeated: bool,
+    ) -> Result<(usize, Option<(u32, String)>), End> {
         let options = self.consumer.options;
         let mut pause = options.pause;
         let mut attempt = 1;
+        let mut handled = 0;
         loop {
-            let again = retried || attempt > 1 || place(events.first()) <= self.may_repeat_to;
-            let Err(reason) = self.deliver.deliver(events, through, again).await else {
-                return Ok(None);
+            let (_, rest) = events.split_at(handled);
+            let repeated = repeated || attempt > 1;
+            let since = match self.keeps_own {
+                true => Instant::now(),
+                false => *self.unsaved_since.get_or_insert_with(Instant::now),
             };
-            tracing::warn!(consumer = %self.consumer.name, position = %place(events.first()), attempt, reason,
-                "an event was not handled");
+            let delivered = self.deliver.deliver(Chunk {
+                events: rest,
+                through,
+                earlier_to: self.may_repeat_to,
+                retried: repeated,
+                pace: Pace { shared: &self.shared, due: since + options.checkpoint_interval },
+            });
+            let Delivered { events: more, failed } = delivered.await;
+            handled += more;
+            let Some(reason) = failed else { return Ok((handled, None)) };
+            if more > 0 {
+                // Another event than the one that failed before.
+                (attempt, pause) = (1, options.pause);
+            }
+            let position = place(events.get(handled));
+            let consumer = &*self.consumer.name;
+            tracing::warn!(consumer, %position, attempt, reason, "an event was not handled");
             if attempt >= options.attempts {
-                return Ok(Some((attempt, reason)));
+                return Ok((handled, Some((attempt, reason))));
             }
             if !self.sleep(pause).await {
+                // What was handled before the one that failed is known.
+                self.advance(position.previous(), handled).await?;
                 return Err(End::Stopped);
             }
             pause = (pause * 2).min(options.longest_pause);
@@ -363,76 +390,10 @@ impl Worker {
         !self.shared.is_stopped() && !self.consumer.store.mailroom().is_closed()
     }
 
-    fn failed(&self, events: &[KeyedEvent], attempts: u32, reason: String) -> ConsumerError {
+    fn failed(&self, event: &KeyedEvent, attempts: u32, reason: String) -> ConsumerError {
         let name = self.consumer.name.to_string();
-        match events.first() {
-            Some(event) => {
-                let (key, position) = (event.key.clone(), place(Some(event)));
-                ConsumerError::Failed { name, key, position, attempts, reason }
-            }
-            None => ConsumerError::Ended { name },
-        }
-    }
-
-    async fn park(&mut self, event: &KeyedEvent, reason: &str) -> Result<(), End> {
-        let aggregates = self.parked.len();
-        if aggregates >= self.consumer.options.max_parked {
-            let name = self.consumer.name.to_string();
-            return Err(ConsumerError::TooManyParked { name, aggregates }.into());
-        }
-        let parked = Parked::new(event.key.clone(), event.sequence, place(Some(event)), reason);
-        self.parked.insert(event.key.clone(), parked);
-        Ok(self.checkpoints.save_parked(&self.parked).await?)
-    }
-
-    async fn retry_parked(&mut self) -> Result<Retried, End> {
-        let mut waiting: Vec<Parked> = self.parked.values().cloned().collect();
-        waiting.sort_by_key(|parked| parked.position);
-        let mut retried = Retried::default();
-        for parked in waiting {
-            let failed = self.retry_aggregate(&parked, &mut retried).await?;
-            match failed {
-                Some(failed) => self.parked.insert(parked.key, failed),
-                None => self.parked.remove(&parked.key),
-            };
-            self.checkpoints.save_parked(&self.parked).await?;
-        }
-        retried.still_parked = self.parked.len();
-        Ok(retried)
-    }
-
-    /// Handles one aggregate's parked events in order; where it has to stay parked, from which on.
-    async fn retry_aggregate(
-        &mut self,
-        parked: &Parked,
-        retried: &mut Retried,
-    ) -> Result<Option<Parked>, End> {
-        let mut fetch = Fetch::ALL.after(parked.sequence.previous());
-        loop {
-            let mailroom = self.consumer.store.mailroom();
-            let page = aggregate_page(mailroom, &parked.key, fetch.limit(PAGE_EVENTS))
-                .map_err(ConsumerError::from)?;
-            let last = page.events.last().map(|event| event.sequence);
-            let mut events = page.events;
-            let all = events.len();
-            events.retain(|event| place(Some(event)) <= self.position);
-            let more = page.more && events.len() == all;
-            let (wanted, broken) = self.pick(events);
-            for event in &wanted {
-                let one = std::slice::from_ref(event);
-                // A projection that has come further keeps its position.
-                if let Some((_, reason)) = self.deliver(one, self.position, true).await? {
-                    let at = place(Some(event));
-                    return Ok(Some(Parked::new(event.key.clone(), event.sequence, at, &reason)));
-                }
-                retried.events += 1;
-            }
-            match (broken, last) {
-                (Some(error), _) => return Err(ConsumerError::from(error).into()),
-                (None, Some(last)) if more => fetch = fetch.after(last),
-                (None, _) => return Ok(None),
-            }
-        }
+        let (key, position) = (event.key.clone(), place(Some(event)));
+        ConsumerError::Failed { name, key, position, attempts, reason }
     }
 
     /// Everything up to here is handled.
@@ -465,7 +426,13 @@ impl Worker {
     }
 }
 
+/// The position up to which everything is handled when what stands before these events is; `end`, where there are
+/// none.
+fn before(events: &[KeyedEvent], end: Position) -> Position {
+    events.first().map_or(end, |event| place(Some(event)).previous())
+}
+
 /// Where an event stands.
-fn place(event: Option<&KeyedEvent>) -> Position {
+pub(super) fn place(event: Option<&KeyedEvent>) -> Position {
     event.and_then(|event| event.position).unwrap_or_default()
 }
