@@ -21,7 +21,7 @@ pub(super) fn of(service: &Service, put: &Put) -> Result<Batch, DriverError> {
              {method} {url} HTTP/1.1\r\nContent-Type: application/json\r\n\
              Accept: application/json;odata=nometadata\r\nPrefer: return-no-content\r\n\
              DataServiceVersion: 3.0;\r\n\r\n{}\r\n",
-            serde_json::Value::Object(row)
+            ascii(&serde_json::Value::Object(row).to_string())
         );
     };
     for event in put.events() {
@@ -37,6 +37,20 @@ pub(super) fn of(service: &Service, put: &Put) -> Result<Batch, DriverError> {
         return Err(LimitExceeded::new(Limit::BytesPerPut, BODY_BYTES, body.len()).into());
     }
     Ok(Batch { boundary, body })
+}
+
+/// The same JSON in ASCII alone: a line break of Unicode's must not look like one of the protocol's.
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for char in json.chars() {
+        if char.is_ascii() {
+            out.push(char);
+        } else {
+            let mut units = [0; 2];
+            out.extend(char.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    out
 }
 
 /// What the answers inside the transaction's answer say: it answers for every part, or for the one that
@@ -106,6 +120,14 @@ mod tests {
         assert_eq!(batch.body.matches("POST http://h/ada/events HTTP/1.1").count(), 3);
         let head = batch.body.split("PUT ").nth(1).unwrap();
         assert!(head.contains(r#""latest":"7""#), "{head}");
+    }
+
+    #[test]
+    fn any_text_is_the_same_text_in_ascii() {
+        let text = "a\u{2028}b ☂ 𝄞 \"q\" é";
+        let json = ascii(&serde_json::to_string(text).unwrap());
+        assert!(json.is_ascii(), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 
     #[test]
