@@ -57,7 +57,7 @@ fn answered_checkpoints_survive() {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
     let seeds: Vec<u64> = match number("SERIATIM_CRASH_SEED") {
         Some(seed) => vec![seed],
-        None => (1..=number("SERIATIM_CRASH_CASES").unwrap_or(100)).collect(),
+        None => (1..=number("SERIATIM_CRASH_CASES").unwrap_or(60)).collect(),
     };
     for seed in seeds {
         eprintln!("seed {seed}");

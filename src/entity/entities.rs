@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::Aggregate;
 use super::command::SentCommand;
 use super::error::{ExecuteError, LoadError};
+use super::handle::Entity;
 use super::state::{Folded, Reading, Snapshots};
 use crate::append::Appended;
 use crate::error::AppendError;
@@ -388,72 +389,4 @@ async fn fold<A: Aggregate>(
         at = sequence;
     }
     Ok(Loaded { state: folded.state, sequence: at })
-}
-
-/// One entity. Cheap to clone.
-pub struct Entity<A> {
-    pub(super) entities: Entities<A>,
-    pub(super) id: String,
-}
-
-impl<A> Clone for Entity<A> {
-    fn clone(&self) -> Self {
-        Entity { entities: self.entities.clone(), id: self.id.clone() }
-    }
-}
-
-impl<A> fmt::Debug for Entity<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entity").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-impl<A: Aggregate> Entity<A> {
-    /// The id.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// [`Entities::key`] of this one.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError`].
-    pub fn key(&self) -> Result<AggregateKey, KeyError> {
-        self.entities.key(&self.id)
-    }
-
-    /// [`Entities::execute`] on this one.
-    ///
-    /// # Errors
-    ///
-    /// [`ExecuteError`].
-    pub async fn execute(
-        &self,
-        command: A::Command,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        self.entities.execute(&self.id, command).await
-    }
-
-    /// [`Entities::execute_with`] on this one.
-    ///
-    /// # Errors
-    ///
-    /// [`ExecuteError`].
-    pub async fn execute_with(
-        &self,
-        command: A::Command,
-        options: ExecuteOptions,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        self.entities.execute_with(&self.id, command, options).await
-    }
-
-    /// [`Entities::state`] of this one.
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError`].
-    pub async fn state(&self) -> Result<Loaded<A>, LoadError> {
-        self.entities.state(&self.id).await
-    }
 }

@@ -17,13 +17,15 @@ mod codec;
 mod command;
 mod entities;
 mod error;
+mod handle;
 mod state;
 mod transact;
 
 pub use codec::EncodeError;
 pub(crate) use codec::{decode, encode};
-pub use entities::{Entities, Entity, ExecuteOptions, Executed, Loaded};
+pub use entities::{Entities, ExecuteOptions, Executed, Loaded};
 pub use error::{ExecuteError, LoadError, TransactError};
+pub use handle::Entity;
 pub use state::Snapshots;
 pub use transact::TransactOptions;
 

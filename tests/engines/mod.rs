@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use uuid::Uuid;
@@ -34,12 +35,38 @@ impl Engine {
         std::env::var_os(self.variable).is_some()
     }
 
+    /// Where the engine listens, as the URL says: `127.0.0.1` and a port, perhaps percent-encoded.
+    pub fn address(self) -> SocketAddr {
+        let url = std::env::var(self.variable).unwrap();
+        place(&url).unwrap().1
+    }
+
+    /// The same store reached through a proxy at this address.
+    pub fn through(self, url: &str, proxy: SocketAddr) -> String {
+        let (at, engine) = place(url).unwrap();
+        let (before, behind) = url.split_at(at);
+        let port = engine.port().to_string();
+        let moved = behind.replacen(&port, &proxy.port().to_string(), 1);
+        // Nodes tell the addresses they know of.
+        let option = if self.name == "cassandra" { "&fixed_address=true" } else { "" };
+        format!("{before}{moved}{option}")
+    }
+
     /// The URL of an empty store of the caller's own; its table is made by opening it.
     pub fn fresh_url(self) -> String {
         let url = std::env::var(self.variable).unwrap();
         assert!(url.contains("seriatim"), "{} names no table \"seriatim\"", self.variable);
         url.replace("seriatim", &format!("t{}", Uuid::new_v4().simple()))
     }
+}
+
+/// Where a loopback address stands in a URL, and which.
+fn place(url: &str) -> Option<(usize, SocketAddr)> {
+    let at = url.find("127.0.0.1")?;
+    let behind = &url[at + "127.0.0.1".len()..];
+    let port = behind.strip_prefix(':').or_else(|| behind.strip_prefix("%3A"))?;
+    let digits: String = port.chars().take_while(char::is_ascii_digit).collect();
+    Some((at, SocketAddr::from(([127, 0, 0, 1], digits.parse().ok()?))))
 }
 
 /// A test of one engine.

@@ -1,0 +1,108 @@
+//! The handle of one entity: [`Entities`] with the id said once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Aggregate;
+use super::entities::{Entities, ExecuteOptions, Executed, Loaded};
+use super::error::{ExecuteError, LoadError, TransactError};
+use crate::event::{AggregateKey, KeyError, Sequence, Timestamp};
+
+/// One entity. Cheap to clone.
+pub struct Entity<A> {
+    pub(super) entities: Entities<A>,
+    pub(super) id: String,
+}
+
+impl<A> Clone for Entity<A> {
+    fn clone(&self) -> Self {
+        Entity { entities: self.entities.clone(), id: self.id.clone() }
+    }
+}
+
+impl<A> fmt::Debug for Entity<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entity").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> Entity<A> {
+    /// The id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// [`Entities::key`] of this one.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`].
+    pub fn key(&self) -> Result<AggregateKey, KeyError> {
+        self.entities.key(&self.id)
+    }
+
+    /// [`Entities::execute`] on this one.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecuteError`].
+    pub async fn execute(
+        &self,
+        command: A::Command,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        self.entities.execute(&self.id, command).await
+    }
+
+    /// [`Entities::execute_with`] on this one.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecuteError`].
+    pub async fn execute_with(
+        &self,
+        command: A::Command,
+        options: ExecuteOptions,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        self.entities.execute_with(&self.id, command, options).await
+    }
+
+    /// [`Entities::state`] of this one.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub async fn state(&self) -> Result<Loaded<A>, LoadError> {
+        self.entities.state(&self.id).await
+    }
+
+    /// [`Entities::at`] of this one.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub async fn at(&self, sequence: impl Into<Sequence>) -> Result<Loaded<A>, LoadError> {
+        self.entities.at(&self.id, sequence).await
+    }
+
+    /// [`Entities::at_time`] of this one.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub async fn at_time(&self, time: impl Into<Timestamp>) -> Result<Loaded<A>, LoadError> {
+        self.entities.at_time(&self.id, time).await
+    }
+
+    /// [`Entities::transact`] on this one.
+    ///
+    /// # Errors
+    ///
+    /// [`TransactError`].
+    pub async fn transact<F, D, E>(&self, decide: F) -> Result<Executed<A>, TransactError<E>>
+    where
+        F: FnMut(Arc<A>) -> D,
+        D: Future<Output = Result<Vec<A::Event>, E>>,
+    {
+        self.entities.transact(&self.id, decide).await
+    }
+}
