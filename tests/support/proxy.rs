@@ -78,9 +78,13 @@ impl Proxy {
             paused: AtomicBool::new(false),
             resumed: Notify::new(),
         });
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(accept(shared.clone(), listener));
+        let accepting = shared.clone();
+        runtime.spawn(async move {
+            accept(accepting, TcpListener::from_std(listener).unwrap()).await;
+        });
         Proxy { shared, address, runtime: Some(runtime) }
     }
 

@@ -3,10 +3,10 @@
 //! A transaction that is not committed takes its position back with it, so after any crash each event counts once.
 
 use rusqlite::{Connection, OptionalExtension};
+use serde::Deserialize;
 use seriatim::driver::async_trait;
 use seriatim::subscription::Projection;
 use seriatim::{KeyedEvent, Position};
-use serde::Deserialize;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BalanceError {

@@ -14,7 +14,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&directory)?;
     let store = EventStore::open(format!("redb:{}", directory.join("store").display())).await?;
     let read_model = directory.join("balances.sqlite");
-    let counting = store.consumer("balances").category("account").project(Balances::open(&read_model)?);
+    let counting =
+        store.consumer("balances").category("account").project(Balances::open(&read_model)?);
     let handle = counting.handle();
     let counting = tokio::spawn(counting);
 
@@ -23,7 +24,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let position = appended.position.ok_or("a store with a log gives positions")?;
     // A request that wants to read what it wrote waits for the read model to have come so far.
     handle.wait_for(position, Duration::from_secs(5)).await?;
-    println!("Ada has {} after {} deposits", Balances::open(&read_model)?.of("account/ada")?, appended.last);
+    println!(
+        "Ada has {} after {} deposits",
+        Balances::open(&read_model)?.of("account/ada")?,
+        appended.last
+    );
 
     handle.stop();
     counting.await??;

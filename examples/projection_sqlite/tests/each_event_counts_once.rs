@@ -59,7 +59,10 @@ async fn a_transaction_that_fails_half_way_leaves_nothing() {
     assert_eq!(balances.of("account/ada").unwrap(), 0);
     balances.apply(&events[..1], Position::new(1)).await.unwrap();
     let mut again = Balances::open(&path).unwrap();
-    assert_eq!((again.position().await.unwrap(), again.of("account/ada").unwrap()), (Position::new(1), 5));
+    assert_eq!(
+        (again.position().await.unwrap(), again.of("account/ada").unwrap()),
+        (Position::new(1), 5)
+    );
     again.reset().await.unwrap();
     assert_eq!(again.position().await.unwrap(), 0);
     store.close().await.unwrap();
