@@ -174,7 +174,7 @@ async fn write_beside(store: EventStore, beside: Beside, last: Duration) -> f64 
     let mut running = JoinSet::new();
     let mut handles = Vec::new();
     for number in 0..CONSUMERS {
-        let consumer = store.consumer(&format!("consumer {number}")).batch(64);
+        let consumer = store.consumer(format!("consumer {number}")).batch(64);
         let consumer = match beside {
             Beside::Nobody => break,
             Beside::WithoutCheckpoints => consumer
