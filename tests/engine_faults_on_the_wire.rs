@@ -8,12 +8,15 @@ mod engines;
 mod proxy;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engines::{Engine, block_on};
 use futures::future::join_all;
 use libtest_mimic::Failed;
 use proxy::{Fault, Faults, Proxy};
+use seriatim::driver::conformance::{Harness, async_trait, run};
+use seriatim::driver::{Driver, DriverError};
 use seriatim::{Append, AppendError, EventStore, NewEvent};
 use uuid::Uuid;
 
@@ -140,6 +143,42 @@ fn nothing_is_lost_or_doubled(engine: Engine) -> Result<(), Failed> {
     Ok(())
 }
 
+struct Behind(String);
+
+#[async_trait]
+impl Harness for Behind {
+    async fn open(&self) -> Result<Arc<dyn Driver>, DriverError> {
+        seriatim::driver::open(&self.0).await
+    }
+
+    fn refuses_gaps(&self) -> bool {
+        false
+    }
+}
+
+/// Answers that come late and pauses are not failures, as long as they end before the driver's timeout.
+fn a_slow_wire_changes_no_answer(engine: Engine) -> Result<(), Failed> {
+    let direct = engine.fresh_url();
+    let make = async { EventStore::open(&direct).await.unwrap().close().await.unwrap() };
+    block_on(make);
+    let proxy = Proxy::start(engine.address(), fastrand::Rng::with_seed(seed()));
+    proxy.set(Faults {
+        of_requests: vec![
+            (Fault::DelayAnswer(Duration::from_millis(100)), 10),
+            (Fault::Pause(Duration::from_millis(200)), 1),
+        ],
+        drop_every: 0,
+    });
+    let url = engine.through(&direct, proxy.address()) + "&timeout_ms=20000";
+    let report = block_on(run(&Behind(url)));
+    println!("{engine}: {} faults", proxy.struck());
+    assert!(proxy.struck() > 0, "no fault struck");
+    if report.is_conformant() { Ok(()) } else { Err(report.to_string().into()) }
+}
+
 fn main() {
-    engines::run(&[("nothing_is_lost_or_doubled", nothing_is_lost_or_doubled)]);
+    engines::run(&[
+        ("nothing_is_lost_or_doubled", nothing_is_lost_or_doubled),
+        ("a_slow_wire_changes_no_answer", a_slow_wire_changes_no_answer),
+    ]);
 }
