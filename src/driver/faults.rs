@@ -405,6 +405,10 @@ impl Driver for FaultyDriver {
         self.inner.log()
     }
 
+    fn is_exclusive(&self) -> bool {
+        self.inner.is_exclusive()
+    }
+
     fn limits(&self) -> Limits {
         self.inner.limits()
     }

@@ -251,6 +251,10 @@ impl Driver for MemoryDriver {
         Some(self)
     }
 
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     fn limits(&self) -> Limits {
         Limits { aggregates_per_put: 1_000, ..Limits::default() }
     }

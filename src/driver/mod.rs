@@ -213,6 +213,14 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// Whether nobody puts but through this driver. Where others may, a store that puts to one aggregate again and
+    /// again leaves them a pause now and then, or they would lose every race to it.
+    ///
+    /// Provided: false.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
     /// What a put may hold.
     ///
     /// Provided: [`Limits::default`].

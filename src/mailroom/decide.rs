@@ -387,8 +387,9 @@ impl Window {
         window
     }
 
-    /// A put became durable. A window that missed what came before it stays behind, and is read anew.
-    pub(super) fn push_put(&mut self, events: &[KeyedEvent]) {
+    /// These are durable, in sequence order. A window that missed what came before them stays behind, and is read
+    /// anew.
+    pub(super) fn push_all(&mut self, events: &[KeyedEvent]) {
         for event in events {
             self.push(event);
         }
@@ -464,10 +465,10 @@ mod tests {
     #[test]
     fn a_window_forgets_what_has_left_it_and_never_jumps_a_gap() {
         let mut window = Window::new(2, &[]);
-        window.push_put(&events(&[(1, 10), (2, 20), (3, 30)]));
+        window.push_all(&events(&[(1, 10), (2, 20), (3, 30)]));
         assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
         assert_eq!(window.behind(Uuid::from_u128(20), 1), Some(Sequence::new(1)));
-        window.push_put(&events(&[(5, 50)]));
+        window.push_all(&events(&[(5, 50)]));
         assert_eq!(window.latest, 3);
         assert_eq!(window.behind(Uuid::from_u128(50), 1), None);
     }

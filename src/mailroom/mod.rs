@@ -22,6 +22,7 @@
 
 mod admission;
 mod aggregate_actor;
+mod courtesy;
 mod decide;
 mod entity;
 mod load;
@@ -92,6 +93,7 @@ pub(crate) struct Mailroom {
     /// The names of the consumers that run.
     pub(crate) consumers: DashMap<Arc<str>, ()>,
     limits: Limits,
+    is_exclusive: bool,
     admission: Admission,
     registry: Registry,
     arbiters: Arbiters,
@@ -101,6 +103,7 @@ impl Mailroom {
     fn new(driver: Arc<dyn Driver>, config: Config, arbiters: Arbiters) -> Self {
         Mailroom {
             limits: driver.limits(),
+            is_exclusive: driver.is_exclusive(),
             admission: Admission::new(config.bytes_in_flight),
             registry: Registry::new(config.max_resident, config.permits_per_aggregate),
             driver,

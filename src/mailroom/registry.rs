@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Wait;
 use super::aggregate_actor::{AggregateActor, GateOpened};
+use super::courtesy::Courtesy;
 use super::decide::Window;
 use super::settle::Batch;
 use crate::error::AppendError;
@@ -50,6 +51,7 @@ pub(super) struct Gate {
     pub(super) window: Option<Box<Window>>,
     /// How many puts failed: an entity's state folded before the last one may hold what never was.
     pub(super) failed_puts: u64,
+    pub(super) courtesy: Courtesy,
     /// A put whose driver answers by itself, so that no task waits for it: the watch for overdue ones.
     in_flight: Option<(Instant, Sent)>,
 }

@@ -105,7 +105,7 @@ fn panicked() -> DriverError {
 /// The first sending was answered, or is overdue.
 fn answered(mailroom: &Arc<Mailroom>, batch: Batch, answer: Result<PutReceipt, DriverError>) {
     match answer {
-        Ok(receipt) => committed(batch, receipt),
+        Ok(receipt) => committed(mailroom, batch, receipt),
         Err(error) => {
             mailroom.spawn(settle(mailroom.clone(), batch, Some(error)));
         }
@@ -206,24 +206,31 @@ impl Sending<'_> {
             self.put.events().iter().map(|event| (event.commit_id, Vec::new())).collect();
         let mut found = Found { by_commit, sent_before };
         let reading = async {
-            let mut latest = Sequence::NONE;
+            let (mut latest, mut of_another) = (Sequence::NONE, false);
             let mut pages = self
                 .mailroom
                 .driver
                 .fetch_events(self.slot.key(), Fetch::ALL.after(first.previous()));
             while let Some(page) = pages.next().await {
-                for event in page? {
+                let page = page?;
+                // Or the window would stay behind, and be read anew at the price of all it covers.
+                if let Some(window) = &mut self.slot.gate().window {
+                    window.push_all(&page);
+                }
+                for event in page {
                     latest = event.sequence;
-                    if let Some(events) = found.by_commit.get_mut(&event.commit_id) {
-                        events.push(event);
+                    match found.by_commit.get_mut(&event.commit_id) {
+                        Some(events) => events.push(event),
+                        None => of_another = true,
                     }
                 }
             }
-            Ok::<_, DriverError>(latest)
+            Ok::<_, DriverError>((latest, of_another))
         };
         let reading = AssertUnwindSafe(reading).catch_unwind();
-        let latest = match tokio::time::timeout_at(self.deadline, reading).await {
-            Ok(Ok(latest)) => latest?,
+        let reading = tokio::time::timeout_at(self.deadline, reading).await;
+        let (latest, of_another) = match reading {
+            Ok(Ok(read)) => read?,
             Ok(Err(_panic)) => {
                 return Err(DriverError::unknown("the driver panicked while reading"));
             }
@@ -235,7 +242,12 @@ impl Sending<'_> {
             return Err(DriverError::unknown("a conflict with events that cannot be read back"));
         }
         self.slot.saw(latest);
-        self.slot.gate().learned = true;
+        let mut gate = self.slot.gate();
+        // An append that expects something of an aggregate nobody knew here may have been wrong by itself.
+        if std::mem::replace(&mut gate.learned, true) && of_another {
+            gate.courtesy.met_another();
+        }
+        drop(gate);
         found.by_commit.retain(|_, events: &mut Vec<KeyedEvent>| !events.is_empty());
         Ok(found)
     }
@@ -246,7 +258,7 @@ fn conclude(mailroom: &Arc<Mailroom>, batch: Batch, fate: Fate) {
         batch.permit.slot().gate().failed_puts += 1;
     }
     match fate {
-        Fate::Committed(receipt) => committed(batch, receipt),
+        Fate::Committed(receipt) => committed(mailroom, batch, receipt),
         Fate::Conflicted(found) => conflicted(mailroom, batch, &found),
         Fate::NotWritten(error) => not_written(mailroom, batch, &error),
         Fate::Unknown(error) => undone(mailroom, batch, |mail| {
@@ -259,18 +271,30 @@ fn conclude(mailroom: &Arc<Mailroom>, batch: Batch, fate: Fate) {
     }
 }
 
-fn committed(batch: Batch, receipt: PutReceipt) {
-    let Batch { put, items, permit, .. } = batch;
+fn committed(mailroom: &Arc<Mailroom>, batch: Batch, receipt: PutReceipt) {
+    let Batch { put, items, permit, formed } = batch;
     let slot = permit.slot().clone();
     let first_of_put = put.events().first().map_or(Sequence::NONE, |event| event.sequence);
     if let Some(last) = put.events().last() {
         slot.saw(last.sequence);
     }
-    if let Some(window) = &mut slot.gate().window {
-        window.push_put(put.events());
-    }
+    let pause = {
+        let mut gate = slot.gate();
+        if let Some(window) = &mut gate.window {
+            window.push_all(put.events());
+        }
+        if mailroom.is_exclusive { None } else { gate.courtesy.pause_after(formed) }
+    };
     // The next put may go while this one's callers are answered.
-    drop(permit);
+    match pause {
+        None => drop(permit),
+        Some(pause) => {
+            mailroom.spawn(async move {
+                tokio::time::sleep(pause).await;
+                drop(permit);
+            });
+        }
+    }
     let appended = |mail: &Mail, first: Sequence, repeated| Appended {
         first,
         last: first.plus(mail.append.len() - 1),

@@ -217,6 +217,10 @@ impl Driver for OnDemand {
         self.inner.log()
     }
 
+    fn is_exclusive(&self) -> bool {
+        self.inner.is_exclusive()
+    }
+
     fn limits(&self) -> Limits {
         self.inner.limits()
     }

@@ -296,6 +296,10 @@ impl Driver for RedbDriver {
         Some(self)
     }
 
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     fn limits(&self) -> Limits {
         // A frame takes an event's record fields beside what counts as its size, some 64 bytes.
         let quarter =
