@@ -1,6 +1,6 @@
 //! Two stores over one engine, both with callers that never pause: neither wins every race.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod support;
 
