@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 const WRITERS: usize = 32;
 const KEYS: usize = 10;
-/// What stands among so many events at an aggregate's end is known by its commit id: the default.
-const REMEMBERED: u64 = 1_024;
+/// Events of an aggregate whose commit ids are remembered: all of the race.
+const REMEMBERED: usize = 1_000_000;
 /// Tells a process that it is one of the two, and where the store is.
 const ROLE: &str = "SERIATIM_RACE_URL";
 
@@ -90,7 +90,8 @@ async fn write(store: EventStore, end: Instant) -> (Vec<Answered>, u64) {
 /// One of the two processes: races, tells, and repeats what it is told.
 fn child(url: &str) {
     let racing = async {
-        let store = EventStore::open(url).await.unwrap();
+        let store = EventStore::builder().url(url).commit_id_window(REMEMBERED);
+        let store = store.open().await.unwrap();
         let end = Instant::now() + race_for();
         let writers = (0..WRITERS).map(|_| tokio::spawn(write(store.clone(), end)));
         let mut conflicts = 0;
@@ -149,14 +150,9 @@ fn two_processes_race(engine: Engine) -> Result<(), Failed> {
         one.len(),
         other.len()
     );
-    let mut latest = [0; KEYS];
-    for answered in one.iter().chain(other) {
-        latest[answered.key] = latest[answered.key].max(answered.last);
-    }
     for (child, of_the_other) in children.iter_mut().zip([other, one]) {
         let mut stdin = child.stdin.take().unwrap();
-        let remembered = |answered: &&Answered| answered.last + REMEMBERED > latest[answered.key];
-        for answered in of_the_other.iter().filter(remembered).take(200) {
+        for answered in of_the_other {
             writeln!(stdin, "{}", answered.line()).unwrap();
         }
     }
