@@ -1,5 +1,5 @@
-//! What subscriptions cost and give: how late an event is seen, how fast a subscriber catches up, and what sixteen
-//! consumers with a checkpoint per batch take from sixty-four writers.
+//! What subscriptions cost and give: how late an event is seen, how fast a subscriber catches up, and what the
+//! checkpoints of sixteen consumers, one per batch, take from sixty-four writers.
 //!
 //! ```text
 //! cargo bench --bench subscriptions
@@ -43,8 +43,8 @@ async fn main() {
         false => Scale {
             latency_for: Duration::from_secs(5),
             catch_up: 1_000_000,
-            writing_for: Duration::from_secs(3),
-            rounds: 3,
+            writing_for: Duration::from_secs(1),
+            rounds: 11,
         },
     };
     let directory = tempfile::tempdir().unwrap();
@@ -137,18 +137,24 @@ async fn catch_up(directory: &Path, events: u64) {
 }
 
 /// What consumers are there beside the writers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Beside {
     Nobody,
     /// They handle every event and never write a checkpoint.
     WithoutCheckpoints,
-    /// They handle every event and write a checkpoint after each batch of 64.
-    WithCheckpoints,
+    /// They handle every event and write a checkpoint after each batch of so many.
+    Checkpoints(usize),
 }
 
 async fn consumers(directory: &Path, scale: &Scale) {
-    let all = [Beside::Nobody, Beside::WithoutCheckpoints, Beside::WithCheckpoints];
-    let mut rates = [(); 3].map(|()| Vec::new());
+    // The default batch, and a small one.
+    let all = [
+        Beside::Nobody,
+        Beside::WithoutCheckpoints,
+        Beside::Checkpoints(256),
+        Beside::Checkpoints(64),
+    ];
+    let mut rates = all.map(|_| Vec::new());
     for round in 0..scale.rounds {
         for (rates, beside) in rates.iter_mut().zip(all) {
             let store = open(&directory.join(format!("{round}-{beside:?}"))).await;
@@ -159,14 +165,16 @@ async fn consumers(directory: &Path, scale: &Scale) {
         rates.sort_by(f64::total_cmp);
         rates[rates.len() / 2]
     });
+    let [nobody, without, ..] = medians;
     for (beside, rate) in all.into_iter().zip(medians) {
         println!(
-            "{WRITERS} writers, {CONSUMERS} consumers {beside:?}: {:.0} k appends/s, {:.2} ×",
+            "{WRITERS} writers, {CONSUMERS} consumers {beside:?}: {:.0} k appends/s, {:.2} × those beside nobody, \
+             {:.2} × those without checkpoints",
             rate / 1_000.0,
-            rate / medians[0]
+            rate / nobody,
+            rate / without
         );
     }
-    println!("checkpoints alone: {:.2} × of the same consumers without", medians[2] / medians[1]);
 }
 
 /// Appends a second of the writers.
@@ -174,13 +182,13 @@ async fn write_beside(store: EventStore, beside: Beside, last: Duration) -> f64 
     let mut running = JoinSet::new();
     let mut handles = Vec::new();
     for number in 0..CONSUMERS {
-        let consumer = store.consumer(format!("consumer {number}")).batch(64);
+        let consumer = store.consumer(format!("consumer {number}"));
         let consumer = match beside {
             Beside::Nobody => break,
             Beside::WithoutCheckpoints => consumer
                 .checkpoint_every(usize::MAX)
                 .checkpoint_interval(Duration::from_secs(3_600)),
-            Beside::WithCheckpoints => consumer.checkpoint_every(64),
+            Beside::Checkpoints(batch) => consumer.batch(batch).checkpoint_every(batch),
         };
         let run = consumer.run(|event: KeyedEvent| async move {
             std::hint::black_box(event);

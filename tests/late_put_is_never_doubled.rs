@@ -11,7 +11,7 @@ use std::time::Duration;
 use seriatim::driver::faults::{FaultyDriver, LatePut, PutFault};
 use seriatim::driver::memory::MemoryDriver;
 use seriatim::{Append, AppendError, Appended, EventStore, Expected, NewEvent};
-use support::{chance, until, within};
+use support::{chance, start, until, within};
 use uuid::Uuid;
 
 /// No put but the lost one may take so long on a busy machine: it would be sent a second time.
@@ -166,18 +166,15 @@ async fn it_lands_while_its_appends_are_repeated() {
             (77, Expected::Any, Uuid::new_v4()),
             (1, expected(3), ids[1]),
         ] {
-            let store = store.clone();
-            waiting.push(tokio::spawn(async move {
-                (number, store.append(append(number, expected, id)).await)
-            }));
+            // In this order, because each expects what comes before it.
+            waiting.push((number, start(store.append(append(number, expected, id)))));
         }
         held.sent().await;
         late.land().await.unwrap();
         held.release();
         let mut answers = Vec::new();
-        for waiting in waiting {
-            let (number, answer) = waiting.await.unwrap();
-            answers.push((number, answer.unwrap()));
+        for (number, answer) in waiting {
+            answers.push((number, answer.await.unwrap()));
         }
         is_sound(&store, &answers).await;
         assert_eq!(store.latest_sequence("a").await.unwrap(), 5);

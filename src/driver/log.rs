@@ -73,7 +73,8 @@ impl LogPage {
 /// - **A bell, not a queue.** Readers that have come to the end wait for the [`LogBell`] and read again. No
 ///   event is ever handed from a writer to a reader, so a slow reader costs writers and memory nothing.
 /// - **Checkpoints are kept like events.** [`LogStore::save_checkpoint`] is answered when it is as durable
-///   as an answered put, shares the flush of the puts beside it, and takes no position.
+///   as an answered put, shares the flush of the puts beside it, and takes no position. What is asked of
+///   checkpoints is awaited where a consumer runs, on any runtime, and must not depend on which.
 ///
 /// A driver with a log also reads an aggregate's pages at once
 /// ([`Driver::fetch_page_now`](super::Driver::fetch_page_now)).

@@ -9,11 +9,12 @@
 //! | `parked/{name}` | `{"version":1,"aggregates":[{"key":…,"sequence":…,"position":…,"reason":…}]}` |
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::oneshot;
 
 use super::error::ConsumerError;
 use crate::driver::{DriverError, LogStore};
@@ -98,8 +99,8 @@ impl Checkpoints {
 
     async fn load<T: DeserializeOwned>(&self, what: &str) -> Result<Option<T>, ConsumerError> {
         let name = format!("{what}/{}", self.name);
-        let stored = self.ask(move |log| Box::pin(async move { log.load_checkpoint(&name).await }));
-        let Some(bytes) = stored.await? else { return Ok(None) };
+        let stored = answered(async { self.log()?.load_checkpoint(&name).await }).await;
+        let Some(bytes) = stored.map_err(|error| self.failed(error))? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             self.failed(DriverError::damaged(format!("the {what} record cannot be read: {error}")))
         })
@@ -110,23 +111,12 @@ impl Checkpoints {
         let bytes = serde_json::to_vec(record).map(Bytes::from).map_err(|error| {
             self.failed(DriverError::failed(format!("the {what} record: {error}")))
         })?;
-        self.ask(move |log| Box::pin(async move { log.save_checkpoint(&name, bytes).await })).await
+        let saved = answered(async { self.log()?.save_checkpoint(&name, bytes).await }).await;
+        saved.map_err(|error| self.failed(error))
     }
 
-    /// Asks the driver, on the store's own runtime.
-    async fn ask<T, F>(&self, ask: F) -> Result<T, ConsumerError>
-    where
-        T: Send + 'static,
-        F: for<'a> FnOnce(&'a dyn LogStore) -> Asked<'a, T> + Send + 'static,
-    {
-        let driver = self.mailroom.driver.clone();
-        let (answer, answered) = oneshot::channel();
-        self.mailroom.spawn(async move {
-            let Some(log) = driver.log() else { return };
-            let _ = answer.send(ask(log).await);
-        });
-        let answered = answered.await.unwrap_or(Err(DriverError::Closed));
-        answered.map_err(|error| self.failed(error))
+    fn log(&self) -> Result<&dyn LogStore, DriverError> {
+        self.mailroom.driver.log().ok_or(DriverError::Closed)
     }
 
     fn failed(&self, source: DriverError) -> ConsumerError {
@@ -137,4 +127,10 @@ impl Checkpoints {
     }
 }
 
-type Asked<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, DriverError>> + Send + 'a>>;
+/// A driver that panics has failed.
+async fn answered<T>(
+    asked: impl Future<Output = Result<T, DriverError>>,
+) -> Result<T, DriverError> {
+    let panicked = |_| Err(DriverError::unknown("the driver panicked at a checkpoint"));
+    AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(panicked)
+}

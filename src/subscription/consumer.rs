@@ -125,7 +125,8 @@ impl Consumer {
         self
     }
 
-    /// Saves the checkpoint after this many events. Default 1,000.
+    /// Saves the checkpoint after this many events. Default 1,000. The next events are handled while it is on its
+    /// way to the disk, so up to twice as many come again after a crash.
     pub fn checkpoint_every(mut self, events: usize) -> Self {
         self.options.checkpoint_every = events.max(1);
         self

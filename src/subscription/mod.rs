@@ -31,6 +31,7 @@ mod projection;
 mod publish;
 mod reaction;
 mod run;
+mod saving;
 mod subscribe;
 
 pub use checkpoint::Parked;

@@ -23,6 +23,7 @@ use super::error::ConsumerError;
 use super::feed::{Feed, Source};
 use super::handle::{Answer, ConsumerHandle, Shared};
 use super::log::last_position;
+use super::saving::Saving;
 use crate::error::ReadError;
 use crate::event::{KeyedEvent, Position};
 
@@ -129,14 +130,9 @@ pub(super) struct Worker {
     pub(super) parked: ParkedAggregates,
     /// Everything up to here is handled, parked or not wanted.
     pub(super) position: Position,
-    saved: Position,
-    /// Events handled since the checkpoint was saved, and since when there is something to save.
-    unsaved: usize,
-    unsaved_since: Option<Instant>,
+    saving: Saving,
     /// Events up to here may have been delivered in an earlier life.
     may_repeat_to: Position,
-    /// When it is time to look whether there is something to save. One for many, because it costs a task.
-    timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The deliverer keeps the position itself.
     keeps_own: bool,
 }
@@ -170,6 +166,13 @@ impl Worker {
         let stored = stored.unwrap_or(begin);
         let position = own.filter(|own| own.get() > 0).unwrap_or(stored);
         shared.reached(position);
+        let options = &consumer.options;
+        let saving = Saving::new(
+            checkpoints.clone(),
+            consumer.store.mailroom().clone(),
+            (options.checkpoint_every, options.checkpoint_interval),
+            position,
+        );
         Ok(Worker {
             consumer,
             deliver,
@@ -177,10 +180,7 @@ impl Worker {
             checkpoints,
             parked,
             position,
-            saved: position,
-            unsaved: 0,
-            unsaved_since: None,
-            timer: None,
+            saving,
             may_repeat_to: last,
             keeps_own: own.is_some(),
         })
@@ -192,7 +192,7 @@ impl Worker {
         loop {
             match self.next(&mut feed, retries).await? {
                 Next::Stop => return Ok(()),
-                Next::Save => self.save().await?,
+                Next::Save => self.saving.begin(self.position).await?,
                 Next::Retry(answer) => match self.retry_parked().await {
                     Ok(retried) => drop(answer.send(Ok(retried))),
                     Err(End::Stopped) => return Err(End::Stopped),
@@ -221,8 +221,8 @@ impl Worker {
             if let Poll::Ready(Some(answer)) = retries.poll_recv(cx) {
                 return Poll::Ready(Ok(Next::Retry(answer)));
             }
-            if self.poll_due(cx).is_ready() {
-                return Poll::Ready(Ok(Next::Save));
+            if let Poll::Ready(due) = self.saving.poll_due(cx) {
+                return Poll::Ready(due.map(|()| Next::Save).map_err(End::from));
             }
             feed.poll_page(cx, PAGE_EVENTS).map(|page| match page {
                 None => Err(End::Stopped),
@@ -231,27 +231,6 @@ impl Worker {
             })
         })
         .await
-    }
-
-    /// Whether the checkpoint has to be saved because it is so long since.
-    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(since) = self.unsaved_since {
-            let interval = self.consumer.options.checkpoint_interval;
-            let left = interval.saturating_sub(since.elapsed());
-            if left.is_zero() {
-                return Poll::Ready(());
-            }
-            let mailroom = self.consumer.store.mailroom();
-            let timer = self.timer.get_or_insert_with(|| Box::pin(mailroom.sleep(left)));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.timer = None;
-            if mailroom.is_closed() {
-                return Poll::Pending;
-            }
-        }
-        Poll::Pending
     }
 
     async fn take_page(&mut self, events: Vec<KeyedEvent>) -> Result<(), End> {
@@ -286,9 +265,8 @@ impl Worker {
 
     /// How many events are delivered together: no more than until the next checkpoint.
     fn at_once(&self) -> usize {
-        let options = &self.consumer.options;
-        let unsaved = options.checkpoint_every.saturating_sub(self.unsaved).max(1);
-        if self.keeps_own { options.batch } else { options.batch.min(unsaved) }
+        let batch = self.consumer.options.batch;
+        if self.keeps_own { batch } else { batch.min(self.saving.until_due()) }
     }
 
     /// The events that are wanted, up to one that cannot be read.
@@ -346,16 +324,16 @@ impl Worker {
         loop {
             let (_, rest) = events.split_at(handled);
             let repeated = repeated || attempt > 1;
-            let since = match self.keeps_own {
-                true => Instant::now(),
-                false => *self.unsaved_since.get_or_insert_with(Instant::now),
+            let due = match self.keeps_own {
+                true => Instant::now() + options.checkpoint_interval,
+                false => self.saving.due_at(),
             };
             let delivered = self.deliver.deliver(Chunk {
                 events: rest,
                 through,
                 earlier_to: self.may_repeat_to,
                 retried: repeated,
-                pace: Pace { shared: &self.shared, due: since + options.checkpoint_interval },
+                pace: Pace { shared: &self.shared, due },
             });
             let Delivered { events: more, failed } = delivered.await;
             handled += more;
@@ -400,29 +378,24 @@ impl Worker {
     async fn advance(&mut self, through: Position, events: usize) -> Result<(), ConsumerError> {
         if through > self.position {
             self.position = through;
-            self.unsaved += events;
+            self.saving.count(events);
             self.shared.reached(through);
         }
         if self.keeps_own {
             return Ok(());
         }
-        let options = &self.consumer.options;
-        let since = *self.unsaved_since.get_or_insert_with(Instant::now);
-        if self.unsaved < options.checkpoint_every && since.elapsed() < options.checkpoint_interval
-        {
-            return Ok(());
+        match self.saving.is_due() {
+            true => self.saving.begin(self.position).await,
+            false => Ok(()),
         }
-        self.save().await
     }
 
+    /// What was handled is in the checkpoint when this is done.
     async fn save(&mut self) -> Result<(), ConsumerError> {
-        if self.position > self.saved && !self.keeps_own {
-            self.checkpoints.save_position(self.position).await?;
-            self.saved = self.position;
+        if self.keeps_own {
+            return Ok(());
         }
-        self.unsaved = 0;
-        self.unsaved_since = None;
-        Ok(())
+        self.saving.finish(self.position).await
     }
 }
 

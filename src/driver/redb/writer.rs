@@ -5,8 +5,8 @@
 //!       ─▶ published in the tail ─▶ answered
 //! ```
 //!
-//! Checkpoints that wait are saved in the same frame, behind the events; one that waits alone gets a frame of
-//! its own.
+//! Checkpoints that wait are saved in the same frame, behind the events. One that waits alone waits a moment longer,
+//! because its flush would hold up the puts that come next, and then gets a frame of its own.
 //!
 //! Nobody is answered before the flush, not even with a conflict: what it collided with may be in the
 //! same frame. Positions are given here, dense and in commit order. A put that nothing waits beside can be
@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -31,6 +32,8 @@ use crate::event::{AggregateKey, Position, Timestamp};
 
 /// Puts of one frame; more only make the first of them wait longer.
 const PUTS_PER_FRAME: usize = 4_096;
+/// How long a checkpoint waits for puts to go with.
+const COMPANY: Duration = Duration::from_millis(1);
 /// A frame over this takes no further put.
 const FRAME_BYTES: usize = 4 << 20;
 
@@ -108,8 +111,8 @@ impl Queue {
             return;
         }
         state.saving.push_back(saving);
-        if state.asleep {
-            state.asleep = false;
+        // One that joins another finds the writer awake, or waiting for company.
+        if state.asleep && state.saving.len() == 1 {
             self.more.notify_one();
         }
     }
@@ -131,12 +134,20 @@ impl Queue {
     /// The next group, of about `max_bytes`; `None` when the queue is closed and empty.
     fn next_group(&self, max_bytes: usize) -> Option<(Vec<Waiting>, Vec<Saving>)> {
         let mut state = self.state();
-        while state.waiting.is_empty() && state.saving.is_empty() {
-            if state.closed {
+        let mut since = None;
+        while state.waiting.is_empty() {
+            if state.closed && state.saving.is_empty() {
                 return None;
             }
             state.asleep = true;
-            state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if state.saving.is_empty() {
+                state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = since.get_or_insert_with(Instant::now).elapsed();
+            let Some(left) = COMPANY.checked_sub(waited).filter(|_| !state.closed) else { break };
+            let woken = self.more.wait_timeout(state, left);
+            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
         }
         state.asleep = false;
         let puts = state.waiting.iter().take(PUTS_PER_FRAME).map(|waiting| waiting.bytes);
