@@ -1,10 +1,11 @@
 //! What a writer asks for, and what it is told.
 
 use serde::Serialize;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::error::AppendError;
-use crate::event::{AggregateKey, CheckedEvent, KeyError, NewEvent, Position, Sequence};
+use crate::event::{AggregateKey, CheckedEvents, KeyError, NewEvent, Position, Sequence};
 
 /// What the writer believes an aggregate's latest sequence is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -60,7 +61,8 @@ impl From<u64> for Expected {
 pub struct Append {
     key: Result<AggregateKey, KeyError>,
     expected: Expected,
-    events: Vec<NewEvent>,
+    /// One is the rule, and stands in its place without an allocation.
+    events: SmallVec<[NewEvent; 1]>,
     commit_id: Option<Uuid>,
 }
 
@@ -74,7 +76,7 @@ impl Append {
         Append {
             key: key.try_into().map_err(KeyError::from),
             expected: Expected::Any,
-            events: Vec::new(),
+            events: SmallVec::new(),
             commit_id: None,
         }
     }
@@ -87,10 +89,6 @@ impl Append {
 
     /// One more event.
     pub fn event(mut self, event: NewEvent) -> Self {
-        // Most appends have one event; the first push would make room for four.
-        if self.events.is_empty() {
-            self.events.reserve_exact(1);
-        }
         self.events.push(event);
         self
     }
@@ -152,7 +150,7 @@ impl Append {
             let invalid = |source| AppendError::InvalidEvent { key: key.clone(), index, source };
             event.check().map_err(invalid)
         });
-        let events: Vec<CheckedEvent> = events.collect::<Result<_, _>>()?;
+        let events: CheckedEvents = events.collect::<Result<_, _>>()?;
         let size_bytes = events.iter().map(|event| event.size_bytes(&key)).sum();
         Ok(CheckedAppend {
             key,
@@ -170,7 +168,7 @@ impl Append {
 pub(crate) struct CheckedAppend {
     pub(crate) key: AggregateKey,
     pub(crate) expected: Expected,
-    pub(crate) events: Vec<CheckedEvent>,
+    pub(crate) events: CheckedEvents,
     pub(crate) commit_id: Uuid,
     /// Whether the commit id came from the caller, who may then repeat the append.
     pub(crate) own_commit_id: bool,
@@ -183,14 +181,14 @@ impl CheckedAppend {
         CheckedAppend {
             key,
             expected: Expected::Any,
-            events: Vec::new(),
+            events: SmallVec::new(),
             own_commit_id: commit_id.is_some(),
             commit_id: commit_id.unwrap_or_else(Uuid::now_v7),
             size_bytes: 0,
         }
     }
 
-    pub(crate) fn set_events(&mut self, events: Vec<CheckedEvent>) {
+    pub(crate) fn set_events(&mut self, events: CheckedEvents) {
         self.size_bytes = events.iter().map(|event| event.size_bytes(&self.key)).sum();
         self.events = events;
     }

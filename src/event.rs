@@ -22,6 +22,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
@@ -321,6 +322,10 @@ pub(crate) struct CheckedEvent {
     pub(crate) metadata: Option<RawJson>,
     pub(crate) event_id: Option<Uuid>,
 }
+
+/// The events of an append. One is the rule, and stands in its place: what another thread frees than the one that
+/// asked for it makes both meet at the allocator.
+pub(crate) type CheckedEvents = SmallVec<[CheckedEvent; 1]>;
 
 impl CheckedEvent {
     pub(crate) fn size_bytes(&self, key: &AggregateKey) -> usize {

@@ -1,5 +1,6 @@
 //! What goes to a driver at once, all or nothing.
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::error::{DriverError, Limit, LimitExceeded};
@@ -13,7 +14,7 @@ use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 #[derive(Debug)]
 pub struct Put {
     id: Uuid,
-    events: Vec<KeyedEvent>,
+    events: SmallVec<[KeyedEvent; 1]>,
     size_bytes: usize,
 }
 
@@ -42,6 +43,10 @@ impl Put {
     ///
     /// [`InvalidPut`] when they are not.
     pub fn new(events: Vec<KeyedEvent>) -> Result<Self, InvalidPut> {
+        Self::of(events.into())
+    }
+
+    pub(crate) fn of(events: SmallVec<[KeyedEvent; 1]>) -> Result<Self, InvalidPut> {
         if events.is_empty() {
             return Err(InvalidPut::Empty);
         }

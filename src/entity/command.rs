@@ -9,7 +9,7 @@ use super::Aggregate;
 use super::entities::Executed;
 use super::error::{ExecuteError, LoadError};
 use super::state::{Folded, Reading};
-use crate::event::{AggregateKey, CheckedEvent, EventError, RawJson, Sequence};
+use crate::event::{AggregateKey, CheckedEvents, EventError, RawJson, Sequence};
 use crate::mailroom::{Command, CommandAnswer, Decision, State};
 
 pub(super) type Answer<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
@@ -32,7 +32,7 @@ impl<A: Aggregate> SentCommand<A> {
         }
     }
 
-    fn encoded(&self) -> Result<Vec<CheckedEvent>, EventError> {
+    fn encoded(&self) -> Result<CheckedEvents, EventError> {
         let events = self.decided_events().iter().map(|event| {
             let event = self.reading.stored(event)?;
             match &self.metadata {

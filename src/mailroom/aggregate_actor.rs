@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use futures_util::{FutureExt, StreamExt};
+use smallvec::SmallVec;
 
 use super::Mailroom;
 use super::decide::{
@@ -193,7 +194,7 @@ impl AggregateActor {
     /// Freezes the put and sends it off.
     fn put(&mut self, mut items: Vec<Item>, permit: PutPermit) {
         let recorded_at = self.mailroom.now();
-        let mut events = Vec::with_capacity(items.len());
+        let mut events = SmallVec::with_capacity(items.len());
         for item in &mut items {
             if let Item::Accepted { mail, first } = item {
                 for (offset, event) in mail.append.events.iter().enumerate() {
@@ -203,7 +204,7 @@ impl AggregateActor {
                 }
             }
         }
-        let put = match Put::new(events) {
+        let put = match Put::of(events) {
             Ok(put) => Arc::new(put),
             // Decided in order from the latest sequence on, it cannot be out of order; if it were, nobody's
             // append was sent.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::append::Appended;
 use crate::entity::LoadError;
 use crate::error::AppendError;
-use crate::event::{CheckedEvent, EventError, KeyedEvent, Sequence};
+use crate::event::{CheckedEvents, EventError, KeyedEvent, Sequence};
 
 /// An entity's state, boxed.
 pub(crate) trait State: std::any::Any + Send {
@@ -52,7 +52,7 @@ pub(crate) trait Command: Send {
 /// What a command came to.
 pub(crate) enum Decision {
     /// These events are to be appended.
-    Events(Vec<CheckedEvent>),
+    Events(CheckedEvents),
     /// The command was rejected, or nothing happened: there is nothing to append, and the command knows
     /// its answer.
     Nothing,

@@ -1,5 +1,9 @@
 //! An append on its way: what was asked, who waits for the answer, and what it holds until then.
+//!
+//! A mail is one pointer, and goes home with its answer: whoever asked for the memory frees it. Freed on the
+//! actor's thread it would make that one and all callers' meet at the allocator's locks.
 
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -13,12 +17,34 @@ use crate::error::AppendError;
 
 pub(super) type Answer = Result<Appended, AppendError>;
 
+/// An answer, and the mail that it is the answer to, to be dropped.
+pub(super) struct Reply {
+    pub(super) answer: Answer,
+    _mail: Option<Box<Letter>>,
+}
+
+pub(super) struct Mail(Box<Letter>);
+
+impl Deref for Mail {
+    type Target = Letter;
+
+    fn deref(&self) -> &Letter {
+        &self.0
+    }
+}
+
+impl DerefMut for Mail {
+    fn deref_mut(&mut self) -> &mut Letter {
+        &mut self.0
+    }
+}
+
 /// A mail is answered exactly once. If whatever holds it dies, its drop answers: [`ActorFailed`] as
 /// long as it was in no put, and so surely not written; [`Indeterminate`] from then on.
 ///
 /// [`ActorFailed`]: AppendError::ActorFailed
 /// [`Indeterminate`]: AppendError::Indeterminate
-pub(super) struct Mail {
+pub(super) struct Letter {
     /// What is to be appended; a command's events stand here once it is decided.
     pub(super) append: CheckedAppend,
     pub(super) since: Instant,
@@ -32,7 +58,7 @@ pub(super) struct Mail {
 
 /// Who waits for the answer.
 pub(super) enum From {
-    Append(oneshot::Sender<Answer>),
+    Append(oneshot::Sender<Reply>),
     Command(Box<dyn Command>),
     Answered,
 }
@@ -43,14 +69,14 @@ impl actix::Message for Mail {
 
 impl Mail {
     pub(super) fn new(append: CheckedAppend, ticket: Ticket, from: From) -> Self {
-        Mail {
+        Mail(Box::new(Letter {
             append,
             since: Instant::now(),
             up_to_date: false,
             in_put: false,
             ticket: Some(ticket),
             from,
-        }
+        }))
     }
 
     pub(super) fn command(&self) -> Option<&dyn Command> {
@@ -62,7 +88,7 @@ impl Mail {
 
     /// Lets the command decide; what it decided becomes what is to be appended.
     pub(super) fn decide_on(&mut self, state: &dyn State) -> Decided {
-        let From::Command(command) = &mut self.from else { return Decided::Nothing };
+        let From::Command(command) = &mut self.0.from else { return Decided::Nothing };
         let decided = catch_unwind(AssertUnwindSafe(|| command.decide(state)));
         match decided {
             Err(_panic) => Decided::Panicked,
@@ -88,9 +114,9 @@ impl Mail {
         self.in_put = false;
     }
 
-    pub(super) fn answer(mut self, answer: Answer) {
-        self.send(|from| match from {
-            From::Append(waiting) => drop(waiting.send(answer)),
+    pub(super) fn answer(self, answer: Answer) {
+        self.send(|from, mail| match from {
+            From::Append(waiting) => drop(waiting.send(Reply { answer, _mail: Some(mail) })),
             From::Command(command) => command.answer(match answer {
                 Ok(appended) => CommandAnswer::Committed(appended),
                 Err(error) => CommandAnswer::NotAppended(error),
@@ -100,21 +126,23 @@ impl Mail {
     }
 
     /// Tells a command what has no counterpart among the answers to an append.
-    pub(super) fn answer_command(mut self, answer: CommandAnswer) {
-        self.send(|from| match from {
+    pub(super) fn answer_command(self, answer: CommandAnswer) {
+        self.send(|from, _mail| match from {
             From::Command(command) => command.answer(answer),
             From::Append(_) | From::Answered => {}
         });
     }
 
-    fn send(&mut self, send: impl FnOnce(From)) {
+    fn send(self, send: impl FnOnce(From, Box<Letter>)) {
+        let Mail(mut letter) = self;
         // First the room, then the answer: who was answered finds the permit free.
-        drop(self.ticket.take());
-        send(std::mem::replace(&mut self.from, From::Answered));
+        drop(letter.ticket.take());
+        let from = std::mem::replace(&mut letter.from, From::Answered);
+        send(from, letter);
     }
 }
 
-impl Drop for Mail {
+impl Drop for Letter {
     fn drop(&mut self) {
         let from = std::mem::replace(&mut self.from, From::Answered);
         if matches!(from, From::Answered) {
@@ -131,7 +159,9 @@ impl Drop for Mail {
         };
         drop(self.ticket.take());
         match from {
-            From::Append(waiting) => drop(waiting.send(Err(error))),
+            From::Append(waiting) => {
+                drop(waiting.send(Reply { answer: Err(error), _mail: None }));
+            }
             From::Command(command) => command.answer(CommandAnswer::NotAppended(error)),
             From::Answered => {}
         }

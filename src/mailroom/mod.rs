@@ -139,7 +139,10 @@ impl Mailroom {
         let key = append.key.clone();
         let (answer, answered) = oneshot::channel();
         self.deliver(append, ticket, From::Append(answer));
-        answered.await.unwrap_or(Err(AppendError::ActorFailed { key }))
+        match answered.await {
+            Ok(reply) => reply.answer,
+            Err(_died) => Err(AppendError::ActorFailed { key }),
+        }
     }
 
     /// The way of a command: the same, but that it is decided in the mailbox, and answers by itself.

@@ -170,7 +170,8 @@ fn fitting(sizes: impl Iterator<Item = usize>, max_bytes: usize) -> usize {
 
 fn take_first<T>(queue: &mut VecDeque<T>, count: usize) -> Vec<T> {
     if count == queue.len() {
-        return std::mem::take(queue).into();
+        // As many will come again, and they should not make it grow while it is locked.
+        return std::mem::replace(queue, VecDeque::with_capacity(count)).into();
     }
     queue.drain(..count).collect()
 }
