@@ -23,6 +23,11 @@ pub(super) struct Reply {
     _mail: Option<Box<Letter>>,
 }
 
+/// A mail is answered exactly once. If whatever holds it dies, its drop answers: [`ActorFailed`] as
+/// long as it was in no put, and so surely not written; [`Indeterminate`] from then on.
+///
+/// [`ActorFailed`]: AppendError::ActorFailed
+/// [`Indeterminate`]: AppendError::Indeterminate
 pub(super) struct Mail(Box<Letter>);
 
 impl Deref for Mail {
@@ -39,11 +44,7 @@ impl DerefMut for Mail {
     }
 }
 
-/// A mail is answered exactly once. If whatever holds it dies, its drop answers: [`ActorFailed`] as
-/// long as it was in no put, and so surely not written; [`Indeterminate`] from then on.
-///
-/// [`ActorFailed`]: AppendError::ActorFailed
-/// [`Indeterminate`]: AppendError::Indeterminate
+/// What a [`Mail`] points to.
 pub(super) struct Letter {
     /// What is to be appended; a command's events stand here once it is decided.
     pub(super) append: CheckedAppend,
