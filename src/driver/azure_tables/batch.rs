@@ -1,8 +1,9 @@
 //! A put as an entity group transaction, and what its answer says.
 
-use super::refusal::{Call, refused};
+use super::refusal::refused;
 use super::row;
 use super::service::{Batch, Service};
+use crate::driver::remote::Call;
 use crate::driver::{DriverError, Limit, LimitExceeded, Put};
 use crate::event::Sequence;
 

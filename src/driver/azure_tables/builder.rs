@@ -8,10 +8,10 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
-use super::refusal::Call;
 use super::service::{Credential, Service};
 use super::{AzureTablesDriver, Connection};
 use crate::driver::DriverError;
+use crate::driver::remote::Call;
 use crate::driver::remote::{RemoteUrl, Retry};
 
 const OPTIONS: &str = "key, sas, endpoint, create, timeout_ms";

@@ -100,17 +100,14 @@ mod service;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
 
 pub use builder::AzureTablesBuilder;
 
-use super::remote::{Retry, paged};
+use super::remote::{Call, Retry, Shared, late, sorted_pages};
 use super::{Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
 use crate::event::{AggregateKey, Sequence};
-use refusal::{Call, late};
 use service::{Found, Service};
 
 /// One row of a transaction is the head's.
@@ -130,7 +127,7 @@ pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError>
 
 /// Events in a table of Azure Storage. See the [module](self).
 pub struct AzureTablesDriver {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Connection>>,
 }
 
 impl fmt::Debug for AzureTablesDriver {
@@ -146,26 +143,13 @@ struct Connection {
     retry: Retry,
 }
 
-/// What the driver and the pages it handed out have in common.
-struct Shared {
-    connection: Connection,
-    closed: AtomicBool,
-}
-
-impl Shared {
-    fn open(&self) -> Result<&Connection, DriverError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(DriverError::Closed);
-        }
-        Ok(&self.connection)
-    }
-
-    /// All keys with this prefix behind `after`, sorted, in pages.
+impl Shared<Connection> {
+    /// All keys with this prefix behind `after`, in no order.
     async fn keys(
         &self,
         prefix: &str,
         after: Option<&AggregateKey>,
-    ) -> Result<Vec<Vec<AggregateKey>>, DriverError> {
+    ) -> Result<Vec<AggregateKey>, DriverError> {
         let filter = format!("RowKey eq '{}'", row::row_key(Sequence::FIRST));
         let mut keys = Vec::new();
         let mut next = None;
@@ -184,8 +168,7 @@ impl Shared {
                 break;
             }
         }
-        keys.sort_unstable();
-        Ok(keys.chunks(PAGE as usize).map(<[_]>::to_vec).collect())
+        Ok(keys)
     }
 }
 
@@ -282,9 +265,7 @@ impl AzureTablesDriver {
     }
 
     fn new(connection: Connection) -> Self {
-        AzureTablesDriver {
-            shared: Arc::new(Shared { connection, closed: AtomicBool::new(false) }),
-        }
+        AzureTablesDriver { shared: Shared::new(connection) }
     }
 }
 
@@ -304,16 +285,9 @@ impl Driver for AzureTablesDriver {
     }
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
-        let (shared, key) = (self.shared.clone(), key.clone());
-        if let Err(closed) = shared.open() {
-            return stream::iter([Err(closed)]).boxed();
-        }
-        paged(fetch, move |fetch| {
-            let (shared, key) = (shared.clone(), key.clone());
-            async move {
-                let connection = shared.open()?;
-                connection.retry(Call::Read, "a query", || connection.page(&key, fetch)).await
-            }
+        self.shared.pages(key, fetch, |shared, key, fetch| async move {
+            let connection = shared.open()?;
+            connection.retry(Call::Read, "a query", || connection.page(&key, fetch)).await
         })
     }
 
@@ -325,7 +299,7 @@ impl Driver for AzureTablesDriver {
     }
 
     async fn close(&self) -> Result<(), DriverError> {
-        self.shared.closed.store(true, Ordering::Release);
+        self.shared.close();
         Ok(())
     }
 
@@ -336,15 +310,7 @@ impl Driver for AzureTablesDriver {
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
         let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        stream::once(async move {
-            let pages = match shared.keys(&prefix, after.as_ref()).await {
-                Ok(pages) => pages.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            };
-            stream::iter(pages)
-        })
-        .flatten()
-        .boxed()
+        sorted_pages(async move { shared.keys(&prefix, after.as_ref()).await })
     }
 
     fn limits(&self) -> Limits {

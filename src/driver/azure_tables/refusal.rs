@@ -6,18 +6,10 @@
 use reqwest::StatusCode;
 
 use crate::driver::DriverError;
+use crate::driver::remote::Call;
 
 /// So much of an error answer is shown.
 const SHOWN: usize = 400;
-
-/// What a call does, which decides what no answer to it means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    /// Nothing is lost by asking again.
-    Read,
-    /// It may have been written.
-    Write,
-}
 
 /// The error of a call that an answer refused.
 pub(super) fn refused(call: Call, doing: &str, status: StatusCode, body: &str) -> DriverError {
@@ -59,15 +51,6 @@ pub(super) fn unanswered(call: Call, doing: &str, error: reqwest::Error) -> Driv
         DriverError::unknown(message)
     };
     answer.caused_by(error)
-}
-
-/// The error of a call that was under way at the deadline.
-pub(super) fn late(call: Call, doing: &str) -> DriverError {
-    let message = format!("{doing}: no answer within the timeout");
-    match call {
-        Call::Read => DriverError::unavailable(message),
-        Call::Write => DriverError::unknown(message),
-    }
 }
 
 #[cfg(test)]

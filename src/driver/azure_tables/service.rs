@@ -9,9 +9,10 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::refusal::{Call, refused, unanswered};
+use super::refusal::{refused, unanswered};
 use super::row::{Row, quoted};
 use crate::driver::DriverError;
+use crate::driver::remote::Call;
 
 const VERSION: &str = "2020-12-06";
 const JSON: &str = "application/json;odata=nometadata";

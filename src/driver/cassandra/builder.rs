@@ -15,9 +15,10 @@ use scylla::policies::retry::FallthroughRetryPolicy;
 use tokio::time::timeout;
 
 use super::CassandraDriver;
-use super::refusal::{Call, refusal};
+use super::refusal::refusal;
 use super::table::{Connection, Serial, columns};
 use crate::driver::DriverError;
+use crate::driver::remote::Call;
 use crate::driver::remote::{RemoteUrl, Retry, decoded};
 
 const OPTIONS: &str = "table, create, replication, serial, fixed_address, timeout_ms";

@@ -102,17 +102,14 @@ mod table;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
 
 pub use builder::CassandraBuilder;
 
-use super::remote::paged;
+use super::remote::{Call, Shared, sorted_pages};
 use super::{Driver, DriverError, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
 use crate::event::{AggregateKey, Sequence};
-use refusal::Call;
 use table::Connection;
 
 const LIMITS: Limits = Limits {
@@ -122,8 +119,6 @@ const LIMITS: Limits = Limits {
     bytes_per_key: AggregateKey::MAX_BYTES,
     aggregates_per_put: 1,
 };
-/// Keys handed out at once.
-const KEYS_PER_PAGE: usize = 1_000;
 
 pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
     Ok(Arc::new(builder::open_url(rest).await?))
@@ -131,7 +126,7 @@ pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError>
 
 /// Events in a table of Cassandra. See the [module](self).
 pub struct CassandraDriver {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Connection>>,
 }
 
 impl fmt::Debug for CassandraDriver {
@@ -142,26 +137,13 @@ impl fmt::Debug for CassandraDriver {
     }
 }
 
-/// What the driver and the pages it handed out have in common.
-struct Shared {
-    connection: Connection,
-    closed: AtomicBool,
-}
-
-impl Shared {
-    fn open(&self) -> Result<&Connection, DriverError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(DriverError::Closed);
-        }
-        Ok(&self.connection)
-    }
-
-    /// All keys with this prefix behind `after`, sorted, in pages.
+impl Shared<Connection> {
+    /// All keys with this prefix behind `after`, in no order.
     async fn keys(
         &self,
         prefix: &str,
         after: Option<&AggregateKey>,
-    ) -> Result<Vec<Vec<AggregateKey>>, DriverError> {
+    ) -> Result<Vec<AggregateKey>, DriverError> {
         let mut keys = Vec::new();
         let mut next = Some(Default::default());
         while let Some(place) = next {
@@ -174,9 +156,7 @@ impl Shared {
             keys.extend(found.into_iter().filter(wanted));
             next = behind;
         }
-        keys.sort_unstable();
-        keys.dedup();
-        Ok(keys.chunks(KEYS_PER_PAGE).map(<[_]>::to_vec).collect())
+        Ok(keys)
     }
 }
 
@@ -187,7 +167,7 @@ impl CassandraDriver {
     }
 
     fn new(connection: Connection) -> Self {
-        CassandraDriver { shared: Arc::new(Shared { connection, closed: AtomicBool::new(false) }) }
+        CassandraDriver { shared: Shared::new(connection) }
     }
 }
 
@@ -203,16 +183,9 @@ impl Driver for CassandraDriver {
     }
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
-        let (shared, key) = (self.shared.clone(), key.clone());
-        if let Err(closed) = shared.open() {
-            return stream::iter([Err(closed)]).boxed();
-        }
-        paged(fetch, move |fetch| {
-            let (shared, key) = (shared.clone(), key.clone());
-            async move {
-                let connection = shared.open()?;
-                connection.retry(Call::Read, "SELECT", || connection.page(&key, fetch)).await
-            }
+        self.shared.pages(key, fetch, |shared, key, fetch| async move {
+            let connection = shared.open()?;
+            connection.retry(Call::Read, "SELECT", || connection.page(&key, fetch)).await
         })
     }
 
@@ -224,7 +197,7 @@ impl Driver for CassandraDriver {
     }
 
     async fn close(&self) -> Result<(), DriverError> {
-        self.shared.closed.store(true, Ordering::Release);
+        self.shared.close();
         Ok(())
     }
 
@@ -235,15 +208,7 @@ impl Driver for CassandraDriver {
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
         let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        stream::once(async move {
-            let pages = match shared.keys(&prefix, after.as_ref()).await {
-                Ok(pages) => pages.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            };
-            stream::iter(pages)
-        })
-        .flatten()
-        .boxed()
+        sorted_pages(async move { shared.keys(&prefix, after.as_ref()).await })
     }
 
     fn limits(&self) -> Limits {

@@ -7,15 +7,7 @@
 use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
 
 use crate::driver::DriverError;
-
-/// What a call does, which decides what no answer to it means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    /// Nothing is lost by asking again.
-    Read,
-    /// It may have been written.
-    Write,
-}
+use crate::driver::remote::Call;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
@@ -73,15 +65,6 @@ pub(super) fn refusal(call: Call, doing: &str, error: ExecutionError) -> DriverE
         (Meaning::Open, Call::Write) => DriverError::unknown(message),
     };
     answer.caused_by(error)
-}
-
-/// The error of a call that was under way at the deadline.
-pub(super) fn late(call: Call, doing: &str) -> DriverError {
-    let message = format!("{doing}: no answer within the timeout");
-    match call {
-        Call::Read => DriverError::unavailable(message),
-        Call::Write => DriverError::unknown(message),
-    }
 }
 
 #[cfg(test)]

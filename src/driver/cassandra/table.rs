@@ -10,8 +10,9 @@ use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row};
 
-use super::refusal::{Call, late, refusal};
+use super::refusal::refusal;
 use crate::driver::remote::Retry;
+use crate::driver::remote::{Call, late};
 use crate::driver::{DriverError, EventPage, Fetch, Put};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 

@@ -112,25 +112,18 @@ mod table;
 mod tests;
 mod write;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use futures_util::{StreamExt, stream};
 
 pub use builder::DynamoDbBuilder;
 
-use super::remote::{Retry, paged};
+use super::remote::{Call, Retry, Shared, sorted_pages};
 use super::{Driver, DriverError, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
 use crate::event::{AggregateKey, Sequence};
 use item::LIMITS;
-use refusal::Call;
-
-/// Keys handed out at once.
-const KEYS_PER_PAGE: usize = 1_000;
 
 pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
     Ok(builder::open_url(rest).await?)
@@ -138,7 +131,7 @@ pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError>
 
 /// Events in a table of DynamoDB. See the [module](self).
 pub struct DynamoDbDriver {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Connection>>,
 }
 
 impl fmt::Debug for DynamoDbDriver {
@@ -166,27 +159,14 @@ impl Connection {
     }
 }
 
-/// What the driver and the pages it handed out have in common.
-struct Shared {
-    connection: Connection,
-    closed: AtomicBool,
-}
-
-impl Shared {
-    fn open(&self) -> Result<&Connection, DriverError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(DriverError::Closed);
-        }
-        Ok(&self.connection)
-    }
-
-    /// All keys with this prefix behind `after`, sorted, in pages.
+impl Shared<Connection> {
+    /// All keys with this prefix behind `after`, in no order.
     async fn keys(
         &self,
         prefix: &str,
         after: Option<&AggregateKey>,
-    ) -> Result<Vec<Vec<AggregateKey>>, DriverError> {
-        let mut keys = BTreeSet::new();
+    ) -> Result<Vec<AggregateKey>, DriverError> {
+        let mut keys = Vec::new();
         let mut start = None;
         loop {
             let connection = self.open()?;
@@ -199,8 +179,7 @@ impl Shared {
                 break;
             }
         }
-        let keys: Vec<AggregateKey> = keys.into_iter().collect();
-        Ok(keys.chunks(KEYS_PER_PAGE).map(<[_]>::to_vec).collect())
+        Ok(keys)
     }
 }
 
@@ -211,7 +190,7 @@ impl DynamoDbDriver {
     }
 
     fn new(connection: Connection) -> Self {
-        DynamoDbDriver { shared: Arc::new(Shared { connection, closed: AtomicBool::new(false) }) }
+        DynamoDbDriver { shared: Shared::new(connection) }
     }
 }
 
@@ -227,16 +206,9 @@ impl Driver for DynamoDbDriver {
     }
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
-        let (shared, key) = (self.shared.clone(), key.clone());
-        if let Err(closed) = shared.open() {
-            return stream::iter([Err(closed)]).boxed();
-        }
-        paged(fetch, move |fetch| {
-            let (shared, key) = (shared.clone(), key.clone());
-            async move {
-                let connection = shared.open()?;
-                connection.retry(Call::Read, "Query", || connection.page(&key, fetch)).await
-            }
+        self.shared.pages(key, fetch, |shared, key, fetch| async move {
+            let connection = shared.open()?;
+            connection.retry(Call::Read, "Query", || connection.page(&key, fetch)).await
         })
     }
 
@@ -249,7 +221,7 @@ impl Driver for DynamoDbDriver {
     }
 
     async fn close(&self) -> Result<(), DriverError> {
-        self.shared.closed.store(true, Ordering::Release);
+        self.shared.close();
         Ok(())
     }
 
@@ -260,15 +232,7 @@ impl Driver for DynamoDbDriver {
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
         let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        stream::once(async move {
-            let pages = match shared.keys(&prefix, after.as_ref()).await {
-                Ok(pages) => pages.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            };
-            stream::iter(pages)
-        })
-        .flatten()
-        .boxed()
+        sorted_pages(async move { shared.keys(&prefix, after.as_ref()).await })
     }
 
     fn limits(&self) -> Limits {

@@ -4,7 +4,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Connection;
 use super::item::{self, KEY, SEQUENCE, key_value, sequence_value};
-use super::refusal::{Call, refusal};
+use super::refusal::refusal;
+use crate::driver::remote::Call;
 use crate::driver::{DriverError, EventPage, Fetch};
 use crate::event::{AggregateKey, Sequence};
 

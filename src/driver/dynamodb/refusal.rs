@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::CancellationReason;
 
 use crate::driver::DriverError;
+use crate::driver::remote::Call;
 
 /// Codes of refusals that a later attempt may not meet.
 const PASSING: &[&str] = &[
@@ -39,15 +40,6 @@ pub(super) enum Meaning {
     Lasting,
     /// It may have been done, or may be done yet.
     Open,
-}
-
-/// What a call does, which decides what no answer to it means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    /// Nothing is lost by asking again.
-    Read,
-    /// It may have been written.
-    Write,
 }
 
 /// What the failure of a call means.
@@ -168,11 +160,7 @@ pub(super) fn cancelled(reasons: &[CancellationReason]) -> Cancelled {
 
 /// The failure of a call still under way at the deadline.
 pub(super) fn late(call: Call, doing: &str) -> DriverError {
-    let message = format!("{doing}: no answer before the deadline");
-    match call {
-        Call::Read => DriverError::unavailable(message),
-        Call::Write => DriverError::unknown(message),
-    }
+    call.unanswered(format!("{doing}: no answer before the deadline"))
 }
 
 /// Whether a put's token was used with another request, as the engine sees it.

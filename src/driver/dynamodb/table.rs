@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep};
 
 use super::Connection;
 use super::item::{KEY, SEQUENCE};
-use super::refusal::{Call, late, no_table, refusal};
+use super::refusal::{late, no_table, refusal};
 use crate::driver::DriverError;
+use crate::driver::remote::Call;
 
 /// How long a new table may take until it can be used; half a minute is usual.
 const CREATING: Duration = Duration::from_secs(180);

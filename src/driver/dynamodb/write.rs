@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::Connection;
 use super::item::{KEY, item};
-use super::refusal::{Call, Cancelled, cancelled, refusal, token_mismatch};
+use super::refusal::{Cancelled, cancelled, refusal, token_mismatch};
+use crate::driver::remote::Call;
 use crate::driver::{DriverError, Put};
 use crate::event::KeyedEvent;
 

@@ -10,9 +10,10 @@ use ::mongodb::options::{
 use ::mongodb::{Client, Collection, Database, IndexModel};
 use futures_util::TryStreamExt;
 
-use super::refusal::{Call, refusal};
+use super::refusal::refusal;
 use super::{Connection, MongoDbDriver};
 use crate::driver::DriverError;
+use crate::driver::remote::Call;
 use crate::driver::remote::Retry;
 
 const DEFAULT_COLLECTION: &str = "events";

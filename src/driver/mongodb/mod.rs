@@ -98,7 +98,6 @@ mod refusal;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::mongodb::Collection;
 use ::mongodb::bson::{Document, RawDocumentBuf, doc};
@@ -108,10 +107,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 pub use builder::MongoDbBuilder;
 
-use super::remote::{Retry, paged};
+use super::remote::{Call, Retry, Shared, late};
 use super::{Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
 use crate::event::{AggregateKey, Sequence};
-use refusal::{Call, late, refusal};
+use refusal::refusal;
 
 /// What a document can hold, with room for what it has beside the events.
 const LIMITS: Limits = Limits {
@@ -133,7 +132,7 @@ pub(super) async fn open_url(url: &str) -> Result<Arc<dyn Driver>, DriverError> 
 
 /// Events in a collection of MongoDB. See the [module](self).
 pub struct MongoDbDriver {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Connection>>,
 }
 
 impl fmt::Debug for MongoDbDriver {
@@ -152,21 +151,6 @@ struct Connection {
     retry: Retry,
 }
 
-/// What the driver and the pages it handed out have in common.
-struct Shared {
-    connection: Connection,
-    closed: AtomicBool,
-}
-
-impl Shared {
-    fn open(&self) -> Result<&Connection, DriverError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(DriverError::Closed);
-        }
-        Ok(&self.connection)
-    }
-}
-
 impl MongoDbDriver {
     /// Opens a driver with options of its own.
     pub fn builder() -> MongoDbBuilder {
@@ -174,7 +158,7 @@ impl MongoDbDriver {
     }
 
     fn new(connection: Connection) -> Self {
-        MongoDbDriver { shared: Arc::new(Shared { connection, closed: AtomicBool::new(false) }) }
+        MongoDbDriver { shared: Shared::new(connection) }
     }
 }
 
@@ -334,16 +318,9 @@ impl Driver for MongoDbDriver {
     }
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
-        let (shared, key) = (self.shared.clone(), key.clone());
-        if let Err(closed) = shared.open() {
-            return stream::iter([Err(closed)]).boxed();
-        }
-        paged(fetch, move |fetch| {
-            let (shared, key) = (shared.clone(), key.clone());
-            async move {
-                let connection = shared.open()?;
-                connection.retry(Call::Read, "find", || connection.page(&key, fetch)).await
-            }
+        self.shared.pages(key, fetch, |shared, key, fetch| async move {
+            let connection = shared.open()?;
+            connection.retry(Call::Read, "find", || connection.page(&key, fetch)).await
         })
     }
 
@@ -355,7 +332,7 @@ impl Driver for MongoDbDriver {
     }
 
     async fn close(&self) -> Result<(), DriverError> {
-        self.shared.closed.store(true, Ordering::Release);
+        self.shared.close();
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 use ::mongodb::error::{Error, ErrorKind, WriteFailure};
 
 use crate::driver::DriverError;
+use crate::driver::remote::Call;
 
 const DUPLICATE_KEY: i32 = 11_000;
 /// NotWritablePrimary and NotPrimaryNoSecondaryOk: refused before anything was done.
@@ -15,15 +16,6 @@ const NOT_PRIMARY: [i32; 2] = [10_107, 13_435];
 /// NamespaceNotFound, CommandNotFound, InvalidOptions, InvalidNamespace, Location (unknown command),
 /// AtlasError, BSONObjectTooLarge.
 const LASTING: [i32; 11] = [2, 9, 13, 18, 26, 59, 72, 73, 115, 8_000, 10_334];
-
-/// What a call does, which decides what no answer to it means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    /// Nothing is lost by asking again.
-    Read,
-    /// It may have been written.
-    Write,
-}
 
 /// Whether a unique index refused the document.
 pub(super) fn is_duplicate(error: &Error) -> bool {
@@ -54,18 +46,10 @@ pub(super) fn refusal(call: Call, doing: &str, error: Error) -> DriverError {
     answer.caused_by(error)
 }
 
-/// The error of a call that was under way at the deadline.
-pub(super) fn late(call: Call, doing: &str) -> DriverError {
-    let message = format!("{doing}: no answer within the timeout");
-    match call {
-        Call::Read => DriverError::unavailable(message),
-        Call::Write => DriverError::unknown(message),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::remote::late;
 
     fn answer(call: Call, error: Error) -> DriverError {
         refusal(call, "here", error)

@@ -1,11 +1,14 @@
-//! What the drivers of remote engines share: options from a URL, retries, pages read one by one.
+//! What the drivers of remote engines share: options from a URL, retries, pages read one by one, a connection that
+//! is closed once.
 //!
 //! Whatever speaks to an engine keeps to three rules. What surely was not written and may succeed later
 //! ([`DriverError::Unavailable`]) is tried again here, with jittered backoff, until the driver's
 //! deadline. What may have been written ([`DriverError::Unknown`]) is not: the mailroom sends the same
 //! put again. A put over a limit is refused before anything is sent.
 
+mod call;
 mod retry;
+mod shared;
 // MongoDB's addresses are its client's to read.
 #[cfg(any(feature = "dynamodb", feature = "cassandra", feature = "azure-tables"))]
 mod url;
@@ -17,7 +20,13 @@ use futures_util::stream;
 
 use super::{DriverError, EventPage, EventPages, Fetch};
 
+pub(crate) use call::Call;
+#[cfg(any(feature = "mongodb", feature = "cassandra", feature = "azure-tables"))]
+pub(crate) use call::late;
 pub(crate) use retry::Retry;
+pub(crate) use shared::Shared;
+#[cfg(any(feature = "dynamodb", feature = "cassandra", feature = "azure-tables"))]
+pub(crate) use shared::sorted_pages;
 #[cfg(any(feature = "dynamodb", feature = "cassandra", feature = "azure-tables"))]
 pub(crate) use url::RemoteUrl;
 #[cfg(feature = "cassandra")]
@@ -26,7 +35,7 @@ pub(crate) use url::decoded;
 /// Pages made one by one by a function that asks the engine for the page at a [`Fetch`], each behind the
 /// last event of the one before. An empty page that says there is more is asked for again behind what
 /// the function moved on to; an engine's own page limit therefore never cuts a history short.
-pub(crate) fn paged<F, R>(fetch: Fetch, read: F) -> EventPages
+fn paged<F, R>(fetch: Fetch, read: F) -> EventPages
 where
     F: Fn(Fetch) -> R + Send + 'static,
     R: Future<Output = Result<EventPage, DriverError>> + Send + 'static,
