@@ -6,20 +6,12 @@
 mod support;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use seriatim::{EventStore, KeyedEvent};
-use support::chance;
-
-/// `cargo test` builds the examples beside the tests.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is not built: run `cargo build --examples`", path.display());
-    path
-}
+use support::{chance, example};
 
 fn bank(data: &Path, transfers: u64, seed: u64) -> Command {
     let mut command = Command::new(example("bank_actors"));

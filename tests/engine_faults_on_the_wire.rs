@@ -6,35 +6,24 @@
 mod engines;
 #[path = "support/proxy.rs"]
 mod proxy;
+mod support;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engines::{Engine, block_on};
+use engines::{Engine, block_on, seconds};
 use futures::future::join_all;
 use libtest_mimic::Failed;
 use proxy::{Fault, Faults, Proxy};
 use seriatim::driver::conformance::{Harness, async_trait, run};
 use seriatim::driver::{Driver, DriverError};
 use seriatim::{Append, AppendError, EventStore, NewEvent};
+use support::chance;
 use uuid::Uuid;
 
 const WRITERS: usize = 8;
 const KEYS: [&str; 3] = ["wire/a", "wire/b", "wire/c"];
-
-/// How long the faults last: `SERIATIM_SECONDS`, or 6.
-fn faulty_for() -> Duration {
-    let seconds = std::env::var("SERIATIM_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(6))
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("SERIATIM_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| fastrand::u64(..));
-    println!("SERIATIM_SEED={seed}");
-    seed
-}
 
 /// What became of the writers' appends.
 #[derive(Default)]
@@ -78,8 +67,7 @@ async fn write(store: EventStore, writer: usize, end: Instant) -> Told {
 
 fn nothing_is_lost_or_doubled(engine: Engine) -> Result<(), Failed> {
     block_on(async {
-        let chance = fastrand::Rng::with_seed(seed());
-        let proxy = Proxy::start(engine.address(), chance);
+        let proxy = Proxy::start(engine.address(), chance());
         let direct = engine.fresh_url();
         // Made without a proxy in between, so that nothing has to be made behind a faulty wire.
         EventStore::open(&direct).await.unwrap().close().await.unwrap();
@@ -100,7 +88,7 @@ fn nothing_is_lost_or_doubled(engine: Engine) -> Result<(), Failed> {
             ],
             drop_every: 5,
         });
-        let end = Instant::now() + faulty_for();
+        let end = Instant::now() + seconds(6);
         let writers = (0..WRITERS).map(|writer| tokio::spawn(write(store.clone(), writer, end)));
         let mending = tokio::time::sleep_until((end + Duration::from_secs(1)).into());
         let (told, ()) = tokio::join!(join_all(writers), async {
@@ -161,7 +149,7 @@ fn a_slow_wire_changes_no_answer(engine: Engine) -> Result<(), Failed> {
     let direct = engine.fresh_url();
     let make = async { EventStore::open(&direct).await.unwrap().close().await.unwrap() };
     block_on(make);
-    let proxy = Proxy::start(engine.address(), fastrand::Rng::with_seed(seed()));
+    let proxy = Proxy::start(engine.address(), chance());
     proxy.set(Faults {
         of_requests: vec![
             (Fault::DelayAnswer(Duration::from_millis(100)), 10),

@@ -8,9 +8,9 @@ mod engines;
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use engines::{Engine, block_on};
+use engines::{Engine, block_on, seconds};
 use futures::future::join_all;
 use libtest_mimic::Failed;
 use seriatim::{Append, AppendError, EventStore, NewEvent};
@@ -22,12 +22,6 @@ const KEYS: usize = 10;
 const REMEMBERED: usize = 1_000_000;
 /// Tells a process that it is one of the two, and where the store is.
 const ROLE: &str = "SERIATIM_RACE_URL";
-
-/// How long the race lasts: `SERIATIM_SECONDS`, or 3.
-fn race_for() -> Duration {
-    let seconds = std::env::var("SERIATIM_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(3))
-}
 
 /// One append that was answered: its commit id, its aggregate, its first and its last sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +86,7 @@ fn child(url: &str) {
     let racing = async {
         let store = EventStore::builder().url(url).commit_id_window(REMEMBERED);
         let store = store.open().await.unwrap();
-        let end = Instant::now() + race_for();
+        let end = Instant::now() + seconds(3);
         let writers = (0..WRITERS).map(|_| tokio::spawn(write(store.clone(), end)));
         let mut conflicts = 0;
         for writer in join_all(writers).await {

@@ -6,6 +6,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use seriatim::EventStore;
+use support::example;
 use tempfile::TempDir;
 
 /// A repository and a store, both new.
@@ -80,7 +83,7 @@ impl Scene {
 
     /// Runs the example on this store in the repository's working tree, which nothing may depend on.
     fn run(&self) -> Ran {
-        let mut command = Command::new(example());
+        let mut command = Command::new(example("git_history"));
         command.args(["--store", &self.store()]).current_dir(self.repository());
         Ran { output: command.output().unwrap() }
     }
@@ -129,23 +132,8 @@ impl Ran {
 }
 
 fn run(arguments: &[&OsStr]) -> Ran {
-    let output = Command::new(example()).args(arguments).output().unwrap();
+    let output = Command::new(example("git_history")).args(arguments).output().unwrap();
     Ran { output }
-}
-
-/// The example's binary: `cargo test` builds it into a folder beside that of the test binaries. With
-/// `--test` cargo builds the test alone, and the binary is what was built last.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let binary = profile.join("examples/git_history");
-    assert!(
-        binary.is_file(),
-        "{} is not there: build it with `cargo build --example git_history` (a `cargo test` of all \
-         targets does)",
-        binary.display()
-    );
-    binary
 }
 
 /// A history with all that is odd; how many events it makes. One commit is a merge, one changes nothing.

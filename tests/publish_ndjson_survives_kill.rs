@@ -5,20 +5,11 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use seriatim::KeyedEvent;
-use support::chance;
-
-/// `cargo test` builds the examples beside the tests.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is not built: run `cargo build --examples`", path.display());
-    path
-}
+use support::{chance, example};
 
 #[test]
 fn each_event_is_one_line() {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use uuid::Uuid;
@@ -88,6 +89,12 @@ pub fn run(tests: &[(&'static str, Test)]) {
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// How long a test goes on: as many seconds as `SERIATIM_SECONDS` says, or these.
+pub fn seconds(unless_told: u64) -> Duration {
+    let told = std::env::var("SERIATIM_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(told.unwrap_or(unless_told))
 }
 
 /// Runs one test's future on a runtime of its own.

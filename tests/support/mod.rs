@@ -8,6 +8,7 @@
 mod held_driver;
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -84,6 +85,16 @@ pub fn chance() -> fastrand::Rng {
     let seed: u64 = given.unwrap_or_else(|| fastrand::u64(..));
     println!("SERIATIM_SEED={seed}");
     fastrand::Rng::with_seed(seed)
+}
+
+/// The binary of an example. `cargo test` builds all of them beside the tests; with `--test` cargo builds the test
+/// alone, and the binary is what was built last.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    let build = "cargo build --examples, with the features of the test";
+    assert!(path.is_file(), "{} is not built: run `{build}`", path.display());
+    path
 }
 
 /// One event, an append of one, and one that expects a sequence.
