@@ -132,12 +132,12 @@ impl Append {
         self.expected
     }
 
-    /// Its key and exact expectation, if a latest sequence above that settles it. With a commit id of the
-    /// caller's own it may be a repetition.
-    pub(crate) fn may_be_refused_early(&self) -> Option<(&AggregateKey, Sequence)> {
-        match (&self.key, self.commit_id) {
-            (Ok(key), None) => Some((key, self.expected.exact()?)),
-            _ => None,
+    /// Its exact expectation, if a latest sequence above that settles it. With a commit id of the caller's
+    /// own it may be a repetition.
+    pub(crate) fn may_be_refused_early(&self) -> Option<Sequence> {
+        match self.commit_id {
+            None => self.expected.exact(),
+            Some(_) => None,
         }
     }
 

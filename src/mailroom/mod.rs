@@ -25,6 +25,7 @@ mod aggregate_actor;
 mod courtesy;
 mod decide;
 mod entity;
+mod hot;
 mod load;
 mod mail;
 mod registry;
@@ -50,7 +51,7 @@ use crate::upcast::Upcasters;
 use admission::{Admission, Ticket};
 pub(crate) use entity::{Command, CommandAnswer, Decision, State};
 use mail::{From, Mail};
-use registry::{Lease, Registry};
+use registry::{Found, Lease, Registry};
 pub(crate) use runtime::{OpenDriver, Runtime};
 use supervisor::Arbiters;
 
@@ -125,13 +126,13 @@ impl Mailroom {
             return Err(AppendError::Closed);
         }
         // Before the events are looked at: a writer that conflicts often pays for nothing else.
-        self.refuse_stale(&append)?;
+        let resident = self.lease_unless_stale(&append)?;
         let append = append.check()?;
         self.limits.check_append(&append).map_err(|exceeded| {
             let key = append.key.clone();
             AppendError::TooLarge { key, exceeded }
         })?;
-        let lease = match self.registry.lease_resident(&append.key) {
+        let lease = match resident {
             Some(lease) => lease,
             None => self.lease_new(&append.key, wait).await?,
         };
@@ -152,9 +153,9 @@ impl Mailroom {
         commit_id: Option<Uuid>,
         command: Box<dyn Command>,
     ) -> Result<(), AppendError> {
-        let lease = match self.registry.lease_resident(&key) {
-            Some(lease) => lease,
-            None => self.lease_new(&key, Wait::ForRoom).await?,
+        let lease = match self.registry.find(&key, None) {
+            Found::Resident(lease) => lease,
+            _ => self.lease_new(&key, Wait::ForRoom).await?,
         };
         let ticket = self.admission.ticket(lease, COMMAND_BYTES, Wait::ForRoom).await?;
         let undecided = CheckedAppend::undecided(key, commit_id);
@@ -213,15 +214,16 @@ impl Mailroom {
         self.arbiters.spawn(future)
     }
 
-    /// An expectation below what is known to be durable is wrong for certain, and needs no message. With a
-    /// commit id of the caller's own it may be a repetition, which the actor finds out.
-    fn refuse_stale(&self, append: &Append) -> Result<(), AppendError> {
-        let Some((key, expected)) = append.may_be_refused_early() else { return Ok(()) };
-        match self.registry.known_latest(key) {
-            Some(actual) if expected < actual => {
+    /// A lease on the aggregate if it is resident. An expectation below what is known to be durable is wrong
+    /// for certain, and needs no message.
+    fn lease_unless_stale(&self, append: &Append) -> Result<Option<Lease>, AppendError> {
+        let Ok(key) = append.key() else { return Ok(None) };
+        match self.registry.find(key, append.may_be_refused_early()) {
+            Found::Resident(lease) => Ok(Some(lease)),
+            Found::NotResident => Ok(None),
+            Found::Stale(actual) => {
                 Err(AppendError::Conflict { key: key.clone(), expected: append.expected(), actual })
             }
-            _ => Ok(()),
         }
     }
 }

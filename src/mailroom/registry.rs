@@ -18,6 +18,7 @@ use super::Wait;
 use super::aggregate_actor::{AggregateActor, GateOpened};
 use super::courtesy::Courtesy;
 use super::decide::Window;
+use super::hot::HotSlots;
 use super::settle::Batch;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, Sequence};
@@ -76,6 +77,16 @@ impl Slot {
     /// Something durable was seen at this sequence. Never lowers what is known.
     pub(super) fn saw(&self, sequence: Sequence) {
         self.latest.fetch_max(sequence.get(), Ordering::AcqRel);
+    }
+
+    /// What is known to be durable, if it is above what a writer expects. Counts as a use.
+    fn above(&self, expected: Sequence) -> Option<Sequence> {
+        let latest = self.latest();
+        let is_above = expected < latest;
+        if is_above {
+            self.used();
+        }
+        is_above.then_some(latest)
     }
 
     fn used(&self) {
@@ -170,6 +181,14 @@ impl Drop for PutPermit {
     }
 }
 
+/// What a writer finds in the registry.
+pub(super) enum Found {
+    Resident(Lease),
+    NotResident,
+    /// Resident, and this is its latest durable sequence at least: more than the writer expects.
+    Stale(Sequence),
+}
+
 /// Keeps an aggregate resident.
 pub(super) struct Lease(Arc<Slot>);
 
@@ -235,6 +254,7 @@ impl Drop for Wanting<'_> {
 /// The resident aggregates of one store.
 pub(super) struct Registry {
     slots: DashMap<AggregateKey, Arc<Slot>>,
+    hot: HotSlots,
     room: Arc<Room>,
     max_resident: usize,
     permits_per_aggregate: usize,
@@ -244,6 +264,7 @@ impl Registry {
     pub(super) fn new(max_resident: usize, permits_per_aggregate: usize) -> Self {
         Registry {
             slots: DashMap::new(),
+            hot: HotSlots::new(),
             room: Arc::new(Room {
                 seats: Arc::new(Semaphore::new(max_resident)),
                 wanted: AtomicUsize::new(0),
@@ -261,15 +282,21 @@ impl Registry {
         self.max_resident.saturating_sub(self.room.seats.available_permits())
     }
 
-    /// What is known to be durable of a resident aggregate: a lower bound. Counts as a use of it.
-    pub(super) fn known_latest(&self, key: &AggregateKey) -> Option<Sequence> {
-        let slot = self.slots.get(key)?;
-        slot.used();
-        Some(slot.latest())
-    }
-
-    pub(super) fn lease_resident(&self, key: &AggregateKey) -> Option<Lease> {
-        self.slots.get(key).map(|slot| Lease::new(&slot))
+    /// A lease on the aggregate, for a writer who expects this to be the latest sequence, if that is said.
+    pub(super) fn find(&self, key: &AggregateKey, expected: Option<Sequence>) -> Found {
+        if let Some(expected) = expected
+            && let Some(actual) = self.hot.look(key, |slot| slot.above(expected))
+        {
+            return Found::Stale(actual);
+        }
+        let Some(slot) = self.slots.get(key) else { return Found::NotResident };
+        match expected.and_then(|expected| slot.above(expected)) {
+            Some(actual) => {
+                self.hot.note(&slot);
+                Found::Stale(actual)
+            }
+            None => Found::Resident(Lease::new(&slot)),
+        }
     }
 
     /// A lease on the aggregate, which becomes resident if it is not. Waits for a seat, or says that it
@@ -366,6 +393,7 @@ impl Registry {
             .remove_if(key, |_, slot| slot.leases.load(Ordering::SeqCst) == 0 && condition(slot));
         match removed {
             Some((_, slot)) => {
+                self.hot.forget(&slot);
                 slot.passivate();
                 true
             }
@@ -396,6 +424,7 @@ impl Registry {
     pub(super) fn clear(&self) {
         drop(self.in_flight(|_| true));
         self.slots.retain(|_, slot| {
+            self.hot.forget(slot);
             slot.passivate();
             false
         });
