@@ -12,6 +12,7 @@ use super::options::RedbBuilder;
 use super::read::Snapshot;
 use super::redb_failed;
 use super::room::Room;
+use super::segment_cache::SegmentCache;
 use super::snapshots::Pending;
 use super::tables::State;
 use super::tail::Tail;
@@ -24,6 +25,7 @@ pub(super) struct Core {
     pub(super) room: Arc<Room>,
     pub(super) journal: Journal,
     pub(super) tail: Tail,
+    pub(super) segments: SegmentCache,
     pub(super) queue: Queue,
     pub(super) pending_snapshots: Pending,
     pub(super) checkpoints: Checkpoints,
@@ -70,6 +72,7 @@ impl Core {
         let snapshot = Snapshot::take(&database)?;
         Ok(Core {
             committer: Mutex::new(Committer::new(&journal, &state)),
+            segments: SegmentCache::new(options.segment_cache_bytes),
             options,
             disk,
             room,

@@ -36,7 +36,8 @@
 //! - `journal`: its files in turn; `frame`: what is written at once; `writer`: who writes it
 //! - `tail`: what is journaled only; `apply`: from there into redb; `backend`: redb's file; `room`: space
 //!   for it
-//! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one
+//! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one;
+//!   `segment_cache`: segments read lately
 //! - `checkpoints`: of consumers, journaled with the events
 //! - `snapshots`: of entities, until an apply transaction takes them along
 //! - `recover`: opening; `verify` and `reindex`: walking and mending
@@ -61,6 +62,7 @@ mod room;
 #[allow(clippy::unwrap_used)]
 mod samples;
 mod segment;
+mod segment_cache;
 mod snapshots;
 mod tables;
 mod tail;

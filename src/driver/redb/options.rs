@@ -69,6 +69,7 @@ pub struct RedbBuilder {
     pub(super) journal_file_bytes: u64,
     pub(super) tail_bytes: usize,
     pub(super) cache_bytes: usize,
+    pub(super) segment_cache_bytes: usize,
     pub(super) apply_after: Duration,
     pub(super) progress: Option<OnProgress>,
 }
@@ -81,6 +82,7 @@ impl Default for RedbBuilder {
             journal_file_bytes: 64 << 20,
             tail_bytes: 64 << 20,
             cache_bytes: 96 << 20,
+            segment_cache_bytes: 64 << 20,
             apply_after: Duration::from_secs(1),
             progress: None,
         }
@@ -95,6 +97,7 @@ impl fmt::Debug for RedbBuilder {
             .field("journal_file_bytes", &self.journal_file_bytes)
             .field("tail_bytes", &self.tail_bytes)
             .field("cache_bytes", &self.cache_bytes)
+            .field("segment_cache_bytes", &self.segment_cache_bytes)
             .field("apply_after", &self.apply_after)
             .finish_non_exhaustive()
     }
@@ -134,6 +137,14 @@ impl RedbBuilder {
     /// The memory redb may use to keep pages, in bytes; 96 MiB unless told.
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
+        self
+    }
+
+    /// The memory in which pages of the log that were read lately are kept, in bytes; 64 MiB unless told,
+    /// 0 for none. It is filled by reading aggregates, not by appends or subscriptions, and helps most where
+    /// an aggregate's events were written among many others'.
+    pub fn segment_cache_bytes(mut self, bytes: usize) -> Self {
+        self.segment_cache_bytes = bytes;
         self
     }
 

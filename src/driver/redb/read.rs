@@ -178,49 +178,82 @@ impl Page<'_> {
     /// Adds a run's events; whether the page took them all.
     fn push_run(
         &mut self,
-        snapshot: &Snapshot,
-        run: Run,
+        (core, snapshot): (&Core, &Snapshot),
+        mut run: Run,
         backwards: bool,
     ) -> Result<bool, DriverError> {
-        let (mut low, mut high) = (run.first, run.first + run.events - 1);
-        while low <= high {
-            let (first, bytes) = snapshot.segment(if backwards { high } else { low })?;
-            let bytes = bytes.value();
-            let segment = read_segment(first, bytes)?;
-            let (from, to) = (low.max(first), high.min(segment.next_position() - 1));
-            if from > to {
-                return Err(missing(low));
-            }
-            // One event is copied alone; neighbours share one copy of their segment.
-            let shared = (from < to).then(|| Bytes::copy_from_slice(bytes));
-            let count = to - from + 1;
-            for step in 0..count {
-                let position = if backwards { to - step } else { from + step };
-                let entry = segment.at(position).ok_or_else(|| missing(position))?;
-                if entry.key != self.key.as_str() {
-                    return Err(DriverError::damaged(format!(
-                        "the log at position {position} has an event of {:?}, the index one of {:?}: run \
-                         reindex",
-                        entry.key,
-                        self.key.as_str()
-                    )));
+        while run.events > 0 {
+            let next = if backwards { run.first + run.events - 1 } else { run.first };
+            let kept = core.segments.with(next, |first, stored| {
+                let segment = Segment::read_checked(first, stored).ok_or_else(|| missing(next))?;
+                self.push_part(&segment, run, backwards, |record| match run.events {
+                    1 => Bytes::copy_from_slice(record),
+                    _ => stored.slice_ref(record),
+                })
+            });
+            let taken = match kept {
+                Some(taken) => taken?,
+                None => {
+                    let (first, stored) = snapshot.segment(next)?;
+                    let stored = stored.value();
+                    let segment = read_segment(first, stored)?;
+                    core.segments.offer(next, &segment, stored);
+                    // One event is copied alone; neighbours share one copy of their segment.
+                    let mut shared = Bytes::new();
+                    self.push_part(&segment, run, backwards, |record| {
+                        if run.events == 1 {
+                            return Bytes::copy_from_slice(record);
+                        }
+                        if shared.is_empty() {
+                            shared = Bytes::copy_from_slice(stored);
+                        }
+                        let start = record.as_ptr().addr() - stored.as_ptr().addr();
+                        shared.slice(start..start + record.len())
+                    })?
                 }
-                let record = match &shared {
-                    Some(shared) => {
-                        let start = entry.record.as_ptr().addr() - bytes.as_ptr().addr();
-                        shared.slice(start..start + entry.record.len())
-                    }
-                    None => Bytes::copy_from_slice(entry.record),
-                };
-                self.push(decode_event(self.key.clone(), &entry, position, record)?);
-                if self.is_full() {
-                    let all = if backwards { position == run.first } else { position == high };
-                    return Ok(all);
-                }
+            };
+            run.events -= taken;
+            if !backwards {
+                run.first += taken;
             }
-            if backwards { high = from - 1 } else { low = to + 1 }
+            if self.is_full() {
+                return Ok(run.events == 0);
+            }
         }
         Ok(true)
+    }
+
+    /// Adds those of a run's events that stand in the segment, until the page is full; how many.
+    fn push_part(
+        &mut self,
+        segment: &Segment<'_>,
+        run: Run,
+        backwards: bool,
+        mut record: impl FnMut(&[u8]) -> Bytes,
+    ) -> Result<u64, DriverError> {
+        let last = run.first + run.events - 1;
+        let (from, to) =
+            (run.first.max(segment.first_position()), last.min(segment.next_position() - 1));
+        if from > to {
+            return Err(missing(if backwards { last } else { run.first }));
+        }
+        for step in 0..=to - from {
+            let position = if backwards { to - step } else { from + step };
+            let entry = segment.at(position).ok_or_else(|| missing(position))?;
+            if entry.key != self.key.as_str() {
+                return Err(DriverError::damaged(format!(
+                    "the log at position {position} has an event of {:?}, the index one of {:?}: run \
+                     reindex",
+                    entry.key,
+                    self.key.as_str()
+                )));
+            }
+            self.push(decode_event(self.key.clone(), &entry, position, record(entry.record))?);
+            if self.is_full() {
+                return Ok(step + 1);
+            }
+        }
+        Ok(to - from + 1)
     }
 }
 
@@ -290,7 +323,7 @@ fn from_redb(
     page.events.reserve(runs.iter().map(|run| run.events as usize).sum());
     let last = runs.len().saturating_sub(1);
     for (index, run) in runs.into_iter().enumerate() {
-        let took = page.push_run(&snapshot, run, backwards)?;
+        let took = page.push_run((core, &snapshot), run, backwards)?;
         if page.is_full() {
             return Ok(took && index == last && all);
         }

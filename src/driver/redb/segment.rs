@@ -139,20 +139,25 @@ impl<'a> Segment<'a> {
     /// The segment stored under `first_position`, or what is wrong with it.
     pub(super) fn read(first_position: u64, bytes: &'a [u8]) -> Result<Self, &'static str> {
         const SHORT: &str = "the segment ends too early";
-        let mut reader = Reader(bytes);
-        let version = reader.u8().ok_or(SHORT)?;
-        let flags = reader.u8().ok_or(SHORT)?;
-        let events = usize::from(reader.u16().ok_or(SHORT)?);
-        let sum = reader.u64().ok_or(SHORT)?;
-        if sum != checksum(first_position, bytes) {
+        let sum = bytes.get(4..).and_then(|rest| rest.first_chunk()).ok_or(SHORT)?;
+        if u64::from_le_bytes(*sum) != checksum(first_position, bytes) {
             return Err("the segment's checksum is wrong");
         }
-        if version != VERSION || flags & !WIDE != 0 {
+        if !matches!(bytes, [VERSION, flags, ..] if flags & !WIDE == 0) {
             return Err("the segment is of a later version");
         }
+        Self::read_checked(first_position, bytes).ok_or(SHORT)
+    }
+
+    /// The same, when the checksum and the version of these bytes were found right before.
+    pub(super) fn read_checked(first_position: u64, bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let (_version, flags) = (reader.u8()?, reader.u8()?);
+        let events = usize::from(reader.u16()?);
+        let _sum = reader.u64()?;
         let wide = flags & WIDE != 0;
-        let ends = reader.bytes(events * if wide { 4 } else { 2 }).ok_or(SHORT)?;
-        Ok(Segment { first_position, events, wide, ends, entries: reader.0 })
+        let ends = reader.bytes(events * if wide { 4 } else { 2 })?;
+        Some(Segment { first_position, events, wide, ends, entries: reader.0 })
     }
 
     pub(super) fn len(&self) -> usize {
