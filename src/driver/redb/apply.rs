@@ -9,6 +9,7 @@
 //! thread tries again until there is room, and puts are refused when the tail is full.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -223,19 +224,24 @@ fn write_log(log: &mut Log<'_>, events: &[Placed<'_>]) -> Result<(), DriverError
             segment.begin(first.position);
         }
     }
+    if !segment.is_empty() {
+        // The end takes new rows only.
+        log.remove(segment.first_position()).map_err(redb_failed)?;
+    }
     let mut bytes = Vec::new();
+    let mut end = log.upper_bound_mut(Bound::<u64>::Unbounded).map_err(redb_failed)?;
     for placed in events {
         if !segment.takes(placed.event) {
             segment.finish(&mut bytes);
-            log.insert(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
+            end.insert_before(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
             segment.begin(placed.position);
             let_others_run();
         }
         segment.push(placed.event, placed.recorded_at);
     }
     segment.finish(&mut bytes);
-    log.insert(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
-    Ok(())
+    end.insert_before(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
+    end.close().map_err(redb_failed)
 }
 
 /// The events of each aggregate, as numbers in the batch; in key order.
