@@ -8,7 +8,6 @@
 //! more than the events in it. A full disk is found before the transaction ([`super::room`]); the
 //! thread tries again until there is room, and puts are refused when the tail is full.
 
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -17,28 +16,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use redb::{Database, Durability, ReadableTable, Table};
 
-use super::block::Block;
 use super::checkpoints::{self, Checkpoint};
 use super::core::Core;
-use super::read::{decode_block, read_segment};
+use super::index::{Addition, ByAggregate};
+use super::journaled::Journaled;
+use super::read::read_segment;
 use super::redb_failed;
 use super::segment;
 use super::snapshots::Pending;
-use super::tables::{EARLIER, LATEST, LOG, STORE, State, earlier_key};
+use super::tables::{EARLIER, LATEST, LOG, STORE, State};
 use super::tail::Group;
 use crate::driver::DriverError;
-use crate::event::{AggregateKey, KeyedEvent, Timestamp};
+use crate::event::AggregateKey;
 
 /// How soon a transaction that found no room is tried again.
 const RETRY: Duration = Duration::from_millis(200);
-
-/// An event with its place in the log.
-#[derive(Clone, Copy)]
-pub(super) struct Placed<'a> {
-    pub(super) position: u64,
-    pub(super) recorded_at: Timestamp,
-    pub(super) event: &'a KeyedEvent,
-}
 
 /// The apply thread. Ends when it is told to stop and everything is applied, or cannot be.
 pub(super) fn run(core: &Core) -> Result<(), DriverError> {
@@ -114,15 +106,11 @@ enum Failure {
 
 fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
     let Some(last) = groups.last() else { return Ok(()) };
-    let events: Vec<Placed<'_>> = groups
-        .iter()
-        .flat_map(|group| group.events())
-        .map(|(position, recorded_at, event)| Placed { position, recorded_at, event })
-        .collect();
-    let payload: usize = events.iter().map(|placed| placed.event.record_bytes() + 64).sum();
-    let aggregates = by_aggregate(&events);
+    let frames: Vec<&Journaled> = groups.iter().map(|group| &*group.journaled).collect();
+    let payload: usize = frames.iter().map(|frame| frame.size_bytes()).sum();
+    let by_aggregate = ByAggregate::gather(groups.iter().flat_map(|group| additions(group)));
     let payload = payload + core.pending_snapshots.bytes();
-    core.room.ensure(payload as u64, aggregates.len() as u64).map_err(|error| {
+    core.room.ensure(payload as u64, by_aggregate.len() as u64).map_err(|error| {
         Failure::NoRoom(
             DriverError::unavailable(format!("the disk has no room for more events: {error}"))
                 .caused_by(error),
@@ -130,18 +118,18 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
     })?;
     let mut state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
     let next = State {
-        applied: last.next_position - 1,
+        applied: last.journaled.next_position() - 1,
         latest_time: last.latest_time,
         place: last.next_place,
         frame: last.frame,
         ..*state
     };
     let database = core.database().map_err(Failure::Redb)?;
-    let checkpoints: Vec<&Checkpoint> =
-        groups.iter().flat_map(|group| &group.checkpoints).collect();
-    let batch = Batch { events: &events, aggregates: &aggregates, checkpoints: &checkpoints };
+    let checkpoints = groups.iter().flat_map(|group| &group.checkpoints).collect();
+    let batch = Batch { frames, by_aggregate, checkpoints };
     let snapshots =
-        write_grouped(&database, &batch, &next, &core.pending_snapshots).map_err(Failure::Redb)?;
+        write_batch(&database, &batch, &next, &core.pending_snapshots).map_err(Failure::Redb)?;
+    drop(batch);
     drop(database);
     *state = next;
     drop(state);
@@ -155,29 +143,48 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One durable transaction: `events`, which follow what is there in position order, `checkpoints` and
+/// What a group adds to the index.
+fn additions(group: &Group) -> impl Iterator<Item = (&str, Addition)> {
+    let frame = &group.journaled;
+    group.parts.iter().filter_map(|part| {
+        let addition = Addition {
+            first_sequence: part.first_sequence,
+            first_position: frame.first_position() + u64::from(part.number),
+            events: u64::from(part.events),
+        };
+        Some((frame.entry(part.number as usize)?.key, addition))
+    })
+}
+
+/// One durable transaction: the frames' events, which follow what is there in position order, `checkpoints` and
 /// `state`.
 pub(super) fn write(
     database: &Database,
-    events: &[Placed<'_>],
+    frames: &[Journaled],
     checkpoints: &[Checkpoint],
     state: &State,
 ) -> Result<(), DriverError> {
-    let checkpoints: Vec<&Checkpoint> = checkpoints.iter().collect();
-    let batch = Batch { events, aggregates: &by_aggregate(events), checkpoints: &checkpoints };
-    write_grouped(database, &batch, state, &Pending::default()).map(drop)
+    let entries = frames.iter().flat_map(|frame| frame.entries());
+    let by_aggregate = ByAggregate::gather(entries.map(|(position, entry)| {
+        let first_sequence = entry.sequence;
+        (entry.key, Addition { first_sequence, first_position: position, events: 1 })
+    }));
+    let frames = frames.iter().collect();
+    let batch = Batch { frames, by_aggregate, checkpoints: checkpoints.iter().collect() };
+    write_batch(database, &batch, state, &Pending::default()).map(drop)
 }
 
 /// What goes into one transaction.
 #[derive(Default)]
 struct Batch<'a> {
-    events: &'a [Placed<'a>],
-    aggregates: &'a [(&'a str, Vec<u32>)],
+    /// In position order.
+    frames: Vec<&'a Journaled>,
+    by_aggregate: ByAggregate<'a>,
     /// In the order they were saved in.
-    checkpoints: &'a [&'a Checkpoint],
+    checkpoints: Vec<&'a Checkpoint>,
 }
 
-fn write_grouped(
+fn write_batch(
     database: &Database,
     batch: &Batch<'_>,
     state: &State,
@@ -191,8 +198,8 @@ fn write_grouped(
         let mut log = transaction.open_table(LOG).map_err(redb_failed)?;
         let mut latest = transaction.open_table(LATEST).map_err(redb_failed)?;
         let mut earlier = transaction.open_table(EARLIER).map_err(redb_failed)?;
-        write_log(&mut log, batch.events)?;
-        write_index(&mut latest, &mut earlier, batch.events, batch.aggregates)?;
+        write_log(&mut log, &batch.frames)?;
+        batch.by_aggregate.write(&mut latest, &mut earlier)?;
         state.write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
     }
     checkpoints::write(&transaction, batch.checkpoints.iter().copied())?;
@@ -202,26 +209,24 @@ fn write_grouped(
 }
 
 type Log<'t> = Table<'t, u64, &'static [u8]>;
-pub(super) type Latest<'t> = Table<'t, &'static str, &'static [u8]>;
-pub(super) type Earlier<'t> = Table<'t, &'static [u8], &'static [u8]>;
 
-fn write_log(log: &mut Log<'_>, events: &[Placed<'_>]) -> Result<(), DriverError> {
-    let Some(first) = events.first() else { return Ok(()) };
+fn write_log(log: &mut Log<'_>, frames: &[&Journaled]) -> Result<(), DriverError> {
+    let mut events = frames.iter().flat_map(|frame| frame.entries()).peekable();
+    let Some(&(first_position, first)) = events.peek() else { return Ok(()) };
     let mut segment = segment::Builder::default();
-    segment.begin(first.position);
+    segment.begin(first_position);
     // The last segment may have room left: small batches would leave one mostly empty page each.
     if let Some((last, stored)) = log.last().map_err(redb_failed)? {
         let last = read_segment(last.value(), stored.value())?;
-        if last.next_position() != first.position {
+        if last.next_position() != first_position {
             return Err(DriverError::damaged(format!(
-                "the log ends at position {}, but position {} follows",
-                last.next_position() - 1,
-                first.position
+                "the log ends at position {}, but position {first_position} follows",
+                last.next_position() - 1
             )));
         }
         segment.resume(&last);
-        if !segment.takes(first.event) {
-            segment.begin(first.position);
+        if !segment.takes(&first) {
+            segment.begin(first_position);
         }
     }
     if !segment.is_empty() {
@@ -230,73 +235,18 @@ fn write_log(log: &mut Log<'_>, events: &[Placed<'_>]) -> Result<(), DriverError
     }
     let mut bytes = Vec::new();
     let mut end = log.upper_bound_mut(Bound::<u64>::Unbounded).map_err(redb_failed)?;
-    for placed in events {
-        if !segment.takes(placed.event) {
+    for (position, event) in events {
+        if !segment.takes(&event) {
             segment.finish(&mut bytes);
             end.insert_before(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
-            segment.begin(placed.position);
+            segment.begin(position);
             let_others_run();
         }
-        segment.push(placed.event, placed.recorded_at);
+        segment.push(&event);
     }
     segment.finish(&mut bytes);
     end.insert_before(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
     end.close().map_err(redb_failed)
-}
-
-/// The events of each aggregate, as numbers in the batch; in key order.
-pub(super) type Aggregates<'a> = Vec<(&'a str, Vec<u32>)>;
-
-/// Collecting first and sorting the keys costs a third of sorting all events by key.
-pub(super) fn by_aggregate<'a>(events: &[Placed<'a>]) -> Aggregates<'a> {
-    let mut found: HashMap<&str, Vec<u32>> = HashMap::new();
-    for (number, placed) in events.iter().enumerate() {
-        found.entry(placed.event.key.as_str()).or_default().push(number as u32);
-    }
-    let mut aggregates: Aggregates<'a> = found.into_iter().collect();
-    aggregates.sort_unstable_by_key(|(key, _)| *key);
-    aggregates
-}
-
-/// Adds the events' positions to the blocks of their aggregates, aggregate by aggregate in key order, so
-/// that each page of redb is touched once.
-pub(super) fn write_index(
-    latest: &mut Latest<'_>,
-    earlier: &mut Earlier<'_>,
-    events: &[Placed<'_>],
-    aggregates: &[(&str, Vec<u32>)],
-) -> Result<(), DriverError> {
-    let (mut bytes, mut place) = (Vec::new(), Vec::new());
-    for (number, (key, numbers)) in aggregates.iter().enumerate() {
-        let key = *key;
-        if number % 32 == 0 {
-            let_others_run();
-        }
-        let mut block = match latest.get(key).map_err(redb_failed)? {
-            Some(stored) => decode_block(key, stored.value())?,
-            None => Block::new(1),
-        };
-        for placed in numbers.iter().filter_map(|number| events.get(*number as usize)) {
-            let sequence = placed.event.sequence.get();
-            if sequence != block.next_sequence() {
-                return Err(DriverError::damaged(format!(
-                    "{key}: sequence {sequence} at position {} does not follow {}",
-                    placed.position,
-                    block.next_sequence() - 1
-                )));
-            }
-            if !block.push(placed.position) {
-                block.encode(&mut bytes);
-                earlier_key(key, block.first_sequence(), &mut place);
-                earlier.insert(place.as_slice(), bytes.as_slice()).map_err(redb_failed)?;
-                block = Block::new(sequence);
-                block.push(placed.position);
-            }
-        }
-        block.encode(&mut bytes);
-        latest.insert(key, bytes.as_slice()).map_err(redb_failed)?;
-    }
-    Ok(())
 }
 
 /// A batch is many milliseconds of work without a pause: where cores are few, appends would wait for the
@@ -315,7 +265,7 @@ pub(super) fn close(core: &Core) -> Result<(), DriverError> {
     state.place = super::tables::Place::default();
     state.frame = 0;
     let database = core.database()?;
-    write_grouped(&database, &Batch::default(), &state, &core.pending_snapshots)?;
+    write_batch(&database, &Batch::default(), &state, &core.pending_snapshots)?;
     drop(database);
     core.journal.remove().map_err(failed)?;
     core.room.remove().map_err(failed)

@@ -77,7 +77,7 @@ impl Core {
             disk,
             room,
             journal,
-            tail: Tail::new(),
+            tail: Tail::default(),
             queue: Queue::default(),
             pending_snapshots: Pending::default(),
             checkpoints: Checkpoints::load(&database)?,

@@ -27,7 +27,9 @@ use uuid::Uuid;
 
 use super::checkpoints::Checkpoint;
 use super::codec::Reader;
-use crate::event::{AggregateKey, KeyedEvent, Position, Sequence, Timestamp};
+use super::journaled::Journaled;
+use super::segment::Entry;
+use crate::event::{AggregateKey, KeyedEvent, Sequence, Timestamp};
 
 /// Frames begin on multiples of this many bytes: what a disk writes whole.
 pub(super) const ALIGN: u64 = 512;
@@ -80,30 +82,38 @@ pub(super) struct Next {
     pub(super) number: u64,
 }
 
-/// A frame being made, in a buffer that is used again for the next.
+/// A frame being made.
 #[derive(Default)]
 pub(super) struct Builder {
     buffer: Vec<u8>,
-    events: u32,
+    /// Where in `buffer` each event begins.
+    starts: Vec<u32>,
 }
 
 impl Builder {
-    pub(super) fn begin(&mut self) {
+    /// Begins a frame whose body will have so many bytes.
+    pub(super) fn begin(&mut self, body_bytes: usize) {
         self.buffer.clear();
+        self.buffer.reserve_exact(frame_bytes(body_bytes) as usize);
         self.buffer.resize(HEADER_BYTES, 0);
-        self.events = 0;
+        self.starts.clear();
+    }
+
+    /// How many events it has so far.
+    pub(super) fn events(&self) -> u32 {
+        self.starts.len() as u32
     }
 
     pub(super) fn push(&mut self, event: &KeyedEvent, recorded_at: Timestamp) {
         let key = event.key.as_str().as_bytes();
         let length = entry_bytes(event) - 6;
+        self.starts.push(self.buffer.len() as u32);
         self.buffer.extend_from_slice(&[KIND_EVENT, EVENT_VERSION]);
         self.buffer.extend_from_slice(&(length as u32).to_le_bytes());
         self.buffer.extend_from_slice(&(key.len() as u16).to_le_bytes());
         self.buffer.extend_from_slice(key);
         self.buffer.extend_from_slice(&event.sequence.get().to_le_bytes());
         event.encode_record_at(recorded_at, &mut self.buffer);
-        self.events += 1;
     }
 
     /// Behind the events.
@@ -128,7 +138,7 @@ impl Builder {
         header.extend_from_slice(&epoch.to_le_bytes());
         header.extend_from_slice(&next.position.to_le_bytes());
         header.extend_from_slice(&next.number.to_le_bytes());
-        header.extend_from_slice(&self.events.to_le_bytes());
+        header.extend_from_slice(&self.events().to_le_bytes());
         header.extend_from_slice(&body.to_le_bytes());
         let checksum = checksum(&header, self.buffer.get(HEADER_BYTES..).unwrap_or_default());
         header.extend_from_slice(&checksum.to_le_bytes());
@@ -138,6 +148,12 @@ impl Builder {
         let padded = self.buffer.len().next_multiple_of(ALIGN as usize);
         self.buffer.resize(padded, 0);
         &self.buffer
+    }
+
+    /// The finished frame's events, of which the first has this position. The frame is gone from here.
+    pub(super) fn take(&mut self, first_position: u64) -> Journaled {
+        let (bytes, starts) = (std::mem::take(&mut self.buffer), std::mem::take(&mut self.starts));
+        Journaled::new(first_position, bytes, starts)
     }
 }
 
@@ -206,65 +222,83 @@ impl Header {
 }
 
 /// What a frame holds.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(super) struct Content {
-    pub(super) events: Vec<KeyedEvent>,
+    pub(super) events: Journaled,
+    /// The latest recorded-at of its events.
+    pub(super) latest_time: Option<Timestamp>,
     pub(super) checkpoints: Vec<Checkpoint>,
 }
 
 /// The content of a frame whose checksum was right. What cannot be read then was written by a later
 /// version, and the message says so.
-pub(super) fn decode(header: &Header, body: &Bytes) -> Result<Content, String> {
-    let mut content = Content::default();
-    let mut reader = Reader(body);
-    let count = u64::from(header.events);
-    loop {
-        let number = content.events.len() as u64;
-        if reader.0.is_empty() && number == count {
-            return Ok(content);
-        }
-        let position = header.first_position.saturating_add(number);
-        let entry = decode_entry(&mut reader, body)
+pub(super) fn decode(header: &Header, body: Bytes) -> Result<Content, String> {
+    let mut starts = Vec::new();
+    let mut latest_time = None;
+    let mut checkpoints = Vec::new();
+    let mut reader = Reader(&body);
+    while !reader.0.is_empty() || starts.len() < header.events as usize {
+        let position = header.first_position.saturating_add(starts.len() as u64);
+        let start = body.len() - reader.0.len();
+        let entry = decode_entry(&mut reader, &body)
             .map_err(|what| format!("the journal at position {position}: {what}"))?;
         match entry {
-            Entry::Event(mut event) if number < count => {
-                event.position = Some(Position::new(position));
-                content.events.push(*event);
+            Decoded::Event(event) if starts.len() < header.events as usize => {
+                latest_time = latest_time.max(Some(event.recorded_at));
+                starts.push(start as u32);
             }
-            Entry::Checkpoint(checkpoint) if number == count => {
-                content.checkpoints.push(checkpoint)
+            Decoded::Checkpoint(checkpoint) if starts.len() == header.events as usize => {
+                checkpoints.push(checkpoint);
             }
             _ => return Err(format!("the journal at position {position}: entries out of order")),
         }
     }
+    let events = Journaled::new(header.first_position, body.into(), starts);
+    Ok(Content { events, latest_time, checkpoints })
 }
 
-enum Entry {
+enum Decoded {
     Event(Box<KeyedEvent>),
     Checkpoint(Checkpoint),
 }
 
-fn decode_entry(reader: &mut Reader<'_>, body: &Bytes) -> Result<Entry, String> {
+/// The kind and version of an entry, its name and what follows that; `None` where it ends too early.
+fn split_entry<'a>(reader: &mut Reader<'a>) -> Option<((u8, u8), &'a [u8], Reader<'a>)> {
+    let form = (reader.u8()?, reader.u8()?);
+    let length = reader.u32()?;
+    let mut entry = Reader(reader.bytes(length as usize)?);
+    let name_bytes = entry.u16()?;
+    let name = entry.bytes(usize::from(name_bytes))?;
+    Some((form, name, entry))
+}
+
+/// The event that begins at `start`, where one was written or decoded.
+pub(super) fn entry_at(bytes: &[u8], start: usize) -> Option<Entry<'_>> {
+    let (_event, key, mut rest) = split_entry(&mut Reader(bytes.get(start..)?))?;
+    let key = std::str::from_utf8(key).ok()?;
+    let sequence = rest.u64()?;
+    Some(Entry { key, sequence, record: rest.0 })
+}
+
+fn decode_entry(reader: &mut Reader<'_>, body: &Bytes) -> Result<Decoded, String> {
     const SHORT: &str = "the entry ends too early";
-    let (kind, version) = (reader.u8().ok_or(SHORT)?, reader.u8().ok_or(SHORT)?);
+    let form = reader.0.first_chunk().map(|[kind, version]| (*kind, *version)).ok_or(SHORT)?;
     let known = [(KIND_EVENT, EVENT_VERSION), (KIND_CHECKPOINT, CHECKPOINT_VERSION)];
-    if !known.contains(&(kind, version)) {
+    if !known.contains(&form) {
+        let (kind, version) = form;
         return Err(format!("an entry of kind {kind}, version {version}, is not known"));
     }
-    let length = reader.u32().ok_or(SHORT)?;
-    let mut entry = Reader(reader.bytes(length as usize).ok_or(SHORT)?);
-    let name_bytes = entry.u16().ok_or(SHORT)?;
-    let name = entry.bytes(usize::from(name_bytes)).ok_or(SHORT)?;
+    let (_, name, mut entry) = split_entry(reader).ok_or(SHORT)?;
     let name = std::str::from_utf8(name).map_err(|e| e.to_string())?;
-    if kind == KIND_CHECKPOINT {
+    if form.0 == KIND_CHECKPOINT {
         // Copied: it is kept for good, and would keep the whole frame.
         let bytes = Bytes::copy_from_slice(entry.0);
-        return Ok(Entry::Checkpoint(Checkpoint { name: name.into(), bytes }));
+        return Ok(Decoded::Checkpoint(Checkpoint { name: name.into(), bytes }));
     }
     let key = AggregateKey::new(name).map_err(|e| e.to_string())?;
     let sequence = Sequence::new(entry.u64().ok_or(SHORT)?);
     let event = KeyedEvent::decode_record(key, sequence, body.slice_ref(entry.0));
-    event.map(|event| Entry::Event(Box::new(event))).map_err(|e| e.to_string())
+    event.map(|event| Decoded::Event(Box::new(event))).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -276,7 +310,7 @@ mod tests {
 
     fn frame(events: &[KeyedEvent]) -> Vec<u8> {
         let mut builder = Builder::default();
-        builder.begin();
+        builder.begin(0);
         for event in events {
             builder.push(event, event.recorded_at);
         }
@@ -311,8 +345,13 @@ mod tests {
             let body = Bytes::copy_from_slice(&bytes[HEADER_BYTES..][..header.body_bytes as usize]);
             prop_assert!(header.checks(&bytes, &body));
             prop_assert_eq!(header.frame_bytes(), bytes.len() as u64);
-            let content = Content { events: placed(&events, 17), checkpoints: vec![checkpoint()] };
-            prop_assert_eq!(decode(&header, &body).unwrap(), content);
+            let content = decode(&header, body).unwrap();
+            let read: Vec<_> = (17..content.events.next_position())
+                .map(|position| content.events.event_at(position).unwrap())
+                .collect();
+            prop_assert_eq!(read, placed(&events, 17));
+            prop_assert_eq!(content.checkpoints, vec![checkpoint()]);
+            prop_assert_eq!(content.latest_time, events.iter().map(|e| e.recorded_at).max());
         }
 
         #[test]
@@ -330,7 +369,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_harm(bytes: Vec<u8>) {
             if let Some(header) = Header::read(&bytes) {
-                let _ = decode(&header, &Bytes::from(bytes));
+                let _ = decode(&header, Bytes::from(bytes));
             }
         }
     }

@@ -23,7 +23,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn begin(core: &Core, prefix: &str) -> Self {
-        Keys { prefix: prefix.to_owned(), tail: core.tail.keys(prefix) }
+        Keys { prefix: prefix.to_owned(), tail: core.tail.aggregates.keys(prefix) }
     }
 
     pub(super) fn page(

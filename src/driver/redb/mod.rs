@@ -34,7 +34,8 @@
 //!
 //! - `options`: the builder; `directory`: made and locked; `files`: the disk behind a trait
 //! - `journal`: its files in turn; `frame`: what is written at once; `writer`: who writes it
-//! - `tail`: what is journaled only; `apply`: from there into redb; `backend`: redb's file; `room`: space
+//! - `journaled`: a frame's events in memory; `known`: the aggregates written lately; `tail`: what is journaled
+//!   only; `apply`: from there into redb; `index`: which events are whose; `backend`: redb's file; `room`: space
 //!   for it
 //! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one;
 //!   `segment_cache`: segments read lately
@@ -51,7 +52,10 @@ mod core;
 mod directory;
 mod files;
 mod frame;
+mod index;
 mod journal;
+mod journaled;
+mod known;
 mod list;
 mod options;
 mod read;
@@ -176,10 +180,10 @@ impl RedbDriver {
         guarded(|| list::log_page(&self.core, from.get(), limit))
     }
 
-    fn prepare(&self, put: &Put) -> Result<tail::Looked, DriverError> {
+    fn prepare(&self, put: &Put) -> Result<known::Looked, DriverError> {
         self.limits().check(put)?;
         self.core.open()?;
-        self.core.tail.look(put, |key| writer::lookup(&self.core, key))
+        self.core.tail.aggregates.look(put, |key| self.core.snapshot()?.latest_sequence(key))
     }
 }
 

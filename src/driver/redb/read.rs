@@ -265,7 +265,7 @@ pub(super) fn page(
     core.open()?;
     let Some((low, high)) = fetch.bounds() else { return Ok(EventPage::default()) };
     let (low, mut high) = (low.get(), high.get());
-    let view = core.tail.view(key, low, high);
+    let view = core.tail.aggregates.view(key, low, high);
     if let Some(visible) = view.visible {
         high = high.min(visible);
     }
@@ -290,7 +290,7 @@ pub(super) fn page(
 
 /// Whether the page took all there is.
 fn from_tail(
-    view: &super::tail::View,
+    view: &super::known::View,
     page: &mut Page<'_>,
     (low, high): (u64, u64),
     backwards: bool,
@@ -334,7 +334,7 @@ fn from_redb(
 /// The aggregate's latest sequence.
 pub(super) fn latest(core: &Core, key: &AggregateKey) -> Result<u64, DriverError> {
     core.open()?;
-    match core.tail.visible(key) {
+    match core.tail.aggregates.visible(key) {
         Some(visible) => Ok(visible),
         None => core.snapshot()?.latest_sequence(key),
     }

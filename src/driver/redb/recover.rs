@@ -14,20 +14,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::apply::{self, Placed};
+use super::apply;
 use super::backend::Backend;
 use super::checkpoints::Checkpoint;
 use super::core::Core;
 use super::files::{Disk, DiskFile};
 use super::frame::{ALIGN, HEADER_BYTES, Header, Next, decode};
 use super::journal::{FOLDER, Journal, file_id, file_name};
+use super::journaled::Journaled;
 use super::options::{RedbBuilder, Step};
 use super::read::{missing, read_segment};
 use super::room::{DATABASE, Room};
 use super::tables::{EARLIER, LATEST, LOG, Place, STORE, State};
 use super::{RedbDriver, guarded, redb_failed};
 use crate::driver::DriverError;
-use crate::event::KeyedEvent;
+use crate::event::Timestamp;
 
 /// redb's file while it is made: a crash in the middle leaves one that redb does not open.
 const UNFINISHED: &str = "events.new";
@@ -151,7 +152,8 @@ struct Replay<'a> {
 /// Whole frames on their way into redb.
 #[derive(Default)]
 struct Batch {
-    events: Vec<KeyedEvent>,
+    events: Vec<Journaled>,
+    latest_time: Option<Timestamp>,
     checkpoints: Vec<Checkpoint>,
     bytes: u64,
 }
@@ -171,8 +173,9 @@ impl Replay<'_> {
         let mut next = Next { position: state.applied + 1, number: state.frame + 1 };
         let mut batch = Batch::default();
         while let Some((found, header, body)) = self.next_frame(state, place, next)? {
-            let content = decode(&header, &body).map_err(DriverError::damaged)?;
-            batch.events.extend(content.events);
+            let content = decode(&header, body).map_err(DriverError::damaged)?;
+            batch.events.push(content.events);
+            batch.latest_time = batch.latest_time.max(content.latest_time);
             batch.checkpoints.extend(content.checkpoints);
             place = Place { file: found.file, offset: found.offset + header.frame_bytes() };
             next = header.behind(next);
@@ -199,21 +202,11 @@ impl Replay<'_> {
         if batch.bytes == 0 {
             return Ok(());
         }
-        let greatest = batch.events.iter().map(|event| event.recorded_at).max();
         state.applied = next.position - 1;
         state.frame = next.number - 1;
-        state.latest_time = greatest.map_or(state.latest_time, |time| time.max(state.latest_time));
+        state.latest_time = state.latest_time.max(batch.latest_time.unwrap_or(state.latest_time));
         state.place = place;
-        let placed: Vec<Placed<'_>> = batch
-            .events
-            .iter()
-            .map(|event| Placed {
-                position: event.position.map_or(0, |position| position.get()),
-                recorded_at: event.recorded_at,
-                event,
-            })
-            .collect();
-        apply::write(self.database, &placed, &batch.checkpoints, state)
+        apply::write(self.database, &batch.events, &batch.checkpoints, state)
     }
 
     /// The frame `next`: in `place`, or at another file's start.

@@ -5,14 +5,14 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use redb::ReadableTable;
 
-use super::apply::{Placed, by_aggregate, write_index};
 use super::core::Core;
+use super::index::{Addition, ByAggregate};
 use super::options::Step;
 use super::read::{decode_event, missing, read_segment};
 use super::redb_failed;
 use super::tables::{EARLIER, LATEST, LOG};
 use crate::driver::DriverError;
-use crate::event::{AggregateKey, KeyedEvent};
+use crate::event::AggregateKey;
 
 /// Events indexed at once, sorted by key.
 const BATCH_EVENTS: usize = 100_000;
@@ -32,17 +32,10 @@ pub(super) fn reindex(core: &Core) -> Result<u64, DriverError> {
         let log = transaction.open_table(LOG).map_err(redb_failed)?;
         let mut latest = transaction.open_table(LATEST).map_err(redb_failed)?;
         let mut earlier = transaction.open_table(EARLIER).map_err(redb_failed)?;
-        let mut events: Vec<(u64, KeyedEvent)> = Vec::new();
-        let mut index = |events: &mut Vec<(u64, KeyedEvent)>| {
-            let placed: Vec<Placed<'_>> = events
-                .iter()
-                .map(|(position, event)| Placed {
-                    position: *position,
-                    recorded_at: event.recorded_at,
-                    event,
-                })
-                .collect();
-            write_index(&mut latest, &mut earlier, &placed, &by_aggregate(&placed))?;
+        let mut events: Vec<(AggregateKey, Addition)> = Vec::new();
+        let mut index = |events: &mut Vec<(AggregateKey, Addition)>| {
+            let additions = events.iter().map(|(key, addition)| (key.as_str(), *addition));
+            ByAggregate::gather(additions).write(&mut latest, &mut earlier)?;
             events.clear();
             Ok::<(), DriverError>(())
         };
@@ -58,7 +51,10 @@ pub(super) fn reindex(core: &Core) -> Result<u64, DriverError> {
                     DriverError::damaged(format!("the log at position {position}: {e}"))
                 })?;
                 let record = Bytes::copy_from_slice(entry.record);
-                events.push((position, decode_event(key, &entry, position, record)?));
+                let event = decode_event(key, &entry, position, record)?;
+                let first_sequence = entry.sequence;
+                let addition = Addition { first_sequence, first_position: position, events: 1 };
+                events.push((event.key, addition));
             }
             next = segment.next_position();
             if events.len() >= BATCH_EVENTS {

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::frame::Builder;
+use super::journaled::Journaled;
 use crate::event::{AggregateKey, KeyedEvent, NewEvent, Position, Sequence, Timestamp};
 
 fn any_event() -> impl Strategy<Value = KeyedEvent> {
@@ -54,4 +56,14 @@ pub(super) fn placed(events: &[KeyedEvent], first_position: u64) -> Vec<KeyedEve
         event.position = Some(Position::new(position));
     }
     placed
+}
+
+/// The events as a frame holds them when the first stands at `first_position`.
+pub(super) fn journaled(events: &[KeyedEvent], first_position: u64) -> Journaled {
+    let mut builder = Builder::default();
+    builder.begin(0);
+    for event in events {
+        builder.push(event, event.recorded_at);
+    }
+    builder.take(first_position)
 }

@@ -16,7 +16,6 @@ use std::ops::Range;
 use twox_hash::XxHash3_64;
 
 use super::codec::{Reader, put_varint};
-use crate::event::{AggregateKey, KeyedEvent, Timestamp};
 
 /// What fills one 4 KiB page of redb: the page less the leaf's header, the value's end and the key.
 const TARGET_BYTES: usize = 4096 - 16;
@@ -34,8 +33,9 @@ pub(super) struct Builder {
     first_position: u64,
     ends: Vec<u32>,
     entries: Vec<u8>,
-    /// The aggregate that all events so far are of.
-    only: Option<AggregateKey>,
+    /// The aggregate of the first event, and whether all events so far are of it.
+    key: String,
+    only: bool,
 }
 
 impl Builder {
@@ -43,20 +43,16 @@ impl Builder {
         self.first_position = first_position;
         self.ends.clear();
         self.entries.clear();
-        self.only = None;
     }
 
     /// Goes on with a segment that has room left.
     pub(super) fn resume(&mut self, segment: &Segment<'_>) {
         self.begin(segment.first_position);
-        for slot in 0..segment.len() {
-            let entry = segment.entry(slot).unwrap_or_default();
-            self.entries.extend_from_slice(entry);
-            self.ends.push(self.entries.len() as u32);
+        for position in segment.first_position..segment.next_position() {
+            if let Some(entry) = segment.at(position) {
+                self.push(&entry);
+            }
         }
-        let keys = || (segment.first_position..).map_while(|position| segment.at(position));
-        let first = keys().next().and_then(|entry| AggregateKey::new(entry.key).ok());
-        self.only = first.filter(|first| keys().all(|entry| entry.key == first.as_str()));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -68,25 +64,26 @@ impl Builder {
     }
 
     /// Whether the event still belongs into this segment.
-    pub(super) fn takes(&self, event: &KeyedEvent) -> bool {
-        let entry = event.key.as_str().len() + event.record_bytes() + 12;
+    pub(super) fn takes(&self, event: &Entry<'_>) -> bool {
+        let entry = event.key.len() + event.record.len() + 12;
         let with = HEADER_BYTES + (self.ends.len() + 1) * 2 + self.entries.len() + entry;
-        let only = self.only.as_ref() == Some(&event.key);
+        let only = self.only && self.key == event.key;
         let target = if only { LONG_TARGET_BYTES } else { TARGET_BYTES };
         self.is_empty() || (with <= target && self.ends.len() < MAX_EVENTS)
     }
 
-    pub(super) fn push(&mut self, event: &KeyedEvent, recorded_at: Timestamp) {
+    pub(super) fn push(&mut self, event: &Entry<'_>) {
         if self.is_empty() {
-            self.only = Some(event.key.clone());
-        } else if self.only.as_ref() != Some(&event.key) {
-            self.only = None;
+            self.key.clear();
+            self.key.push_str(event.key);
+            self.only = true;
+        } else if self.only && self.key != event.key {
+            self.only = false;
         }
-        let key = event.key.as_str().as_bytes();
-        put_varint(key.len() as u64, &mut self.entries);
-        self.entries.extend_from_slice(key);
-        put_varint(event.sequence.get(), &mut self.entries);
-        event.encode_record_at(recorded_at, &mut self.entries);
+        put_varint(event.key.len() as u64, &mut self.entries);
+        self.entries.extend_from_slice(event.key.as_bytes());
+        put_varint(event.sequence, &mut self.entries);
+        self.entries.extend_from_slice(event.record);
         self.ends.push(self.entries.len() as u32);
     }
 
@@ -128,7 +125,8 @@ pub(super) struct Segment<'a> {
     entries: &'a [u8],
 }
 
-/// One event of a segment, not decoded yet.
+/// One event of a segment or of a frame, not decoded yet.
+#[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
     pub(super) key: &'a str,
     pub(super) sequence: u64,
@@ -206,14 +204,15 @@ impl<'a> Segment<'a> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::driver::redb::samples::any_events;
+    use crate::driver::redb::samples::{any_events, journaled};
+    use crate::event::KeyedEvent;
     use proptest::prelude::*;
 
     fn build(events: &[KeyedEvent]) -> Vec<u8> {
         let mut builder = Builder::default();
         builder.begin(9);
-        for event in events {
-            builder.push(event, event.recorded_at);
+        for (_, entry) in journaled(events, 9).entries() {
+            builder.push(&entry);
         }
         let mut out = Vec::new();
         builder.finish(&mut out);
@@ -250,8 +249,8 @@ mod tests {
             let part = build(&events[..cut]);
             let mut builder = Builder::default();
             builder.resume(&Segment::read(9, &part).unwrap());
-            for event in &events[cut..] {
-                builder.push(event, event.recorded_at);
+            for (_, entry) in journaled(&events[cut..], 9).entries() {
+                builder.push(&entry);
             }
             let mut out = Vec::new();
             builder.finish(&mut out);

@@ -123,16 +123,15 @@ impl Shard {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::driver::redb::samples::sample_event;
+    use crate::driver::redb::samples::{journaled, sample_event};
     use crate::driver::redb::segment::Builder;
 
     /// A segment of `events` events at `first`.
     fn stored(first: u64, events: usize) -> Vec<u8> {
         let (mut builder, mut out) = (Builder::default(), Vec::new());
         builder.begin(first);
-        let event = sample_event();
-        for _ in 0..events {
-            builder.push(&event, event.recorded_at);
+        for (_, entry) in journaled(&vec![sample_event(); events], first).entries() {
+            builder.push(&entry);
         }
         builder.finish(&mut out);
         out

@@ -24,11 +24,12 @@ use super::checkpoints::{Checkpoint, Saving};
 use super::core::Core;
 use super::frame::{self, Next, checkpoint_bytes};
 use super::journal::{Cursor, Journal};
+use super::known::{Aggregates, Looked, Part};
 use super::options::Durability;
 use super::tables::{Place, State};
-use super::tail::{Group, Looked, TailPut, floor};
+use super::tail::{Group, floor};
 use crate::driver::{DriverError, Put, PutDone, PutReceipt};
-use crate::event::{AggregateKey, Position, Timestamp};
+use crate::event::{Position, Timestamp};
 
 /// Puts of one frame; more only make the first of them wait longer.
 const PUTS_PER_FRAME: usize = 4_096;
@@ -209,10 +210,10 @@ pub(super) fn run(core: &Core) {
     // A put takes half a journal file at most, and so do those that go with it; checkpoints a quarter.
     let half_a_file = usize::try_from(core.options.journal_file_bytes / 2).unwrap_or(usize::MAX);
     let max_bytes = FRAME_BYTES.min(half_a_file);
-    while let Some((group, saving)) = core.queue.next_group(max_bytes) {
+    while let Some((mut group, saving)) = core.queue.next_group(max_bytes) {
         let checkpoints = saving.iter().map(|saving| saving.checkpoint.clone()).collect();
         let mut committer = core.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (answers, saved) = commit(core, &mut committer, &group, checkpoints, true);
+        let (answers, saved) = commit(core, &mut committer, &mut group, checkpoints, true);
         drop(committer);
         let has_new_events = answers.iter().any(Result::is_ok);
         for (waiting, answer) in group.into_iter().zip(answers) {
@@ -247,8 +248,8 @@ impl Drop for End<'_> {
 
 /// Commits the put on the calling thread if nothing else is being written and nothing has to be waited
 /// for but the flush; queues it otherwise.
-pub(super) fn put_now(core: &Core, waiting: Waiting) {
-    let answer = try_now(core, &waiting);
+pub(super) fn put_now(core: &Core, mut waiting: Waiting) {
+    let answer = try_now(core, &mut waiting);
     match answer {
         Some(answer) => {
             waiting.answer(answer);
@@ -258,7 +259,7 @@ pub(super) fn put_now(core: &Core, waiting: Waiting) {
     }
 }
 
-fn try_now(core: &Core, waiting: &Waiting) -> Option<Answer> {
+fn try_now(core: &Core, waiting: &mut Waiting) -> Option<Answer> {
     let mut committer = core.committer.try_lock().ok()?;
     let frame_bytes = frame::frame_bytes(waiting.bytes);
     if committer.ended
@@ -268,12 +269,8 @@ fn try_now(core: &Core, waiting: &Waiting) -> Option<Answer> {
     {
         return None;
     }
-    let group = std::slice::from_ref(waiting);
+    let group = std::slice::from_mut(waiting);
     commit(core, &mut committer, group, Vec::new(), false).0.pop()
-}
-
-pub(super) fn lookup(core: &Core, key: &AggregateKey) -> Result<u64, DriverError> {
-    core.snapshot()?.latest_sequence(key)
 }
 
 /// Writes one frame with every put of the group that may go in, and all the checkpoints; one answer for
@@ -281,41 +278,38 @@ pub(super) fn lookup(core: &Core, key: &AggregateKey) -> Result<u64, DriverError
 fn commit(
     core: &Core,
     c: &mut Committer,
-    group: &[Waiting],
+    group: &mut [Waiting],
     checkpoints: Vec<Checkpoint>,
     may_wait: bool,
 ) -> (Vec<Answer>, Result<(), DriverError>) {
-    let refuse = |error: DriverError| (vec![Err(error.clone()); group.len()], Err(error));
     let saved: usize = checkpoints.iter().map(checkpoint_bytes).sum();
     let bytes = group.iter().map(|waiting| waiting.bytes).sum::<usize>() + saved;
     if let Err(error) = ready(core, c, frame::frame_bytes(bytes), may_wait) {
-        return refuse(error);
+        return (vec![Err(error.clone()); group.len()], Err(error));
     }
     let mut answers = Vec::with_capacity(group.len());
-    let mut puts = Vec::with_capacity(group.len());
-    let mut position = c.next.position;
+    let mut parts = Vec::with_capacity(group.len());
     let mut latest_time = c.latest_time;
-    c.frame.begin();
+    c.frame.begin(bytes);
     for waiting in group {
         let put = &waiting.put;
-        if let Err(refusal) = core.tail.assign(put, &waiting.looked, |key| lookup(core, key)) {
+        if let Err(refusal) = Aggregates::assign(put, &waiting.looked) {
             answers.push(Err(refusal));
             continue;
         }
-        answers.push(Ok(PutReceipt::at(Position::new(position))));
+        let number = c.frame.events();
+        answers.push(Ok(PutReceipt::at(Position::new(c.next.position + u64::from(number)))));
         let (floor, latest) = floor(put, latest_time);
         latest_time = latest;
-        let placed = TailPut { put: put.clone(), first_position: position, floor };
+        parts_of(put, std::mem::take(&mut waiting.looked), number, &mut parts);
         for event in put.events() {
-            c.frame.push(event, placed.recorded_at(event));
+            c.frame.push(event, event.recorded_at.max(floor));
         }
-        position += put.events().len() as u64;
-        puts.push(placed);
     }
     for checkpoint in &checkpoints {
         c.frame.push_checkpoint(checkpoint);
     }
-    if puts.is_empty() && checkpoints.is_empty() {
+    if parts.is_empty() && checkpoints.is_empty() {
         return (answers, Ok(()));
     }
     if let Err(error) = write(core, c) {
@@ -326,16 +320,33 @@ fn commit(
         return (answers.into_iter().map(told).collect(), Err(failure.clone()));
     }
     let written = c.next;
+    let position = written.position + u64::from(c.frame.events());
     c.next = Next { position, number: written.number + 1 };
     c.latest_time = latest_time;
-    let place = Place { file: c.cursor.file.id, offset: c.cursor.offset };
     core.checkpoints.publish(&checkpoints);
-    let group = Group::new(puts, checkpoints, (written, c.next), place, latest_time);
+    let group = Group {
+        journaled: Arc::new(c.frame.take(written.position)),
+        parts,
+        checkpoints,
+        frame: written.number,
+        next_place: Place { file: c.cursor.file.id, offset: c.cursor.offset },
+        latest_time,
+    };
     core.journaled.store(position - 1, Ordering::Release);
     core.journal.advance(&c.cursor, written.number);
     publish(core, group);
     core.readable.store(position - 1, Ordering::Release);
     (answers, Ok(()))
+}
+
+/// What the put adds to each of its aggregates, when its first event has this number in the frame.
+fn parts_of(put: &Put, looked: Looked, mut number: u32, parts: &mut Vec<Part>) {
+    for (aggregate, known) in put.aggregates().zip(looked) {
+        let events = aggregate.len() as u32;
+        let first_sequence = aggregate.first().map_or(0, |first| first.sequence.get());
+        parts.push(Part { known, number, events, first_sequence });
+        number += events;
+    }
 }
 
 /// Waits until the tail and the journal have room for a frame of `bytes`.

@@ -1,0 +1,243 @@
+//! The aggregates written lately: their latest sequences, and where their journaled events stand.
+//!
+//! Per aggregate it knows the latest sequence *assigned*, which the writer checks the next put against, and the
+//! latest *visible* one, which is durable. An aggregate without journaled events stays known for a while, so that
+//! a busy one is not looked up in redb again and again. It is forgotten in *sweeps*, and only while nobody holds
+//! it: a put holds its aggregates from before it is queued until its events are released. A look-up in redb that a
+//! sweep has overtaken is worth nothing and is made anew.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use smallvec::SmallVec;
+
+use super::journaled::Journaled;
+use crate::driver::memory::refuse_unless_next;
+use crate::driver::{DriverError, Put};
+use crate::event::{AggregateKey, KeyedEvent, Sequence};
+
+/// Aggregates without journaled events that stay known.
+const KNOWN_AGGREGATES: usize = 65_536;
+
+/// One aggregate.
+pub(super) struct Known {
+    state: Mutex<State>,
+}
+
+struct State {
+    assigned: u64,
+    visible: u64,
+    pieces: VecDeque<Piece>,
+}
+
+/// Neighbouring events of the aggregate in one frame.
+#[derive(Clone)]
+struct Piece {
+    journaled: Arc<Journaled>,
+    /// The first one's number in the frame.
+    number: u32,
+    events: u32,
+    first_sequence: u64,
+}
+
+impl Piece {
+    fn next_sequence(&self) -> u64 {
+        self.first_sequence + u64::from(self.events)
+    }
+}
+
+impl Known {
+    fn settled(latest: u64) -> Self {
+        let state = State { assigned: latest, visible: latest, pieces: VecDeque::new() };
+        Known { state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A put's aggregates, in its order.
+pub(super) type Looked = SmallVec<[Arc<Known>; 1]>;
+
+/// The events that one put adds to one aggregate, in their frame.
+pub(super) struct Part {
+    pub(super) known: Arc<Known>,
+    pub(super) number: u32,
+    pub(super) events: u32,
+    pub(super) first_sequence: u64,
+}
+
+/// The aggregates that are known.
+#[derive(Default)]
+pub(super) struct Aggregates {
+    known: DashMap<AggregateKey, Arc<Known>>,
+    count: AtomicUsize,
+    sweeps: AtomicU64,
+}
+
+impl Aggregates {
+    /// On the calling side: the put's aggregates. `lookup` says what redb has of one that is not known.
+    pub(super) fn look(
+        &self,
+        put: &Put,
+        lookup: impl Fn(&AggregateKey) -> Result<u64, DriverError>,
+    ) -> Result<Looked, DriverError> {
+        let firsts = put.aggregates().filter_map(|aggregate| aggregate.first());
+        firsts.map(|first| self.hold(&first.key, &lookup)).collect()
+    }
+
+    fn hold(
+        &self,
+        key: &AggregateKey,
+        lookup: impl Fn(&AggregateKey) -> Result<u64, DriverError>,
+    ) -> Result<Arc<Known>, DriverError> {
+        if let Some(found) = self.known.get(key) {
+            return Ok(found.clone());
+        }
+        loop {
+            let sweeps = self.sweeps.load(Ordering::Acquire);
+            let latest = lookup(key)?;
+            match self.known.entry(key.clone()) {
+                Entry::Occupied(found) => return Ok(found.get().clone()),
+                // Nobody can have put and been forgotten since: a sweep counts before it forgets.
+                Entry::Vacant(place) if self.sweeps.load(Ordering::Acquire) == sweeps => {
+                    let known = Arc::new(Known::settled(latest));
+                    place.insert(known.clone());
+                    let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+                    if count > KNOWN_AGGREGATES * 4 && count.is_multiple_of(KNOWN_AGGREGATES) {
+                        self.sweep();
+                    }
+                    return Ok(known);
+                }
+                Entry::Vacant(_) => {}
+            }
+        }
+    }
+
+    /// On the writer: refuses the put, or gives its events their sequences. A put that is refused changes
+    /// nothing.
+    pub(super) fn assign(put: &Put, looked: &Looked) -> Result<(), DriverError> {
+        for (aggregate, known) in put.aggregates().zip(looked) {
+            let Some(first) = aggregate.first() else { continue };
+            let latest = Sequence::new(known.state().assigned);
+            refuse_unless_next(&first.key, first.sequence, latest)?;
+        }
+        for (aggregate, known) in put.aggregates().zip(looked) {
+            let Some(last) = aggregate.last() else { continue };
+            known.state().assigned = last.sequence.get();
+        }
+        Ok(())
+    }
+
+    /// Makes a frame's durable events readable.
+    pub(super) fn publish(journaled: &Arc<Journaled>, parts: &[Part]) {
+        for part in parts {
+            let Part { ref known, number, events, first_sequence } = *part;
+            let piece = Piece { journaled: journaled.clone(), number, events, first_sequence };
+            let mut state = known.state();
+            state.visible = piece.next_sequence() - 1;
+            state.pieces.push_back(piece);
+        }
+    }
+
+    /// Lets go of what [`Aggregates::publish`] made readable longest ago.
+    pub(super) fn release(part: &Part) {
+        let mut state = part.known.state();
+        state.pieces.pop_front();
+        if state.pieces.is_empty() {
+            state.pieces = VecDeque::new();
+        }
+    }
+
+    /// Forgets aggregates, if too many are known.
+    pub(super) fn sweep_if_many(&self) {
+        if self.count.load(Ordering::Relaxed) > KNOWN_AGGREGATES {
+            self.sweep();
+        }
+    }
+
+    fn sweep(&self) {
+        // Counted first: whoever misses an aggregate that this takes away sees the new count.
+        self.sweeps.fetch_add(1, Ordering::AcqRel);
+        // Held under the map's lock by the map alone, it is held by nobody until the lock is free.
+        self.known.retain(|_, known| {
+            let stays = Arc::strong_count(known) > 1 || !known.state().pieces.is_empty();
+            if !stays {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+            }
+            stays
+        });
+    }
+
+    /// The latest sequence that may be read, if the aggregate is known.
+    pub(super) fn visible(&self, key: &AggregateKey) -> Option<u64> {
+        self.known.get(key).map(|found| found.state().visible)
+    }
+
+    /// What is journaled of one aggregate, as of now.
+    pub(super) fn view(&self, key: &AggregateKey, low: u64, high: u64) -> View {
+        let Some(found) = self.known.get(key) else { return View::default() };
+        let state = found.state();
+        let from = state.pieces.partition_point(|piece| piece.next_sequence() <= low);
+        let inside = state.pieces.iter().skip(from);
+        View {
+            visible: Some(state.visible),
+            first: state.pieces.front().map(|piece| piece.first_sequence),
+            pieces: inside.take_while(|piece| piece.first_sequence <= high).cloned().collect(),
+        }
+    }
+
+    /// The keys with journaled events that begin with `prefix`, in ascending order.
+    pub(super) fn keys(&self, prefix: &str) -> Vec<AggregateKey> {
+        let mut keys: Vec<AggregateKey> = self
+            .known
+            .iter()
+            .filter(|found| {
+                found.key().as_str().starts_with(prefix) && !found.state().pieces.is_empty()
+            })
+            .map(|found| found.key().clone())
+            .collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+/// One aggregate's journaled events at one moment.
+#[derive(Default)]
+pub(super) struct View {
+    /// The latest sequence that may be read, if the aggregate is known.
+    pub(super) visible: Option<u64>,
+    /// The first sequence that is journaled; all before it are in redb.
+    pub(super) first: Option<u64>,
+    pieces: Vec<Piece>,
+}
+
+impl View {
+    /// The events with the sequences `low..=high`, forwards or backwards.
+    pub(super) fn events(
+        &self,
+        low: u64,
+        high: u64,
+        backwards: bool,
+    ) -> Box<dyn Iterator<Item = KeyedEvent> + '_> {
+        let inside = move |piece: &Piece| {
+            let from = low.max(piece.first_sequence);
+            let to = high.saturating_add(1).min(piece.next_sequence());
+            let number =
+                |sequence: u64| piece.number as usize + (sequence - piece.first_sequence) as usize;
+            if from < to { number(from)..number(to) } else { 0..0 }
+        };
+        match backwards {
+            false => Box::new(self.pieces.iter().flat_map(move |piece| {
+                inside(piece).filter_map(|number| piece.journaled.event(number))
+            })),
+            true => Box::new(self.pieces.iter().rev().flat_map(move |piece| {
+                inside(piece).rev().filter_map(|number| piece.journaled.event(number))
+            })),
+        }
+    }
+}
