@@ -20,6 +20,10 @@ use super::room::Room;
 const KEPT_BYTES: usize = 16 << 20;
 /// As many neighbours in one write.
 const WRITE_BYTES: usize = 256 << 10;
+/// Pages that were written lend their memory to the next ones: given back to the system it would have to be asked
+/// for, and cleared, again for every transaction. So many pages of at most this size.
+const SPARE_PAGES: usize = 2_048;
+const SPARE_BYTES: usize = 4 << 10;
 /// A flush of the journal meanwhile waits for all that redb's file has to flush, so that is not left to
 /// the end.
 const FLUSH_EVERY: usize = 2 << 20;
@@ -39,6 +43,8 @@ pub(super) struct Backend {
 struct Kept {
     pages: BTreeMap<u64, Vec<u8>>,
     bytes: usize,
+    /// Empty.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Kept {
@@ -54,9 +60,9 @@ impl Kept {
     }
 
     /// The first pages that follow one another, as one.
-    fn first_run(&self) -> Option<(u64, Vec<u8>)> {
+    fn first_run(&self, run: &mut Vec<u8>) -> Option<u64> {
         let (&start, _) = self.pages.first_key_value()?;
-        let mut run = Vec::new();
+        run.clear();
         for (offset, page) in &self.pages {
             let follows = *offset == start + run.len() as u64;
             if !follows || run.len() + page.len() > WRITE_BYTES && !run.is_empty() {
@@ -64,12 +70,27 @@ impl Kept {
             }
             run.extend_from_slice(page);
         }
-        Some((start, run))
+        Some(start)
+    }
+
+    fn keep(&mut self, offset: u64, data: &[u8]) {
+        let mut page = match data.len() <= SPARE_BYTES {
+            true => self.spare.pop().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        page.extend_from_slice(data);
+        self.bytes += data.len();
+        self.pages.insert(offset, page);
     }
 
     fn remove_before(&mut self, end: u64) {
         while let Some(page) = self.pages.first_entry().filter(|page| *page.key() < end) {
-            self.bytes -= page.remove().len();
+            let mut page = page.remove();
+            self.bytes -= page.len();
+            if page.capacity() <= SPARE_BYTES && self.spare.len() < SPARE_PAGES {
+                page.clear();
+                self.spare.push(page);
+            }
         }
     }
 }
@@ -92,9 +113,9 @@ impl Backend {
 
     /// Writes what is kept. What could not be written stays kept: redb gives up the file then.
     fn write_kept(&self, _turn: &MutexGuard<'_, ()>) -> io::Result<()> {
-        let mut unflushed = 0;
+        let (mut run, mut unflushed) = (Vec::new(), 0);
         loop {
-            let Some((start, run)) = self.kept().first_run() else { return Ok(()) };
+            let Some(start) = self.kept().first_run(&mut run) else { return Ok(()) };
             if unflushed >= FLUSH_EVERY {
                 self.file.sync()?;
                 unflushed = 0;
@@ -159,9 +180,7 @@ impl StorageBackend for Backend {
         if full {
             self.write_kept(&turn)?;
         }
-        let mut kept = self.kept();
-        kept.bytes += data.len();
-        kept.pages.insert(offset, data.to_vec());
+        self.kept().keep(offset, data);
         Ok(())
     }
 }

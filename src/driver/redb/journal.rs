@@ -9,6 +9,10 @@
 //! takes half the time. So a file is filled with zeros before it is used, step by step and ahead of the
 //! writer, by a thread of its own: the keeper. Under [`Durability::Written`] the keeper flushes, too.
 //!
+//! Until there are files to be used again, all that is written is written twice, zeros first, and that holds up the
+//! flushes. So a file is left for the next long before it is full: few of them go round, soon. Only a frame that
+//! is larger than that takes more of a file.
+//!
 //! A frame never spans files. A full disk is found here, by the keeper, before any frame needs the
 //! space; puts are refused then, and taken again when there is room.
 
@@ -25,8 +29,8 @@ use crate::driver::DriverError;
 pub(super) const FOLDER: &str = "journal";
 /// How much is filled with zeros at once. A flush of the writer's meanwhile waits for all of it.
 const STEP: u64 = 512 << 10;
-/// How far ahead of the writer.
-const AHEAD: u64 = 8 << 20;
+/// So much of a file is used before the next one's turn.
+const TURN: u64 = 8 << 20;
 /// How soon the keeper tries again after a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -135,6 +139,11 @@ impl Journal {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// So much of a file is used, and filled ahead of the writer.
+    fn turn(&self) -> u64 {
+        TURN.min(self.file_bytes)
+    }
+
     pub(super) fn cursor(&self) -> Cursor {
         Cursor { file: self.files().current.clone(), offset: 0 }
     }
@@ -154,7 +163,7 @@ impl Journal {
     ) -> Result<(), DriverError> {
         let mut files = self.files();
         loop {
-            if cursor.offset + bytes > self.file_bytes {
+            if cursor.offset + bytes > self.turn().max(bytes) {
                 if let Some(next) = files.spare.pop() {
                     if self.flush_interval.is_some() {
                         cursor.file.file.sync().map_err(|e| flush_failed(&e))?;
@@ -186,10 +195,9 @@ impl Journal {
     /// Tells how far the current file is used, and wakes the keeper when space ahead runs short.
     pub(super) fn advance(&self, cursor: &Cursor, frame: u64) {
         let before = self.used.swap(cursor.offset, Ordering::AcqRel);
-        let half = self.file_bytes / 2;
+        let half = self.turn() / 2;
         let crossed = |mark: u64| before < mark && cursor.offset >= mark;
-        let ready = cursor.file.ready();
-        let short = ready < self.file_bytes && cursor.offset + AHEAD > ready;
+        let short = cursor.file.ready() < self.turn();
         let first_unflushed = self.flush_interval.is_some()
             && self.written.load(Ordering::Acquire) == self.flushed.load(Ordering::Acquire);
         self.written.store(frame, Ordering::Release);
@@ -286,27 +294,28 @@ impl Journal {
             }
             self.space.notify_all();
             // Nobody waits yet: the disk is the writer's for as long as it was the keeper's.
-            if files.awaited.is_none() && files.failure.is_none() {
-                let waited = self.work.wait_timeout(files, began.elapsed());
-                files = waited.unwrap_or_else(PoisonError::into_inner).0;
-            }
+            let nobody_waits = |files: &mut Files| {
+                files.awaited.is_none() && files.failure.is_none() && !files.stop
+            };
+            let waited = self.work.wait_timeout_while(files, began.elapsed(), nobody_waits);
+            files = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn next_task(&self, files: &Files) -> Option<Task> {
         let used = self.used.load(Ordering::Acquire);
-        let wanted = (used + AHEAD).max(files.awaited.unwrap_or(0)).min(self.file_bytes);
+        let wanted = self.turn().max(files.awaited.unwrap_or(0)).min(self.file_bytes);
         if files.current.ready() < wanted {
             return Some(Task::Extend(files.current.clone()));
         }
         let switching = files.awaited.is_some_and(|bytes| bytes > self.file_bytes);
-        if !switching && used < self.file_bytes / 2 {
+        if !switching && used < self.turn() / 2 {
             return None;
         }
         match files.spare.last() {
             None => Some(Task::Make(files.next_id)),
             // Filled before its turn comes, so that the writer's flushes have nothing of it to wait for.
-            Some(next) if !switching && next.ready() < self.file_bytes => {
+            Some(next) if !switching && next.ready() < self.turn() => {
                 Some(Task::Extend(next.clone()))
             }
             Some(_) => None,
