@@ -37,6 +37,7 @@ mod put;
 pub mod redb;
 #[cfg(feature = "remote")]
 pub(crate) mod remote;
+mod together;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub use log::{LogBell, LogFetch, LogListener, LogPage, LogStore, MAX_CHECKPOINT_
 pub use open::{URL_FORMS, open};
 pub(crate) use open::{is_known, without_secrets};
 pub use put::{InvalidPut, Limits, Put, PutReceipt};
+pub use together::answer_together;
+pub(crate) use together::{Answer, leave};
 
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
@@ -63,7 +66,7 @@ pub type EventPages = Pin<Box<dyn Stream<Item = Result<Vec<KeyedEvent>, DriverEr
 /// Keys page by page, in ascending byte order.
 pub type KeyPages = Pin<Box<dyn Stream<Item = Result<Vec<AggregateKey>, DriverError>> + Send>>;
 
-/// Takes a put's answer, see [`Driver::put_events_then`].
+/// Takes a put's answer, see [`Driver::put_events_then`] and [`answer_together`].
 pub type PutDone = Box<dyn FnOnce(Result<PutReceipt, DriverError>) + Send>;
 
 /// Which of an aggregate's events are wanted.

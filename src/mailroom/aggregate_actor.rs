@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 
 use super::Mailroom;
 use super::decide::{
-    Decided, Item, Known, Question, Said as Answered, Window, decide, repeated_command, repeated_or,
+    Decided, Item, Known, Question, Window, decide, repeated_command, repeated_or,
 };
 use super::entity::{CommandAnswer, Entity};
 use super::load::{load, save_snapshot};
@@ -151,10 +151,7 @@ impl AggregateActor {
             };
             let Decided { items, answers, question } = self.decide();
             for (mail, answer) in answers {
-                match answer {
-                    Answered::Append(answer) => mail.answer(answer),
-                    Answered::Command(answer) => mail.answer_command(answer),
-                }
+                mail.say(answer);
             }
             if !items.is_empty() {
                 self.put(items, permit);

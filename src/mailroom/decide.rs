@@ -12,7 +12,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::entity::{CommandAnswer, Entity};
-use super::mail::{self, Answer, Mail};
+use super::mail::{self, Answer, Mail, Said};
 use crate::append::Appended;
 use crate::driver::Limits;
 use crate::error::AppendError;
@@ -40,12 +40,6 @@ pub(super) struct Decided {
     pub(super) answers: Vec<(Mail, Said)>,
     /// What must be asked before the first append still waiting can be decided.
     pub(super) question: Option<Question>,
-}
-
-/// An answer to an append or to a command.
-pub(super) enum Said {
-    Append(Answer),
-    Command(CommandAnswer),
 }
 
 /// One mail of a put.

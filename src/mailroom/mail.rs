@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::admission::Ticket;
 use super::entity::{Command, CommandAnswer, Decision, State};
 use crate::append::{Appended, CheckedAppend};
-use crate::driver::DriverError;
+use crate::driver::{self, DriverError};
 use crate::error::AppendError;
 
 pub(super) type Answer = Result<Appended, AppendError>;
@@ -54,7 +54,15 @@ pub(super) struct Letter {
     pub(super) up_to_date: bool,
     in_put: bool,
     ticket: Option<Ticket>,
+    /// What is said, from then until it leaves.
+    said: Option<Said>,
     from: From,
+}
+
+/// An answer to an append or to a command.
+pub(super) enum Said {
+    Append(Answer),
+    Command(CommandAnswer),
 }
 
 /// Who waits for the answer.
@@ -76,6 +84,7 @@ impl Mail {
             up_to_date: false,
             in_put: false,
             ticket: Some(ticket),
+            said: None,
             from,
         }))
     }
@@ -116,30 +125,38 @@ impl Mail {
     }
 
     pub(super) fn answer(self, answer: Answer) {
-        self.send(|from, mail| match from {
-            From::Append(waiting) => drop(waiting.send(Reply { answer, _mail: Some(mail) })),
-            From::Command(command) => command.answer(match answer {
-                Ok(appended) => CommandAnswer::Committed(appended),
-                Err(error) => CommandAnswer::NotAppended(error),
-            }),
-            From::Answered => {}
-        });
+        self.say(Said::Append(answer));
     }
 
     /// Tells a command what has no counterpart among the answers to an append.
     pub(super) fn answer_command(self, answer: CommandAnswer) {
-        self.send(|from, _mail| match from {
-            From::Command(command) => command.answer(answer),
-            From::Append(_) | From::Answered => {}
-        });
+        self.say(Said::Command(answer));
     }
 
-    fn send(self, send: impl FnOnce(From, Box<Letter>)) {
+    pub(super) fn say(self, said: Said) {
         let Mail(mut letter) = self;
         // First the room, then the answer: who was answered finds the permit free.
         drop(letter.ticket.take());
-        let from = std::mem::replace(&mut letter.from, From::Answered);
-        send(from, letter);
+        letter.said = Some(said);
+        driver::leave(letter);
+    }
+}
+
+impl driver::Answer for Letter {
+    fn leave(mut self: Box<Self>) {
+        let from = std::mem::replace(&mut self.from, From::Answered);
+        match (from, self.said.take()) {
+            (From::Append(waiting), Some(Said::Append(answer))) => {
+                drop(waiting.send(Reply { answer, _mail: Some(self) }));
+            }
+            (From::Command(command), Some(Said::Command(answer))) => command.answer(answer),
+            (From::Command(command), Some(Said::Append(answer))) => command.answer(match answer {
+                Ok(appended) => CommandAnswer::Committed(appended),
+                Err(error) => CommandAnswer::NotAppended(error),
+            }),
+            // Said or heard by nobody.
+            (From::Append(_) | From::Command(_) | From::Answered, _) => {}
+        }
     }
 }
 

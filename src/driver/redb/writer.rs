@@ -28,7 +28,7 @@ use super::known::{Aggregates, Looked, Part};
 use super::options::Durability;
 use super::tables::{Place, State};
 use super::tail::{Group, floor};
-use crate::driver::{DriverError, Put, PutDone, PutReceipt};
+use crate::driver::{DriverError, Put, PutDone, PutReceipt, answer_together};
 use crate::event::{Position, Timestamp};
 
 /// Puts of one frame; more only make the first of them wait longer.
@@ -216,9 +216,11 @@ pub(super) fn run(core: &Core) {
         let (answers, saved) = commit(core, &mut committer, &mut group, checkpoints, true);
         drop(committer);
         let has_new_events = answers.iter().any(Result::is_ok);
-        for (waiting, answer) in group.into_iter().zip(answers) {
-            waiting.answer(answer);
-        }
+        answer_together(|| {
+            for (waiting, answer) in group.into_iter().zip(answers) {
+                waiting.answer(answer);
+            }
+        });
         for saving in saving {
             let _ = saving.done.send(saved.clone());
         }
