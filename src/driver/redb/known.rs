@@ -2,9 +2,9 @@
 //!
 //! Per aggregate it knows the latest sequence *assigned*, which the writer checks the next put against, and the
 //! latest *visible* one, which is durable. An aggregate without journaled events stays known for a while, so that
-//! a busy one is not looked up in redb again and again. It is forgotten in *sweeps*, and only while nobody holds
-//! it: a put holds its aggregates from before it is queued until its events are released. A look-up in redb that a
-//! sweep has overtaken is worth nothing and is made anew.
+//! a busy one is not looked up in redb again and again. It is forgotten in *sweeps*: when it was not put to since
+//! the sweep before, and only while nobody holds it. A put holds its aggregates from before it is queued until its
+//! events are released. A look-up in redb that a sweep has overtaken is worth nothing and is made anew.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,8 +19,8 @@ use crate::driver::memory::refuse_unless_next;
 use crate::driver::{DriverError, Put};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
-/// Aggregates without journaled events that stay known.
-const KNOWN_AGGREGATES: usize = 65_536;
+/// Aggregates that stay known, about. One takes some 140 bytes.
+const KNOWN_AGGREGATES: usize = 131_072;
 
 /// One aggregate.
 pub(super) struct Known {
@@ -31,6 +31,8 @@ struct State {
     assigned: u64,
     visible: u64,
     pieces: VecDeque<Piece>,
+    /// Put to since the last sweep.
+    used: bool,
 }
 
 /// Neighbouring events of the aggregate in one frame.
@@ -51,7 +53,8 @@ impl Piece {
 
 impl Known {
     fn settled(latest: u64) -> Self {
-        let state = State { assigned: latest, visible: latest, pieces: VecDeque::new() };
+        let pieces = VecDeque::new();
+        let state = State { assigned: latest, visible: latest, pieces, used: false };
         Known { state: Mutex::new(state) }
     }
 
@@ -108,7 +111,8 @@ impl Aggregates {
                     let known = Arc::new(Known::settled(latest));
                     place.insert(known.clone());
                     let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-                    if count > KNOWN_AGGREGATES * 4 && count.is_multiple_of(KNOWN_AGGREGATES) {
+                    // Puts that are all refused release nothing, after which it would be swept.
+                    if count > KNOWN_AGGREGATES * 2 && count.is_multiple_of(KNOWN_AGGREGATES / 4) {
                         self.sweep();
                     }
                     return Ok(known);
@@ -128,7 +132,9 @@ impl Aggregates {
         }
         for (aggregate, known) in put.aggregates().zip(looked) {
             let Some(last) = aggregate.last() else { continue };
-            known.state().assigned = last.sequence.get();
+            let mut state = known.state();
+            state.assigned = last.sequence.get();
+            state.used = true;
         }
         Ok(())
     }
@@ -165,7 +171,9 @@ impl Aggregates {
         self.sweeps.fetch_add(1, Ordering::AcqRel);
         // Held under the map's lock by the map alone, it is held by nobody until the lock is free.
         self.known.retain(|_, known| {
-            let stays = Arc::strong_count(known) > 1 || !known.state().pieces.is_empty();
+            let mut state = known.state();
+            let used = std::mem::take(&mut state.used) || !state.pieces.is_empty();
+            let stays = used || Arc::strong_count(known) > 1;
             if !stays {
                 self.count.fetch_sub(1, Ordering::Relaxed);
             }
@@ -239,5 +247,55 @@ impl View {
                 inside(piece).rev().filter_map(|number| piece.journaled.event(number))
             })),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::driver::redb::samples::sample_event;
+
+    fn look(aggregates: &Aggregates, put: &Put) -> (Looked, bool) {
+        let looked_up = std::cell::Cell::new(false);
+        let looked = aggregates.look(put, |_| {
+            looked_up.set(true);
+            Ok(0)
+        });
+        (looked.unwrap(), looked_up.get())
+    }
+
+    #[test]
+    fn an_aggregate_is_forgotten_when_nobody_holds_it_or_puts_to_it_between_two_sweeps() {
+        let (aggregates, put) = (Aggregates::default(), Put::new(vec![sample_event()]).unwrap());
+        let (held, looked_up) = look(&aggregates, &put);
+        assert!(looked_up);
+        aggregates.sweep();
+        assert!(!look(&aggregates, &put).1, "forgotten while a put held it");
+        Aggregates::assign(&put, &held).unwrap();
+        drop(held);
+        aggregates.sweep();
+        let (held, looked_up) = look(&aggregates, &put);
+        assert!(!looked_up, "forgotten though it was put to since the sweep before");
+        assert!(Aggregates::assign(&put, &held).is_err(), "its sequence was given twice");
+        drop(held);
+        aggregates.sweep();
+        assert!(look(&aggregates, &put).1, "not forgotten");
+        assert_eq!(aggregates.count.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_look_up_that_a_sweep_has_overtaken_is_made_anew() {
+        let (aggregates, put) = (Aggregates::default(), Put::new(vec![sample_event()]).unwrap());
+        let looks = std::cell::Cell::new(0);
+        let looked = aggregates.look(&put, |_| {
+            looks.set(looks.get() + 1);
+            if looks.get() == 1 {
+                aggregates.sweep();
+            }
+            Ok(0)
+        });
+        assert!(looked.is_ok());
+        assert_eq!(looks.get(), 2);
     }
 }
