@@ -37,7 +37,7 @@
 //! - `tail`: what is journaled only; `apply`: from there into redb; `backend`: redb's file; `room`: space
 //!   for it
 //! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one;
-//!   `segment_cache`: segments read lately
+//!   `page`: a history's events on their way out of the log; `segment_cache`: segments read lately
 //! - `checkpoints`: of consumers, journaled with the events
 //! - `snapshots`: of entities, until an apply transaction takes them along
 //! - `recover`: opening; `verify` and `reindex`: walking and mending
@@ -54,6 +54,7 @@ mod frame;
 mod journal;
 mod list;
 mod options;
+mod page;
 mod read;
 mod recover;
 mod reindex;

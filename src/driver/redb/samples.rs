@@ -32,16 +32,6 @@ fn any_event() -> impl Strategy<Value = KeyedEvent> {
         })
 }
 
-pub(super) fn sample_event() -> KeyedEvent {
-    let event = NewEvent::raw("Happened", r#"{"t":"some text"}"#).check().unwrap();
-    event.place(
-        &AggregateKey::new("order/1").unwrap(),
-        Sequence::new(1),
-        Uuid::from_u128(7),
-        Timestamp::from_micros(1),
-    )
-}
-
 pub(super) fn any_events() -> impl Strategy<Value = Vec<KeyedEvent>> {
     prop::collection::vec(any_event(), 1..40)
 }
