@@ -1,7 +1,7 @@
 //! A page of one aggregate's history on its way from the log to its reader.
 //!
 //! ```text
-//! runs ─▶ parts: what of a run stands in one segment ─▶ found: entries, checked to be the aggregate's ─▶ events
+//! runs ─▶ parts: what of a run stands in one segment ─▶ entries, found to be the aggregate's ─▶ events
 //! ```
 //!
 //! Where the segments are in the cache, the parts of many runs are gone through together, one step for all
@@ -9,10 +9,12 @@
 //! processor waits for many of these at once where it does not have to finish one event before it knows
 //! where the next one is. What the cache does not have is read from redb, part by part.
 //!
-//! The data of an event is copied once. Lone events that are read together share one copy, and neighbours
-//! share that of their segment.
+//! The data of an event is copied once, or shares a segment's memory. An event that is lone among others' is
+//! copied, so as not to hold their memory for long; those that are read together share one copy. Neighbours
+//! share that of their segment, and so does an event that fills one: what is copied at once stays small.
 
 use std::hint::black_box;
+use std::ops::Range;
 use std::slice;
 
 use bytes::Bytes;
@@ -101,9 +103,10 @@ impl<'a> Page<'a> {
             && let Some(next) = parts.next_position()
             && let Some(slot) = kept.find(next)
         {
-            match parts.take(slot.first_position, slot.next_position) {
-                Run { first, events: 1 } => lone.push((slot, first)),
-                part => neighbours = Some((slot, part)),
+            let part = parts.take(slot.first_position, slot.next_position);
+            match is_lone(part, slot.first_position..slot.next_position) {
+                true => lone.push((slot, part.first)),
+                false => neighbours = Some((slot, part)),
             }
         }
         if lone.is_empty() && neighbours.is_none() {
@@ -139,7 +142,7 @@ impl<'a> Page<'a> {
         let keep = |copy| core.segments.keep(first, segment.next_position(), copy);
         let missed_before = core.segments.missed_before(first);
         let part = parts.take(first, segment.next_position());
-        if part.events == 1 {
+        if is_lone(part, first..segment.next_position()) {
             if missed_before {
                 keep(Bytes::copy_from_slice(stored));
             }
@@ -213,11 +216,18 @@ fn segment(kept: &Slot) -> Result<Segment<'_>, DriverError> {
     Segment::read_checked(first, &kept.stored).ok_or_else(|| missing(first))
 }
 
-/// Looks at every cache line of these entries, so that the processor fetches them all at once.
+/// Whether the part is one event among others in its segment.
+fn is_lone(part: Run, segment: Range<u64>) -> bool {
+    part.events == 1 && segment.end - segment.start > 1
+}
+
+/// Looks at the cache lines of these entries, so that the processor fetches them all at once. What is behind
+/// the first few of an entry it fetches by itself when they are read in order.
 fn bring<'s>(entries: impl Iterator<Item = &'s [u8]>) {
     const LINE: usize = 64;
+    const LINES: usize = 8;
     let entries: Together<&[u8]> = entries.collect();
-    let lines = entries.iter().flat_map(|entry| entry.iter().step_by(LINE));
+    let lines = entries.iter().flat_map(|entry| entry.iter().step_by(LINE).take(LINES));
     black_box(lines.fold(0, |seen, byte| seen ^ byte));
 }
 
