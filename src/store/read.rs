@@ -5,6 +5,7 @@
 //! [`PAGES_AHEAD`] pages, and ends when the stream is dropped. It says when all is read: a stream whose
 //! task dies before that ends with an error, never as if it were whole.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -116,13 +117,55 @@ impl Read {
     /// [`ReadError`].
     pub async fn collect(mut self) -> Result<Vec<KeyedEvent>, ReadError> {
         let mut events = Vec::new();
-        while let Some(event) = self.next().await {
-            events.push(event?);
-            if self.mailroom.config.upcasters.is_empty() {
-                events.extend(self.page.by_ref());
+        if !self.mailroom.config.upcasters.is_empty() {
+            while let Some(event) = self.next().await {
+                events.push(event?);
+            }
+            return Ok(events);
+        }
+        loop {
+            let page = std::mem::take(&mut self.page);
+            // A page that is all there is becomes the answer as it is.
+            match events.is_empty() {
+                true => events = page.collect(),
+                false => events.extend(page),
+            }
+            if !poll_fn(|cx| self.poll_page(cx)).await? {
+                return Ok(events);
             }
         }
-        Ok(events)
+    }
+
+    /// Goes on to the next page, which may be empty; `false` at the end. All of the page before was handed out.
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
+        let next = match &mut self.state {
+            State::Ended => return Poll::Ready(Ok(false)),
+            State::New => self.start(),
+            State::Next(key, fetch) => {
+                let (key, fetch) = (key.clone(), *fetch);
+                self.read_on(key, fetch)
+            }
+            State::Wrapped(key, fetch, page) => {
+                let page = ready!(page.as_mut().poll(cx));
+                let (key, fetch) = (key.clone(), *fetch);
+                page.map(|page| self.take_page(key, fetch, page))
+            }
+            State::Channel(pages) => match ready!(pages.poll_recv(cx)) {
+                Some(Ok(Some(page))) => {
+                    self.page = page.into_iter();
+                    return Poll::Ready(Ok(true));
+                }
+                Some(Ok(None)) => Ok(State::Ended),
+                Some(Err(error)) => Err(error),
+                None => Err(ReadError::Closed),
+            },
+        };
+        let (state, answer) = match next {
+            Ok(state) => (state, Ok(true)),
+            Err(error) => (State::Ended, Err(error)),
+        };
+        self.state = state;
+        Poll::Ready(answer)
     }
 
     fn start(&mut self) -> Result<State, ReadError> {
@@ -216,34 +259,10 @@ impl Stream for Read {
                     ReadError::Upcast(Box::new(e))
                 })));
             }
-            let next = match &mut this.state {
-                State::Ended => return Poll::Ready(None),
-                State::New => this.start(),
-                State::Next(key, fetch) => {
-                    let (key, fetch) = (key.clone(), *fetch);
-                    this.read_on(key, fetch)
-                }
-                State::Wrapped(key, fetch, page) => {
-                    let page = ready!(page.as_mut().poll(cx));
-                    let (key, fetch) = (key.clone(), *fetch);
-                    page.map(|page| this.take_page(key, fetch, page))
-                }
-                State::Channel(pages) => match ready!(pages.poll_recv(cx)) {
-                    Some(Ok(Some(page))) => {
-                        this.page = page.into_iter();
-                        continue;
-                    }
-                    Some(Ok(None)) => Ok(State::Ended),
-                    Some(Err(error)) => Err(error),
-                    None => Err(ReadError::Closed),
-                },
-            };
-            match next {
-                Ok(state) => this.state = state,
-                Err(error) => {
-                    this.state = State::Ended;
-                    return Poll::Ready(Some(Err(error)));
-                }
+            match ready!(this.poll_page(cx)) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(None),
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
     }

@@ -38,7 +38,7 @@
 //!   only; `apply`: from there into redb; `index`: which events are whose; `backend`: redb's file; `room`: space
 //!   for it
 //! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one;
-//!   `segment_cache`: segments read lately
+//!   `page`: a history's events on their way out of the log; `segment_cache`: segments read lately
 //! - `checkpoints`: of consumers, journaled with the events
 //! - `snapshots`: of entities, until an apply transaction takes them along
 //! - `recover`: opening; `verify` and `reindex`: walking and mending
@@ -58,6 +58,7 @@ mod journaled;
 mod known;
 mod list;
 mod options;
+mod page;
 mod read;
 mod recover;
 mod reindex;

@@ -10,6 +10,7 @@ use redb::{AccessGuard, Database, ReadOnlyTable};
 
 use super::block::{Block, Run};
 use super::core::{Core, begin_read};
+use super::page::Page;
 use super::redb_failed;
 use super::segment::{Entry, Segment};
 use super::tables::{EARLIER, LATEST, LOG, earlier_key};
@@ -109,23 +110,21 @@ struct Runs {
 impl Runs {
     /// Takes the block's runs as long as events are wanted; whether all were taken.
     fn take(&mut self, block: &Block, (low, high): (u64, u64), backwards: bool) -> bool {
-        let mut inside: Vec<Run> = block.positions(low, high).collect();
-        if backwards {
-            inside.reverse();
+        if !backwards {
+            return block.positions(low, high).all(|run| self.take_run(run, false));
         }
-        for run in inside {
-            if self.wanted == 0 {
-                return false;
-            }
-            let events = run.events.min(self.wanted);
-            self.wanted -= events;
+        let inside: Vec<Run> = block.positions(low, high).collect();
+        inside.into_iter().rev().all(|run| self.take_run(run, true))
+    }
+
+    fn take_run(&mut self, run: Run, backwards: bool) -> bool {
+        let events = run.events.min(self.wanted);
+        self.wanted -= events;
+        if events > 0 {
             let first = if backwards { run.first + run.events - events } else { run.first };
             self.runs.push(Run { first, events });
-            if events < run.events {
-                return false;
-            }
         }
-        true
+        events == run.events
     }
 }
 
@@ -157,106 +156,6 @@ pub(super) fn decode_event(
     Ok(event)
 }
 
-/// Events of one aggregate on their way into a page.
-struct Page<'a> {
-    key: &'a AggregateKey,
-    events: Vec<KeyedEvent>,
-    bytes: usize,
-    wanted: usize,
-}
-
-impl Page<'_> {
-    fn is_full(&self) -> bool {
-        self.events.len() >= self.wanted || self.bytes >= PAGE_BYTES
-    }
-
-    fn push(&mut self, event: KeyedEvent) {
-        self.bytes += event.size_bytes();
-        self.events.push(event);
-    }
-
-    /// Adds a run's events; whether the page took them all.
-    fn push_run(
-        &mut self,
-        (core, snapshot): (&Core, &Snapshot),
-        mut run: Run,
-        backwards: bool,
-    ) -> Result<bool, DriverError> {
-        while run.events > 0 {
-            let next = if backwards { run.first + run.events - 1 } else { run.first };
-            let kept = core.segments.with(next, |first, stored| {
-                let segment = Segment::read_checked(first, stored).ok_or_else(|| missing(next))?;
-                self.push_part(&segment, run, backwards, |record| match run.events {
-                    1 => Bytes::copy_from_slice(record),
-                    _ => stored.slice_ref(record),
-                })
-            });
-            let taken = match kept {
-                Some(taken) => taken?,
-                None => {
-                    let (first, stored) = snapshot.segment(next)?;
-                    let stored = stored.value();
-                    let segment = read_segment(first, stored)?;
-                    core.segments.offer(next, &segment, stored);
-                    // One event is copied alone; neighbours share one copy of their segment.
-                    let mut shared = Bytes::new();
-                    self.push_part(&segment, run, backwards, |record| {
-                        if run.events == 1 {
-                            return Bytes::copy_from_slice(record);
-                        }
-                        if shared.is_empty() {
-                            shared = Bytes::copy_from_slice(stored);
-                        }
-                        let start = record.as_ptr().addr() - stored.as_ptr().addr();
-                        shared.slice(start..start + record.len())
-                    })?
-                }
-            };
-            run.events -= taken;
-            if !backwards {
-                run.first += taken;
-            }
-            if self.is_full() {
-                return Ok(run.events == 0);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Adds those of a run's events that stand in the segment, until the page is full; how many.
-    fn push_part(
-        &mut self,
-        segment: &Segment<'_>,
-        run: Run,
-        backwards: bool,
-        mut record: impl FnMut(&[u8]) -> Bytes,
-    ) -> Result<u64, DriverError> {
-        let last = run.first + run.events - 1;
-        let (from, to) =
-            (run.first.max(segment.first_position()), last.min(segment.next_position() - 1));
-        if from > to {
-            return Err(missing(if backwards { last } else { run.first }));
-        }
-        for step in 0..=to - from {
-            let position = if backwards { to - step } else { from + step };
-            let entry = segment.at(position).ok_or_else(|| missing(position))?;
-            if entry.key != self.key.as_str() {
-                return Err(DriverError::damaged(format!(
-                    "the log at position {position} has an event of {:?}, the index one of {:?}: run \
-                     reindex",
-                    entry.key,
-                    self.key.as_str()
-                )));
-            }
-            self.push(decode_event(self.key.clone(), &entry, position, record(entry.record))?);
-            if self.is_full() {
-                return Ok(step + 1);
-            }
-        }
-        Ok(to - from + 1)
-    }
-}
-
 pub(super) fn page(
     core: &Core,
     key: &AggregateKey,
@@ -273,7 +172,7 @@ pub(super) fn page(
         return Ok(EventPage::default());
     }
     let wanted = fetch.limit.unwrap_or(usize::MAX).min(PAGE_EVENTS);
-    let mut page = Page { key, events: Vec::new(), bytes: 0, wanted };
+    let mut page = Page::new(key, wanted);
     let stored = (low, high.min(view.first.map_or(u64::MAX, |first| first - 1)));
     let all = match fetch.backwards {
         false => {
@@ -285,7 +184,7 @@ pub(super) fn page(
                 && from_redb(core, &mut page, stored, true)?
         }
     };
-    Ok(EventPage::new(page.events, !all))
+    Ok(EventPage::new(page.into_events(), !all))
 }
 
 /// Whether the page took all there is.
@@ -318,17 +217,8 @@ fn from_redb(
         return Ok(false);
     }
     let snapshot = core.snapshot()?;
-    let limit = page.wanted - page.events.len();
-    let (runs, all) = snapshot.runs(page.key, (low, high), backwards, limit)?;
-    page.events.reserve(runs.iter().map(|run| run.events as usize).sum());
-    let last = runs.len().saturating_sub(1);
-    for (index, run) in runs.into_iter().enumerate() {
-        let took = page.push_run((core, &snapshot), run, backwards)?;
-        if page.is_full() {
-            return Ok(took && index == last && all);
-        }
-    }
-    Ok(all)
+    let (runs, all) = snapshot.runs(page.key(), (low, high), backwards, page.room())?;
+    Ok(page.push_runs((core, &snapshot), &runs, backwards)? && all)
 }
 
 /// The aggregate's latest sequence.

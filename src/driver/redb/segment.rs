@@ -189,10 +189,14 @@ impl<'a> Segment<'a> {
         self.entries.get(self.range(slot)?)
     }
 
+    /// The stored entry at `position`; `None` where the segment has none.
+    pub(super) fn bytes_at(&self, position: u64) -> Option<&'a [u8]> {
+        self.entry(usize::try_from(position.checked_sub(self.first_position)?).ok()?)
+    }
+
     /// The event at `position`; `None` where the segment has none.
     pub(super) fn at(&self, position: u64) -> Option<Entry<'a>> {
-        let slot = usize::try_from(position.checked_sub(self.first_position)?).ok()?;
-        let mut reader = Reader(self.entry(slot)?);
+        let mut reader = Reader(self.bytes_at(position)?);
         let key = usize::try_from(reader.varint()?).ok()?;
         let key = std::str::from_utf8(reader.bytes(key)?).ok()?;
         let sequence = reader.varint()?;

@@ -4,118 +4,217 @@
 //! holds events of a dozen other aggregates that are read in their turn. A segment from here costs
 //! neither a look into redb nor its checksum again.
 //!
+//! ```text
+//! position ─▶ places ─▶ slot: first position, next position, bytes
+//! ```
+//!
 //! A segment never changes, except that the last one of the log may grow; so what is kept is true, and at
 //! most too short. It is kept when it is missed for the second time, because a history that is read once
 //! would pay for memory it never uses. Bounded in bytes; what was not asked for since the last round goes
 //! first (a clock).
+//!
+//! One lock is taken for many look-ups, and every position has a place of its own, although a search for the
+//! segment before it would need fewer: so look-ups depend on nothing but memory, and the processor waits
+//! for those of a whole history at once. A locked instruction or a search's branches between them would make
+//! it wait for each.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 
-use super::segment::Segment;
-
-/// So many positions side by side are in one shard; a segment that lies across shards is kept in each in
-/// which it was asked for.
-const SHARD_POSITIONS: u64 = 64;
-const SHARDS: usize = 64;
-/// A shard remembers two to the power of this many misses.
-const MISSED_BITS: u32 = 10;
-/// What an entry takes besides its segment.
-const ENTRY_BYTES: usize = 128;
+/// So many misses are remembered, at most: two to the power of this.
+const MISSED_BITS: u32 = 16;
+/// Places of so many positions side by side are kept together.
+const CHUNK: usize = 64;
+/// The place of a position whose segment is not here.
+const NOWHERE: u32 = u32::MAX;
+/// What a kept segment takes besides its bytes: its slot, and two chunks if it has no neighbours.
+const BESIDES_BYTES: usize = 64 + 2 * (CHUNK * 4 + 64);
 
 pub(super) struct SegmentCache {
-    shards: Vec<RwLock<Shard>>,
-    shard_bytes: usize,
-}
-
-#[derive(Default)]
-struct Shard {
-    segments: BTreeMap<u64, Cached>,
-    /// First positions in the order in which they are looked at when room is needed.
-    clock: VecDeque<u64>,
+    kept: RwLock<Kept>,
     /// First positions of segments that were missed lately.
-    missed: Vec<u64>,
-    bytes: usize,
+    missed: Vec<AtomicU64>,
 }
 
-struct Cached {
-    stored: Bytes,
-    next_position: u64,
+/// What is kept. While somebody looks at it, nothing goes and nothing comes.
+#[derive(Default)]
+pub(super) struct Kept {
+    places: Places,
+    slots: Vec<Slot>,
+    /// Slots without a segment.
+    free: Vec<u32>,
+    /// The slot that is looked at first when room is needed.
+    hand: usize,
+    bytes: usize,
+    limit: usize,
+}
+
+/// On a cache line of its own, so that a look-up touches one.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct Slot {
+    pub(super) first_position: u64,
+    /// The position behind the last event.
+    pub(super) next_position: u64,
+    pub(super) stored: Bytes,
     asked: AtomicBool,
+}
+
+impl Slot {
+    fn bytes(&self) -> usize {
+        match self.stored.len() {
+            0 => 0,
+            stored => stored + BESIDES_BYTES,
+        }
+    }
+
+    fn positions(&self) -> Range<u64> {
+        self.first_position..self.next_position
+    }
+}
+
+/// In which slot each position of a kept segment is, in chunks as a page table has them: four bytes a position,
+/// side by side, are sooner there than an entry of a hash map for each.
+#[derive(Default)]
+struct Places(HashMap<u64, Box<[u32; CHUNK]>, BuildHasherDefault<Spread>>);
+
+impl Places {
+    fn get(&self, position: u64) -> Option<u32> {
+        let chunk = self.0.get(&(position / CHUNK as u64))?;
+        chunk.get(position as usize % CHUNK).copied().filter(|slot| *slot != NOWHERE)
+    }
+
+    fn set(&mut self, positions: Range<u64>, slot: u32) {
+        for position in positions {
+            let chunk = self.0.entry(position / CHUNK as u64);
+            let chunk = chunk.or_insert_with(|| Box::new([NOWHERE; CHUNK]));
+            if let Some(place) = chunk.get_mut(position as usize % CHUNK) {
+                *place = slot;
+            }
+        }
+    }
+
+    fn clear(&mut self, positions: Range<u64>) {
+        self.set(positions.clone(), NOWHERE);
+        for number in positions.start / CHUNK as u64..=positions.end / CHUNK as u64 {
+            if self.0.get(&number).is_some_and(|chunk| *chunk.as_ref() == [NOWHERE; CHUNK]) {
+                self.0.remove(&number);
+            }
+        }
+    }
 }
 
 impl SegmentCache {
     pub(super) fn new(bytes: usize) -> Self {
-        let shards = std::iter::repeat_with(RwLock::default).take(SHARDS).collect();
-        SegmentCache { shards, shard_bytes: bytes / SHARDS }
+        let missed = if bytes == 0 { 0 } else { 1 << MISSED_BITS };
+        SegmentCache {
+            kept: RwLock::new(Kept { limit: bytes, ..Kept::default() }),
+            missed: std::iter::repeat_with(|| AtomicU64::new(u64::MAX)).take(missed).collect(),
+        }
     }
 
-    fn shard(&self, position: u64) -> Option<&RwLock<Shard>> {
-        self.shards.get((position / SHARD_POSITIONS) as usize % SHARDS)
+    pub(super) fn kept(&self) -> RwLockReadGuard<'_, Kept> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands over the segment that holds `position`, with its first position, if it is here.
-    pub(super) fn with<T>(&self, position: u64, read: impl FnOnce(u64, &Bytes) -> T) -> Option<T> {
-        let shard = self.shard(position)?.read().unwrap_or_else(PoisonError::into_inner);
-        let (first, cached) = shard.segments.range(..=position).next_back()?;
-        if position >= cached.next_position {
-            return None;
-        }
-        if !cached.asked.load(Ordering::Relaxed) {
-            cached.asked.store(true, Ordering::Relaxed);
-        }
-        Some(read(*first, &cached.stored))
+    /// Notes that the segment which begins with `first` was not here; whether that is so for the second
+    /// time lately, and it is worth to be kept.
+    pub(super) fn missed_before(&self, first: u64) -> bool {
+        let place = Spread::of(first) >> (u64::BITS - MISSED_BITS);
+        let place = self.missed.get(place as usize);
+        place.is_some_and(|place| place.swap(first, Ordering::Relaxed) == first)
     }
 
-    /// Keeps a segment that was missed here before, in which `position` was asked for.
-    pub(super) fn offer(&self, position: u64, segment: &Segment<'_>, stored: &[u8]) {
-        let bytes = stored.len() + ENTRY_BYTES;
-        let Some(shard) = self.shard(position).filter(|_| bytes <= self.shard_bytes) else {
-            return;
-        };
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        let first = segment.first_position();
-        if !shard.missed_before(first) {
-            return;
-        }
-        let stored = Bytes::copy_from_slice(stored);
-        let next_position = segment.next_position();
-        let cached = Cached { stored, next_position, asked: AtomicBool::new(false) };
-        shard.make_room(self.shard_bytes - bytes);
-        shard.bytes += bytes;
-        match shard.segments.insert(first, cached) {
-            Some(before) => shard.bytes -= before.stored.len() + ENTRY_BYTES,
-            None => shard.clock.push_back(first),
-        }
+    /// Keeps a segment whose checksum was found right.
+    pub(super) fn keep(&self, first_position: u64, next_position: u64, stored: Bytes) {
+        let asked = AtomicBool::new(false);
+        let slot = Slot { first_position, next_position, stored, asked };
+        self.kept.write().unwrap_or_else(PoisonError::into_inner).insert(slot);
     }
 }
 
-impl Shard {
-    /// Notes the miss; whether the segment was missed lately already.
-    fn missed_before(&mut self, first: u64) -> bool {
-        if self.missed.is_empty() {
-            self.missed.resize(1 << MISSED_BITS, u64::MAX);
+impl Kept {
+    /// The segment that holds `position`, if it is here.
+    pub(super) fn find(&self, position: u64) -> Option<&Slot> {
+        let slot = self.slots.get(self.places.get(position)? as usize)?;
+        // Written once in a round of the clock: what is only read is shared by the processors' caches.
+        if !slot.asked.load(Ordering::Relaxed) {
+            slot.asked.store(true, Ordering::Relaxed);
         }
-        // A shard's positions are far from evenly spread; Fibonacci hashing spreads them.
-        let place = first.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - MISSED_BITS);
-        let place = self.missed.get_mut(place as usize);
-        place.is_some_and(|place| std::mem::replace(place, first) == first)
+        Some(slot)
+    }
+
+    fn insert(&mut self, fresh: Slot) {
+        if fresh.bytes() > self.limit {
+            return;
+        }
+        if let Some(place) = self.places.get(fresh.first_position) {
+            if self
+                .slots
+                .get(place as usize)
+                .is_some_and(|s| s.next_position >= fresh.next_position)
+            {
+                return;
+            }
+            self.remove(place);
+        }
+        self.make_room(self.limit - fresh.bytes());
+        let place = self.free.pop().unwrap_or(self.slots.len() as u32);
+        self.bytes += fresh.bytes();
+        self.places.set(fresh.positions(), place);
+        match self.slots.get_mut(place as usize) {
+            Some(slot) => *slot = fresh,
+            None => self.slots.push(fresh),
+        }
     }
 
     fn make_room(&mut self, limit: usize) {
         while self.bytes > limit {
-            let Some(first) = self.clock.pop_front() else { return };
-            let Some(cached) = self.segments.get_mut(&first) else { continue };
-            if std::mem::take(cached.asked.get_mut()) {
-                self.clock.push_back(first);
-                continue;
+            let place = self.hand;
+            self.hand = (place + 1) % self.slots.len().max(1);
+            let Some(slot) = self.slots.get_mut(place) else { return };
+            if !slot.stored.is_empty() && !std::mem::take(slot.asked.get_mut()) {
+                self.remove(place as u32);
             }
-            self.bytes -= cached.stored.len() + ENTRY_BYTES;
-            self.segments.remove(&first);
         }
+    }
+
+    fn remove(&mut self, place: u32) {
+        let Some(slot) = self.slots.get_mut(place as usize).map(std::mem::take) else { return };
+        self.bytes -= slot.bytes();
+        self.places.clear(slot.positions());
+        self.free.push(place);
+    }
+}
+
+/// Fibonacci hashing: positions are dense, and nobody chooses them to collide.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Spread {
+    fn of(number: u64) -> u64 {
+        number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = Self::of(self.0 ^ number);
     }
 }
 
@@ -123,37 +222,33 @@ impl Shard {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::driver::redb::samples::{journaled, sample_event};
-    use crate::driver::redb::segment::Builder;
 
-    /// A segment of `events` events at `first`.
-    fn stored(first: u64, events: usize) -> Vec<u8> {
-        let (mut builder, mut out) = (Builder::default(), Vec::new());
-        builder.begin(first);
-        for (_, entry) in journaled(&vec![sample_event(); events], first).entries() {
-            builder.push(&entry);
+    /// Offers a segment of so many events, and of 500 bytes for each.
+    fn offer(cache: &SegmentCache, first: u64, events: u64) {
+        if cache.missed_before(first) {
+            cache.keep(first, first + events, vec![events as u8; events as usize * 500].into());
         }
-        builder.finish(&mut out);
-        out
     }
 
-    fn offer(cache: &SegmentCache, position: u64, first: u64, stored: &[u8]) {
-        cache.offer(position, &Segment::read(first, stored).unwrap(), stored);
-    }
-
-    fn find(cache: &SegmentCache, position: u64) -> Option<(u64, Bytes)> {
-        cache.with(position, |first, stored| (first, stored.clone()))
+    fn find(cache: &SegmentCache, position: u64) -> Option<(u64, u64)> {
+        cache.kept().find(position).map(|slot| {
+            assert!(
+                slot.stored
+                    .iter()
+                    .all(|b| u64::from(*b) == slot.next_position - slot.first_position)
+            );
+            (slot.first_position, slot.next_position)
+        })
     }
 
     #[test]
     fn a_segment_is_kept_when_it_was_missed_twice() {
         let cache = SegmentCache::new(1 << 20);
-        let bytes = stored(10, 5);
-        offer(&cache, 12, 10, &bytes);
+        offer(&cache, 10, 5);
         assert!(find(&cache, 12).is_none(), "kept at once");
-        offer(&cache, 13, 10, &bytes);
+        offer(&cache, 10, 5);
         for position in 10..15 {
-            assert_eq!(find(&cache, position), Some((10, bytes.clone().into())));
+            assert_eq!(find(&cache, position), Some((10, 15)));
         }
         assert!(find(&cache, 9).is_none() && find(&cache, 15).is_none());
     }
@@ -161,36 +256,41 @@ mod tests {
     #[test]
     fn a_segment_that_has_grown_takes_the_place_of_what_it_was() {
         let cache = SegmentCache::new(1 << 20);
-        let (before, after) = (stored(10, 5), stored(10, 7));
-        for bytes in [&before, &before, &after, &after] {
-            offer(&cache, 11, 10, bytes);
+        for events in [5, 5, 7, 7, 5, 5] {
+            offer(&cache, 10, events);
         }
-        assert_eq!(find(&cache, 16), Some((10, after.into())));
+        assert_eq!(find(&cache, 16), Some((10, 17)));
+        assert_eq!(find(&cache, 10), Some((10, 17)), "an older snapshot's took its place");
+        assert_eq!(cache.kept().slots.len(), 1);
     }
 
     #[test]
     fn it_stays_within_its_bytes_and_keeps_what_is_asked_for() {
-        let (cache, limit) = (SegmentCache::new(64 * 8_192), 8_192);
+        let limit = 40_000;
+        let cache = SegmentCache::new(limit);
         for first in (64..64 * 2_000).step_by(64) {
-            let bytes = stored(first, 6);
-            offer(&cache, first, first, &bytes);
-            offer(&cache, first, first, &bytes);
+            for _ in 0..2 {
+                offer(&cache, first, 1 + first / 64 % 7);
+            }
             assert_eq!(find(&cache, 64).unwrap().0, 64, "gone, though it was asked for");
         }
-        for shard in &cache.shards {
-            let shard = shard.read().unwrap();
-            let held: usize = shard.segments.values().map(|c| c.stored.len() + ENTRY_BYTES).sum();
-            assert_eq!(held, shard.bytes);
-            assert!(shard.bytes <= limit && shard.clock.len() == shard.segments.len());
-        }
+        let kept = cache.kept();
+        assert_eq!(kept.bytes, kept.slots.iter().map(Slot::bytes).sum::<usize>());
+        assert!(kept.bytes <= limit && kept.bytes > limit / 2);
+        let found =
+            kept.places.0.values().flat_map(|c| c.iter()).filter(|p| **p != NOWHERE).count();
+        let events: u64 = kept.slots.iter().map(|s| s.next_position - s.first_position).sum();
+        assert_eq!(found as u64, events);
+        assert!(kept.places.0.len() <= 2 * kept.slots.len(), "empty chunks stay");
     }
 
     #[test]
     fn none_is_kept_where_there_is_no_room() {
-        let cache = SegmentCache::new(0);
-        for _ in 0..3 {
-            offer(&cache, 10, 10, &stored(10, 5));
+        for cache in [SegmentCache::new(0), SegmentCache::new(1_000)] {
+            for _ in 0..3 {
+                offer(&cache, 10, 5);
+            }
+            assert!(find(&cache, 10).is_none());
         }
-        assert!(find(&cache, 10).is_none());
     }
 }

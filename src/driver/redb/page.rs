@@ -1,0 +1,324 @@
+//! A page of one aggregate's history on its way from the log to its reader.
+//!
+//! ```text
+//! runs ─▶ parts: what of a run stands in one segment ─▶ entries, found to be the aggregate's ─▶ events
+//! ```
+//!
+//! Where the segments are in the cache, the parts of many runs are gone through together, one step for all
+//! of them before the next step for any: events written among others' are each in another place, and the
+//! processor waits for many of these at once where it does not have to finish one event before it knows
+//! where the next one is. What the cache does not have is read from redb, part by part.
+//!
+//! The data of an event is copied once, or shares a segment's memory. An event that is lone among others' is
+//! copied, so as not to hold their memory for long; those that are read together share one copy. Neighbours
+//! share that of their segment, and so does an event that fills one: what is copied at once stays small.
+
+use std::hint::black_box;
+use std::ops::Range;
+use std::slice;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::block::Run;
+use super::core::Core;
+use super::read::{PAGE_BYTES, Snapshot, decode_event, missing, read_segment};
+use super::segment::{Entry, Segment};
+use super::segment_cache::Slot;
+use crate::driver::DriverError;
+use crate::event::{AggregateKey, KeyedEvent};
+
+/// So many parts are gone through together: enough for a short history, and more than the processor waits
+/// for at once.
+const TOGETHER: usize = 16;
+
+pub(super) struct Page<'a> {
+    key: &'a AggregateKey,
+    events: Vec<KeyedEvent>,
+    bytes: usize,
+    wanted: usize,
+}
+
+type Together<T> = SmallVec<[T; TOGETHER]>;
+
+impl<'a> Page<'a> {
+    pub(super) fn new(key: &'a AggregateKey, wanted: usize) -> Self {
+        Page { key, events: Vec::new(), bytes: 0, wanted }
+    }
+
+    pub(super) fn key(&self) -> &'a AggregateKey {
+        self.key
+    }
+
+    /// So many more events are wanted.
+    pub(super) fn room(&self) -> usize {
+        self.wanted - self.events.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.events.len() >= self.wanted || self.bytes >= PAGE_BYTES
+    }
+
+    pub(super) fn push(&mut self, event: KeyedEvent) {
+        self.bytes += event.size_bytes();
+        self.events.push(event);
+    }
+
+    pub(super) fn into_events(self) -> Vec<KeyedEvent> {
+        self.events
+    }
+
+    /// Adds the events of these runs, which are no more than are wanted; whether the page took them all.
+    pub(super) fn push_runs(
+        &mut self,
+        (core, snapshot): (&Core, &Snapshot),
+        runs: &[Run],
+        backwards: bool,
+    ) -> Result<bool, DriverError> {
+        self.events.reserve(runs.iter().map(|run| run.events as usize).sum());
+        let mut parts = Parts::new(runs, backwards);
+        while let Some(next) = parts.next_position() {
+            let took_all = match self.push_kept(core, &mut parts)? {
+                Some(took_all) => took_all,
+                None => self.push_stored((core, snapshot), next, &mut parts)?,
+            };
+            if self.is_full() {
+                return Ok(took_all && parts.next_position().is_none());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Adds events as long as their segments are in the cache, and not too many at once; whether the page
+    /// took them all. `None` if the first one's segment is not there.
+    fn push_kept(
+        &mut self,
+        core: &Core,
+        parts: &mut Parts<'_>,
+    ) -> Result<Option<bool>, DriverError> {
+        let kept = core.segments.kept();
+        let (mut lone, mut neighbours) = (Together::new(), None);
+        while lone.len() < TOGETHER
+            && neighbours.is_none()
+            && let Some(next) = parts.next_position()
+            && let Some(slot) = kept.find(next)
+        {
+            let part = parts.take(slot.first_position, slot.next_position);
+            match is_lone(part, slot.first_position..slot.next_position) {
+                true => lone.push((slot, part.first)),
+                false => neighbours = Some((slot, part)),
+            }
+        }
+        if lone.is_empty() && neighbours.is_none() {
+            return Ok(None);
+        }
+        let lone: Together<_> = lone
+            .into_iter()
+            .map(|(slot, position)| Ok((segment(slot)?, position)))
+            .collect::<Result<_, DriverError>>()?;
+        let took_all = self.push_lone(&lone)?;
+        match neighbours {
+            Some((slot, part)) if took_all => {
+                let segment = segment(slot)?;
+                self.push_neighbours(&segment, &slot.stored, part, parts.backwards).map(Some)
+            }
+            neighbours => Ok(Some(took_all && neighbours.is_none())),
+        }
+    }
+
+    /// Adds what stands in the next segment, from redb; whether the page took it all.
+    fn push_stored(
+        &mut self,
+        (core, snapshot): (&Core, &Snapshot),
+        next: u64,
+        parts: &mut Parts<'_>,
+    ) -> Result<bool, DriverError> {
+        let (first, guard) = snapshot.segment(next)?;
+        let stored = guard.value();
+        let segment = read_segment(first, stored)?;
+        if next >= segment.next_position() {
+            return Err(missing(next));
+        }
+        let keep = |copy| core.segments.keep(first, segment.next_position(), copy);
+        let missed_before = core.segments.missed_before(first);
+        let part = parts.take(first, segment.next_position());
+        if is_lone(part, first..segment.next_position()) {
+            if missed_before {
+                keep(Bytes::copy_from_slice(stored));
+            }
+            return self.push_lone(&[(segment, next)]);
+        }
+        let copy = Bytes::copy_from_slice(stored);
+        if missed_before {
+            keep(copy.clone());
+        }
+        let segment = Segment::read_checked(first, &copy).ok_or_else(|| missing(next))?;
+        self.push_neighbours(&segment, &copy, part, parts.backwards)
+    }
+
+    /// Adds one event of each segment until the page is full, the data in one copy; whether it took them all.
+    fn push_lone(&mut self, lone: &[(Segment<'_>, u64)]) -> Result<bool, DriverError> {
+        bring(lone.iter().filter_map(|(segment, position)| segment.bytes_at(*position)));
+        let entries: Together<_> = lone
+            .iter()
+            .map(|(segment, position)| Ok((self.entry(segment, *position)?, *position)))
+            .collect::<Result<_, DriverError>>()?;
+        let mut data = Vec::with_capacity(entries.iter().map(|(e, _)| e.record.len()).sum());
+        entries.iter().for_each(|(entry, _)| data.extend_from_slice(entry.record));
+        let mut data = Bytes::from(data);
+        for (taken, (entry, position)) in entries.iter().enumerate() {
+            if taken > 0 && self.is_full() {
+                return Ok(false);
+            }
+            let record = data.split_to(entry.record.len());
+            self.push(decode_event(self.key.clone(), entry, *position, record)?);
+        }
+        Ok(true)
+    }
+
+    /// Adds a part's events until the page is full; whether it took them all. They share the segment's memory.
+    fn push_neighbours(
+        &mut self,
+        segment: &Segment<'_>,
+        stored: &Bytes,
+        part: Run,
+        backwards: bool,
+    ) -> Result<bool, DriverError> {
+        for step in 0..part.events {
+            if step > 0 && self.is_full() {
+                return Ok(false);
+            }
+            let step = if backwards { part.events - 1 - step } else { step };
+            let position = part.first + step;
+            let entry = self.entry(segment, position)?;
+            let record = stored.slice_ref(entry.record);
+            self.push(decode_event(self.key.clone(), &entry, position, record)?);
+        }
+        Ok(true)
+    }
+
+    /// The entry at `position`, found to be the aggregate's.
+    fn entry<'s>(&self, segment: &Segment<'s>, position: u64) -> Result<Entry<'s>, DriverError> {
+        let entry = segment.at(position).ok_or_else(|| missing(position))?;
+        if entry.key != self.key.as_str() {
+            return Err(DriverError::damaged(format!(
+                "the log at position {position} has an event of {:?}, the index one of {:?}: run reindex",
+                entry.key,
+                self.key.as_str()
+            )));
+        }
+        Ok(entry)
+    }
+}
+
+fn segment(kept: &Slot) -> Result<Segment<'_>, DriverError> {
+    let first = kept.first_position;
+    Segment::read_checked(first, &kept.stored).ok_or_else(|| missing(first))
+}
+
+/// Whether the part is one event among others in its segment.
+fn is_lone(part: Run, segment: Range<u64>) -> bool {
+    part.events == 1 && segment.end - segment.start > 1
+}
+
+/// Looks at the cache lines of these entries, so that the processor fetches them all at once. What is behind
+/// the first few of an entry it fetches by itself when they are read in order.
+fn bring<'s>(entries: impl Iterator<Item = &'s [u8]>) {
+    const LINE: usize = 64;
+    const LINES: usize = 8;
+    let entries: Together<&[u8]> = entries.collect();
+    let lines = entries.iter().flat_map(|entry| entry.iter().step_by(LINE).take(LINES));
+    black_box(lines.fold(0, |seen, byte| seen ^ byte));
+}
+
+/// What is left to be read of some runs, cut where segments end.
+struct Parts<'r> {
+    run: Option<Run>,
+    rest: slice::Iter<'r, Run>,
+    backwards: bool,
+}
+
+impl<'r> Parts<'r> {
+    /// `runs` are in the order of reading, each from its first position on.
+    fn new(runs: &'r [Run], backwards: bool) -> Self {
+        let mut rest = runs.iter();
+        Parts { run: rest.next().copied(), rest, backwards }
+    }
+
+    /// The next event's position.
+    fn next_position(&self) -> Option<u64> {
+        let run = self.run?;
+        Some(if self.backwards { run.first + run.events - 1 } else { run.first })
+    }
+
+    /// Takes what of the next run stands at the positions `first..next`, among which is its next event's.
+    fn take(&mut self, first: u64, next: u64) -> Run {
+        let Some(run) = self.run else { return Run { first, events: 0 } };
+        let (from, to) = (run.first.max(first), (run.first + run.events).min(next));
+        let (part, left) = (Run { first: from, events: to - from }, run.events - (to - from));
+        let left_first = if self.backwards { run.first } else { to };
+        self.run = match left {
+            0 => self.rest.next().copied(),
+            _ => Some(Run { first: left_first, events: left }),
+        };
+        part
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn positions(run: &Run) -> impl Iterator<Item = u64> + use<> {
+        run.first..run.first + run.events
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_the_runs_cut_where_segments_end(
+            steps in prop::collection::vec((0..40u64, 1..30u64), 1..40),
+            lengths in prop::collection::vec(1..20u64, 1..8),
+            backwards: bool,
+        ) {
+            let mut next = 1;
+            let mut runs: Vec<Run> = Vec::new();
+            for (gap, events) in steps {
+                runs.push(Run { first: next + gap, events });
+                next += gap + events;
+            }
+            let mut expected: Vec<u64> = runs.iter().flat_map(positions).collect();
+            if backwards {
+                expected.reverse();
+                runs.reverse();
+            }
+            // Segments cover the log one behind the other, in these lengths over and over.
+            let segment = |position: u64| {
+                let mut first = 1;
+                for length in lengths.iter().cycle() {
+                    if position < first + length {
+                        return (first, first + length);
+                    }
+                    first += length;
+                }
+                unreachable!()
+            };
+            let mut parts = Parts::new(&runs, backwards);
+            let mut seen = Vec::new();
+            while let Some(next) = parts.next_position() {
+                let (first, behind) = segment(next);
+                let part = parts.take(first, behind);
+                prop_assert!(part.events > 0 && part.first >= first);
+                prop_assert!(part.first + part.events <= behind);
+                let mut found: Vec<u64> = positions(&part).collect();
+                if backwards {
+                    found.reverse();
+                }
+                prop_assert_eq!(found[0], next);
+                seen.extend(found);
+            }
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}
