@@ -10,12 +10,11 @@
 //!
 //! [`advance`]: AggregateActor::advance
 
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::{FutureExt, StreamExt};
 use smallvec::SmallVec;
 
@@ -26,6 +25,7 @@ use super::decide::{
 use super::entity::{CommandAnswer, Entity};
 use super::load::{load, save_snapshot};
 use super::mail::{Answer, Mail};
+use super::queue::Queue;
 use super::registry::{PutPermit, Slot};
 use super::settle::{Batch, send_off};
 use crate::driver::{DriverError, Fetch, Put};
@@ -33,15 +33,11 @@ use crate::entity::LoadError;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
-/// A mailbox is drained without a budget: after so many messages in a row the actor lets the arbiter's
-/// other tasks run, the end of its own put among them.
-const MESSAGES_IN_A_ROW: u32 = 64;
-
 /// One aggregate's appends, one after another.
 pub(super) struct AggregateActor {
     slot: Arc<Slot>,
     mailroom: Arc<Mailroom>,
-    queue: VecDeque<Mail>,
+    queue: Queue,
     /// The entity's state, from the first command on.
     entity: Option<Entity>,
     /// Held while the driver is asked something, and between a failed put and its successor.
@@ -49,14 +45,6 @@ pub(super) struct AggregateActor {
     asking: bool,
     /// So many at the front of the queue are put one by one.
     alone: usize,
-    in_a_row: u32,
-}
-
-/// The put permit is free again.
-pub(super) struct GateOpened;
-
-impl Message for GateOpened {
-    type Result = ();
 }
 
 /// Mails that came back from a put that surely wrote none of them, with its permit, so that they are
@@ -68,10 +56,6 @@ pub(super) struct Undecided {
     pub(super) alone: bool,
 }
 
-impl Message for Undecided {
-    type Result = ();
-}
-
 impl Undecided {
     pub(super) fn deliver(mut self, mailroom: &Arc<Mailroom>) {
         if self.mails.is_empty() {
@@ -81,7 +65,8 @@ impl Undecided {
             mail.leaves_put();
         }
         let slot = self.permit.slot().clone();
-        slot.send(self, || mailroom.arbiters.start_actor(mailroom, &slot));
+        let notice = slot.inbox().push_undecided(Box::new(self));
+        notice.give(|| mailroom.arbiters.start_actor(mailroom, &slot));
     }
 }
 
@@ -89,28 +74,35 @@ impl Actor for AggregateActor {
     type Context = Context<Self>;
 }
 
-impl Handler<Mail> for AggregateActor {
-    type Result = ();
-
-    fn handle(&mut self, mail: Mail, ctx: &mut Self::Context) {
-        self.queue.push_back(mail);
-        self.advance(ctx);
-        self.yield_in_time(ctx);
+impl AggregateActor {
+    pub(super) fn new(mailroom: Arc<Mailroom>, slot: Arc<Slot>) -> Self {
+        AggregateActor {
+            slot,
+            mailroom,
+            queue: Queue::default(),
+            entity: None,
+            permit: None,
+            asking: false,
+            alone: 0,
+        }
     }
-}
 
-impl Handler<GateOpened> for AggregateActor {
-    type Result = ();
-
-    fn handle(&mut self, _: GateOpened, ctx: &mut Self::Context) {
+    /// New mail, in order. What the first of several is put with must not depend on how long the actor slept: it
+    /// goes at once, as if nobody had come behind it.
+    pub(super) fn receive(&mut self, mut mails: Queue, ctx: &mut Context<Self>) {
+        if self.queue.is_empty()
+            && let Some(first) = mails.pop_front()
+        {
+            self.queue.push_back(first);
+            self.advance(ctx);
+        }
+        if !mails.is_empty() {
+            self.queue.append(&mut mails);
+        }
         self.advance(ctx);
     }
-}
 
-impl Handler<Undecided> for AggregateActor {
-    type Result = ();
-
-    fn handle(&mut self, undecided: Undecided, ctx: &mut Self::Context) {
+    pub(super) fn take_back(&mut self, undecided: Undecided) {
         if undecided.alone {
             self.alone = undecided.mails.len();
         }
@@ -118,30 +110,6 @@ impl Handler<Undecided> for AggregateActor {
             self.queue.push_front(mail);
         }
         self.permit = Some(undecided.permit);
-        self.advance(ctx);
-    }
-}
-
-impl AggregateActor {
-    pub(super) fn new(mailroom: Arc<Mailroom>, slot: Arc<Slot>) -> Self {
-        AggregateActor {
-            slot,
-            mailroom,
-            queue: VecDeque::new(),
-            entity: None,
-            permit: None,
-            asking: false,
-            alone: 0,
-            in_a_row: 0,
-        }
-    }
-
-    fn yield_in_time(&mut self, ctx: &mut Context<Self>) {
-        self.in_a_row += 1;
-        if self.in_a_row >= MESSAGES_IN_A_ROW {
-            self.in_a_row = 0;
-            ctx.wait(tokio::task::yield_now().into_actor(self));
-        }
     }
 
     fn advance(&mut self, ctx: &mut Context<Self>) {
@@ -164,8 +132,7 @@ impl AggregateActor {
         }
         if self.queue.is_empty() {
             self.permit = None;
-            // Room for mail is most of what an idle aggregate would hold on to.
-            self.queue = VecDeque::new();
+            self.queue.give_up_room();
         }
     }
 
@@ -250,7 +217,7 @@ impl AggregateActor {
             Err(error) => {
                 // Whoever waits would ask the same driver again, one after the other, each until the
                 // deadline; none of them was sent.
-                for mail in self.queue.drain(..) {
+                for mail in std::mem::take(&mut self.queue) {
                     let key = mail.append.key.clone();
                     mail.answer(Err(AppendError::Driver { key, source: error.clone() }));
                 }
@@ -295,11 +262,11 @@ impl AggregateActor {
             }
             Said::State(Err(error)) => {
                 // Each further command would fold the same history to the same end.
-                let (commands, appends) =
-                    self.queue.drain(..).partition(|mail: &Mail| mail.command().is_some());
-                self.queue = appends;
-                for mail in Vec::from(commands) {
-                    mail.answer_command(CommandAnswer::NotLoaded(error.clone()));
+                for mail in std::mem::take(&mut self.queue) {
+                    match mail.command() {
+                        Some(_) => mail.answer_command(CommandAnswer::NotLoaded(error.clone())),
+                        None => self.queue.push_back(mail),
+                    }
                 }
             }
             Said::Window(backwards) => {

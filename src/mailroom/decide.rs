@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::entity::{CommandAnswer, Entity};
 use super::mail::{self, Answer, Mail};
+use super::queue::Queue;
 use crate::append::Appended;
 use crate::driver::Limits;
 use crate::error::AppendError;
@@ -83,17 +84,13 @@ pub(super) enum Question {
 
 /// Takes from the front of `queue` what the next put can hold. The entity's state, if there is one, stands
 /// at what is known to be durable, and is folded along with the put.
-pub(super) fn decide(
-    queue: &mut VecDeque<Mail>,
-    known: &Known<'_>,
-    entity: &mut Option<Entity>,
-) -> Decided {
+pub(super) fn decide(queue: &mut Queue, known: &Known<'_>, entity: &mut Option<Entity>) -> Decided {
     let mut decided = Decided::default();
-    let mut running = Running { latest: known.latest, events: 0, bytes: 0 };
+    let mut running = Running::after(known.latest);
     while let Some(mail) = queue.front_mut() {
         let verdict = match mail.command() {
-            None => verdict(mail, &running, known, &decided.items),
-            Some(_) => command_verdict(mail, &running, known, entity, &decided.items),
+            None => verdict(mail, &mut running, known, &decided.items),
+            Some(_) => command_verdict(mail, &mut running, known, entity, &decided.items),
         };
         // What must wait, waits with everything behind it.
         let question = match verdict {
@@ -119,14 +116,39 @@ struct Running {
     latest: Sequence,
     events: usize,
     bytes: usize,
+    /// Where among the items the accepted appends stand, for as many items as were looked at.
+    places: HashMap<Uuid, usize>,
+    looked_at: usize,
 }
 
 impl Running {
+    fn after(latest: Sequence) -> Self {
+        Running { latest, events: 0, bytes: 0, places: HashMap::new(), looked_at: 0 }
+    }
+
     fn fits(&self, mail: &Mail, known: &Known<'_>) -> bool {
         self.events == 0
             || (self.events + mail.append.events.len() <= known.limits.events_per_put
                 && self.bytes + mail.append.size_bytes <= known.limits.bytes_per_put
                 && !known.alone)
+    }
+
+    /// Whether an accepted append of this put has the same commit id: which one, and whether its content
+    /// is the same too.
+    fn in_this_put(&mut self, mail: &Mail, items: &[Item]) -> Option<(usize, bool)> {
+        for (place, item) in items.iter().enumerate().skip(self.looked_at) {
+            if let Item::Accepted { mail, .. } = item {
+                self.places.entry(mail.append.commit_id).or_insert(place);
+            }
+        }
+        self.looked_at = items.len();
+        let place = *self.places.get(&mail.append.commit_id)?;
+        match items.get(place) {
+            Some(Item::Accepted { mail: accepted, .. }) => {
+                Some((place, accepted.append.same_content(&mail.append)))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -193,14 +215,14 @@ fn waited_too_long(mail: &Mail, known: &Known<'_>) -> Option<Verdict> {
     })
 }
 
-fn verdict(mail: &Mail, running: &Running, known: &Known<'_>, items: &[Item]) -> Verdict {
+fn verdict(mail: &Mail, running: &mut Running, known: &Known<'_>, items: &[Item]) -> Verdict {
     let append = &mail.append;
     if let Some(too_late) = waited_too_long(mail, known) {
         return too_late;
     }
     let accept = if running.fits(mail, known) { Verdict::Accept } else { Verdict::Wait };
     if append.own_commit_id
-        && let Some((of, same)) = in_this_put(mail, items)
+        && let Some((of, same)) = running.in_this_put(mail, items)
     {
         return if same { Verdict::Repeats(of) } else { Verdict::Hold(Refusal::CommitIdReused) };
     }
@@ -239,7 +261,7 @@ fn verdict(mail: &Mail, running: &Running, known: &Known<'_>, items: &[Item]) ->
 /// includes the put so far.
 fn command_verdict(
     mail: &mut Mail,
-    running: &Running,
+    running: &mut Running,
     known: &Known<'_>,
     entity: &mut Option<Entity>,
     items: &[Item],
@@ -248,7 +270,7 @@ fn command_verdict(
         return too_late;
     }
     if mail.append.own_commit_id {
-        if in_this_put(mail, items).is_some() {
+        if running.in_this_put(mail, items).is_some() {
             return Verdict::Wait;
         }
         match known.window.filter(|window| window.latest == known.latest) {
@@ -298,19 +320,6 @@ fn command_verdict(
             Verdict::Accept
         }
     }
-}
-
-/// Whether an accepted append of this put has the same commit id: which one, and whether its content
-/// is the same too.
-fn in_this_put(mail: &Mail, items: &[Item]) -> Option<(usize, bool)> {
-    items.iter().enumerate().find_map(|(index, item)| match item {
-        Item::Accepted { mail: accepted, .. }
-            if accepted.append.commit_id == mail.append.commit_id =>
-        {
-            Some((index, accepted.append.same_content(&mail.append)))
-        }
-        _ => None,
-    })
 }
 
 /// What an append is told whose expectation fails, when `events` stand behind its expectation (or where

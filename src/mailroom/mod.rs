@@ -26,8 +26,10 @@ mod courtesy;
 mod decide;
 mod entity;
 mod hot;
+mod inbox;
 mod load;
 mod mail;
+mod queue;
 mod registry;
 mod runtime;
 mod settle;
@@ -166,7 +168,8 @@ impl Mailroom {
     fn deliver(self: &Arc<Self>, append: CheckedAppend, ticket: Ticket, from: From) {
         let slot = ticket.slot().clone();
         let mail = Mail::new(append, ticket, from);
-        slot.send(mail, || self.arbiters.start_actor(self, &slot));
+        let notice = slot.inbox().push(mail);
+        notice.give(|| self.arbiters.start_actor(self, &slot));
     }
 
     async fn lease_new(

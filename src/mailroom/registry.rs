@@ -9,16 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use actix::{Addr, Handler, Message};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Wait;
-use super::aggregate_actor::{AggregateActor, GateOpened};
 use super::courtesy::Courtesy;
 use super::decide::Window;
 use super::hot::HotSlots;
+use super::inbox::Inbox;
 use super::settle::Batch;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, Sequence};
@@ -31,9 +30,7 @@ pub(super) struct Slot {
     latest: AtomicU64,
     leases: AtomicUsize,
     last_used: AtomicU64,
-    /// Shared, so that nothing is sent while the lock is held: mail that a dying actor drops comes back
-    /// here, to give up its permit.
-    mailbox: Mutex<Option<Arc<Addr<AggregateActor>>>>,
+    inbox: Mutex<Inbox>,
     gate: Mutex<Gate>,
     room: Arc<Room>,
     _resident: OwnedSemaphorePermit,
@@ -128,29 +125,17 @@ impl Slot {
         Some(PutPermit { slot: self.clone() })
     }
 
-    /// Into the mailbox; where its actor is gone, into that of the one `start` makes.
-    pub(super) fn send<M>(&self, message: M, start: impl FnOnce() -> Addr<AggregateActor>)
-    where
-        AggregateActor: Handler<M>,
-        M: Message<Result = ()> + Send + 'static,
-    {
-        let actor = {
-            let mut mailbox = self.mailbox();
-            match &*mailbox {
-                Some(actor) if actor.connected() => actor.clone(),
-                _ => mailbox.insert(Arc::new(start())).clone(),
-            }
-        };
-        actor.do_send(message);
+    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        // Mail is moved under the lock, and nothing else: it cannot be left half done.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mailbox(&self) -> MutexGuard<'_, Option<Arc<Addr<AggregateActor>>>> {
-        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Drops the address: an actor without one ends by itself, after the mail it has.
+    /// Its actor ends after the mail it has.
     fn passivate(&self) {
-        self.mailbox().take();
+        let waker = self.inbox().end();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -173,9 +158,9 @@ impl Drop for PutPermit {
             std::mem::take(&mut gate.waited_for)
         };
         if waited_for {
-            let actor = self.slot.mailbox().clone();
-            if let Some(actor) = actor {
-                actor.do_send(GateOpened);
+            let waker = self.slot.inbox().waker();
+            if let Some(waker) = waker {
+                waker.wake();
             }
         }
     }
@@ -328,7 +313,7 @@ impl Registry {
                     latest: AtomicU64::new(0),
                     leases: AtomicUsize::new(0),
                     last_used: AtomicU64::new(0),
-                    mailbox: Mutex::new(None),
+                    inbox: Mutex::default(),
                     gate: Mutex::default(),
                     room: self.room.clone(),
                     _resident: seat,
