@@ -6,15 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, Semaphore};
 
 use super::Wait;
-use super::registry::{Lease, Slot};
+use super::registry::Lease;
+use super::slot::Slot;
 use crate::error::AppendError;
 
 /// The door of the mailroom. Cheap to pass while it is open.
 pub(super) struct Admission {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
     closed: AtomicBool,
     /// Tickets out.
     admitted: AtomicUsize,
@@ -28,7 +25,6 @@ struct Shared {
 pub(super) struct Ticket {
     lease: Lease,
     bytes: u32,
-    shared: Arc<Shared>,
 }
 
 impl Ticket {
@@ -39,17 +35,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.shared.bytes.add_permits(self.bytes as usize);
-        self.lease.slot().permits().add_permits(1);
-        self.shared.leave();
-    }
-}
-
-impl Shared {
-    fn leave(&self) {
-        if self.admitted.fetch_sub(1, Ordering::SeqCst) == 1 && self.closed.load(Ordering::SeqCst) {
-            self.drained.notify_waiters();
-        }
+        let slot = self.lease.slot();
+        let admission = &slot.common().admission;
+        admission.bytes.add_permits(self.bytes as usize);
+        slot.permits().add_permits(1);
+        admission.leave();
     }
 }
 
@@ -57,13 +47,11 @@ impl Admission {
     pub(super) fn new(bytes_in_flight: usize) -> Self {
         let bytes_total = u32::try_from(bytes_in_flight).unwrap_or(u32::MAX);
         Admission {
-            shared: Arc::new(Shared {
-                closed: AtomicBool::new(false),
-                admitted: AtomicUsize::new(0),
-                drained: Notify::new(),
-                bytes: Semaphore::new(bytes_total as usize),
-                bytes_total,
-            }),
+            closed: AtomicBool::new(false),
+            admitted: AtomicUsize::new(0),
+            drained: Notify::new(),
+            bytes: Semaphore::new(bytes_total as usize),
+            bytes_total,
         }
     }
 
@@ -75,16 +63,15 @@ impl Admission {
         wait: Wait,
     ) -> Result<Ticket, AppendError> {
         let entered = self.enter()?;
-        let shared = &self.shared;
         // An append larger than all room there is takes all of it, and so passes alone.
-        let bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX).min(shared.bytes_total);
+        let bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX).min(self.bytes_total);
         let permits = lease.slot().permits();
         let (permit, byte_permits) = match (permits.try_acquire(), wait) {
-            (Ok(permit), Wait::Never) => (permit, shared.bytes.try_acquire_many(bytes).ok()),
-            (Ok(permit), Wait::ForRoom) => (permit, shared.bytes.acquire_many(bytes).await.ok()),
+            (Ok(permit), Wait::Never) => (permit, self.bytes.try_acquire_many(bytes).ok()),
+            (Ok(permit), Wait::ForRoom) => (permit, self.bytes.acquire_many(bytes).await.ok()),
             (Err(_), Wait::Never) => return Err(busy(&lease)),
             (Err(_), Wait::ForRoom) => match permits.acquire().await {
-                Ok(permit) => (permit, shared.bytes.acquire_many(bytes).await.ok()),
+                Ok(permit) => (permit, self.bytes.acquire_many(bytes).await.ok()),
                 Err(_) => return Err(AppendError::Closed),
             },
         };
@@ -93,35 +80,41 @@ impl Admission {
         permit.forget();
         byte_permits.forget();
         std::mem::forget(entered);
-        Ok(Ticket { lease, bytes, shared: self.shared.clone() })
+        Ok(Ticket { lease, bytes })
     }
 
     /// Counts first and looks at the door second, so that whoever closes it sees the count or the one
     /// who came sees it closed.
     fn enter(&self) -> Result<Entered<'_>, AppendError> {
-        self.shared.admitted.fetch_add(1, Ordering::SeqCst);
-        let entered = Entered(&self.shared);
+        self.admitted.fetch_add(1, Ordering::SeqCst);
+        let entered = Entered(self);
         if self.is_closed() { Err(AppendError::Closed) } else { Ok(entered) }
     }
 
+    fn leave(&self) {
+        if self.admitted.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_closed() {
+            self.drained.notify_waiters();
+        }
+    }
+
     pub(super) fn is_closed(&self) -> bool {
-        self.shared.closed.load(Ordering::SeqCst)
+        self.closed.load(Ordering::SeqCst)
     }
 
     pub(super) fn close(&self) {
-        self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.drained.notify_waiters();
+        self.closed.store(true, Ordering::SeqCst);
+        self.drained.notify_waiters();
     }
 
     /// How many appends are admitted and not answered.
     pub(super) fn admitted(&self) -> usize {
-        self.shared.admitted.load(Ordering::SeqCst)
+        self.admitted.load(Ordering::SeqCst)
     }
 
     /// Waits until everything admitted is answered. Only of use once closed.
     pub(super) async fn drained(&self) {
         loop {
-            let drained = self.shared.drained.notified();
+            let drained = self.drained.notified();
             let mut drained = std::pin::pin!(drained);
             drained.as_mut().enable();
             if self.admitted() == 0 {
@@ -133,7 +126,7 @@ impl Admission {
 }
 
 /// Somebody who came in and has no ticket yet.
-struct Entered<'a>(&'a Shared);
+struct Entered<'a>(&'a Admission);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {

@@ -18,16 +18,17 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::{FutureExt, StreamExt};
 use smallvec::SmallVec;
 
-use super::Mailroom;
+use super::Common;
 use super::decide::{
-    Decided, Item, Known, Question, Said as Answered, Window, decide, repeated_command, repeated_or,
+    Decided, Grounds, Item, Question, Said as Answered, Window, decide, repeated_command,
+    repeated_or,
 };
 use super::entity::{CommandAnswer, Entity};
 use super::load::{load, save_snapshot};
 use super::mail::{Answer, Mail};
 use super::queue::Queue;
-use super::registry::{PutPermit, Slot};
 use super::settle::{Batch, send_off};
+use super::slot::{Known, PutPermit, Slot};
 use crate::driver::{DriverError, Fetch, Put};
 use crate::entity::LoadError;
 use crate::error::AppendError;
@@ -36,7 +37,6 @@ use crate::event::{AggregateKey, KeyedEvent, Sequence};
 /// One aggregate's appends, one after another.
 pub(super) struct AggregateActor {
     slot: Arc<Slot>,
-    mailroom: Arc<Mailroom>,
     queue: Queue,
     /// The entity's state, from the first command on.
     entity: Option<Entity>,
@@ -57,7 +57,7 @@ pub(super) struct Undecided {
 }
 
 impl Undecided {
-    pub(super) fn deliver(mut self, mailroom: &Arc<Mailroom>) {
+    pub(super) fn deliver(mut self) {
         if self.mails.is_empty() {
             return;
         }
@@ -65,8 +65,8 @@ impl Undecided {
             mail.leaves_put();
         }
         let slot = self.permit.slot().clone();
-        let notice = slot.inbox().push_undecided(Box::new(self));
-        notice.give(|| mailroom.arbiters.start_actor(mailroom, &slot));
+        let notice = slot.desk().inbox.push_undecided(Box::new(self));
+        notice.give(&slot);
     }
 }
 
@@ -75,10 +75,9 @@ impl Actor for AggregateActor {
 }
 
 impl AggregateActor {
-    pub(super) fn new(mailroom: Arc<Mailroom>, slot: Arc<Slot>) -> Self {
+    pub(super) fn new(slot: Arc<Slot>) -> Self {
         AggregateActor {
             slot,
-            mailroom,
             queue: Queue::default(),
             entity: None,
             permit: None,
@@ -117,7 +116,7 @@ impl AggregateActor {
             let Some(permit) = self.permit.take().or_else(|| self.slot.take_put_permit()) else {
                 return;
             };
-            let Decided { items, answers, question } = self.decide();
+            let Decided { items, answers, question } = self.decide(&permit.known);
             for (mail, answer) in answers {
                 match answer {
                     Answered::Append(answer) => mail.answer(answer),
@@ -136,31 +135,31 @@ impl AggregateActor {
         }
     }
 
-    fn decide(&mut self) -> Decided {
-        let gate = self.slot.gate();
+    fn decide(&mut self, known: &Known) -> Decided {
+        let common = self.slot.common();
         let latest = self.slot.latest();
-        self.entity.take_if(|entity| entity.failed_puts != gate.failed_puts);
-        let known = Known {
+        self.entity.take_if(|entity| entity.failed_puts != known.failed_puts);
+        let grounds = Grounds {
             latest,
-            learned: gate.learned || latest > Sequence::NONE,
-            window: gate.window.as_deref(),
-            limits: &self.mailroom.limits,
-            put_deadline: self.mailroom.config.put_deadline,
+            learned: known.learned || latest > Sequence::NONE,
+            window: known.window.as_deref(),
+            limits: &common.limits,
+            put_deadline: common.config.put_deadline,
             alone: self.alone > 0,
         };
         if let Some(entity) = &mut self.entity {
             // All that is folded is durable now, and nothing else is under way.
-            save_snapshot(&self.mailroom, self.slot.key(), entity);
+            save_snapshot(common, self.slot.key(), entity);
         }
         let before = self.queue.len();
-        let decided = decide(&mut self.queue, &known, &mut self.entity);
+        let decided = decide(&mut self.queue, &grounds, &mut self.entity);
         self.alone = self.alone.saturating_sub(before - self.queue.len());
         decided
     }
 
     /// Freezes the put and sends it off.
     fn put(&mut self, mut items: Vec<Item>, permit: PutPermit) {
-        let recorded_at = self.mailroom.now();
+        let recorded_at = self.slot.common().now();
         let mut events = SmallVec::with_capacity(items.len());
         for item in &mut items {
             if let Item::Accepted { mail, first } = item {
@@ -193,17 +192,17 @@ impl AggregateActor {
             | Item::Refused { mail, .. }) = item;
             mail.enters_put();
         }
-        send_off(&self.mailroom, Batch { put, items, permit, formed: Instant::now() });
+        send_off(Batch { put, items, permit, formed: Instant::now() });
     }
 
     fn ask(&mut self, question: Question, permit: PutPermit, ctx: &mut Context<Self>) {
         self.asking = true;
-        self.permit = Some(permit);
         let entity = match question {
-            Question::State => self.entity.take().or_else(|| self.blank_entity()),
+            Question::State => self.entity.take().or_else(|| self.blank_entity(&permit.known)),
             _ => None,
         };
-        let asking = ask(self.mailroom.clone(), self.slot.key().clone(), question, entity);
+        self.permit = Some(permit);
+        let asking = ask(self.slot.common().clone(), self.slot.key().clone(), question, entity);
         ctx.spawn(asking.into_actor(self).map(|said, actor, ctx| {
             actor.asking = false;
             actor.hear(said);
@@ -272,22 +271,26 @@ impl AggregateActor {
             Said::Window(backwards) => {
                 let latest = backwards.first().map_or(Sequence::NONE, |event| event.sequence);
                 self.learned(latest);
-                let window = Window::new(self.mailroom.config.commit_id_window, &backwards);
-                self.slot.gate().window = Some(Box::new(window));
+                let window = Window::new(self.slot.common().config.commit_id_window, &backwards);
+                if let Some(permit) = &mut self.permit {
+                    permit.known.window = Some(Box::new(window));
+                }
                 self.front_is_up_to_date();
             }
         }
     }
 
     /// A state to fold from the beginning, of the type that the first command is for.
-    fn blank_entity(&self) -> Option<Entity> {
+    fn blank_entity(&self, known: &Known) -> Option<Entity> {
         let command = self.queue.front()?.command()?;
-        Some(Entity::blank(command.blank(), self.slot.gate().failed_puts))
+        Some(Entity::blank(command.blank(), known.failed_puts))
     }
 
-    fn learned(&self, latest: Sequence) {
+    fn learned(&mut self, latest: Sequence) {
         self.slot.saw(latest);
-        self.slot.gate().learned = true;
+        if let Some(permit) = &mut self.permit {
+            permit.known.learned = true;
+        }
     }
 
     fn front_is_up_to_date(&mut self) {
@@ -315,15 +318,15 @@ enum Said {
 }
 
 async fn ask(
-    mailroom: Arc<Mailroom>,
+    common: Arc<Common>,
     key: AggregateKey,
     question: Question,
     entity: Option<Entity>,
 ) -> Result<Said, DriverError> {
-    let driver = &mailroom.driver;
-    let deadline = mailroom.config.read_deadline;
+    let driver = &common.driver;
+    let deadline = common.config.read_deadline;
     if let (Question::State, Some(entity)) = (question, entity) {
-        let loading = AssertUnwindSafe(load(&mailroom, &key, entity)).catch_unwind().await;
+        let loading = AssertUnwindSafe(load(&common, &key, entity)).catch_unwind().await;
         let source = DriverError::failed("the driver panicked while reading");
         let panicked = |_| Err(LoadError::Driver { key: key.clone(), source });
         return Ok(Said::State(loading.unwrap_or_else(panicked)));
@@ -341,7 +344,7 @@ async fn ask(
                 Said::Whose(fetch_all(driver.fetch_events(&key, fetch)).await?)
             }
             Question::Window => {
-                let fetch = Fetch::ALL.backwards().limit(mailroom.config.commit_id_window);
+                let fetch = Fetch::ALL.backwards().limit(common.config.commit_id_window);
                 Said::Window(fetch_all(driver.fetch_events(&key, fetch)).await?)
             }
             Question::State => return Err(DriverError::failed("no command waits for a state")),

@@ -20,7 +20,7 @@ use crate::error::AppendError;
 use crate::event::{KeyedEvent, Sequence, Timestamp};
 
 /// What decisions rest on.
-pub(super) struct Known<'a> {
+pub(super) struct Grounds<'a> {
     /// The latest sequence known to be durable.
     pub(super) latest: Sequence,
     /// Whether `latest` may be built upon although no writer named it.
@@ -84,13 +84,17 @@ pub(super) enum Question {
 
 /// Takes from the front of `queue` what the next put can hold. The entity's state, if there is one, stands
 /// at what is known to be durable, and is folded along with the put.
-pub(super) fn decide(queue: &mut Queue, known: &Known<'_>, entity: &mut Option<Entity>) -> Decided {
+pub(super) fn decide(
+    queue: &mut Queue,
+    grounds: &Grounds<'_>,
+    entity: &mut Option<Entity>,
+) -> Decided {
     let mut decided = Decided::default();
-    let mut running = Running::after(known.latest);
+    let mut running = Running::after(grounds.latest);
     while let Some(mail) = queue.front_mut() {
         let verdict = match mail.command() {
-            None => verdict(mail, &mut running, known, &decided.items),
-            Some(_) => command_verdict(mail, &mut running, known, entity, &decided.items),
+            None => verdict(mail, &mut running, grounds, &decided.items),
+            Some(_) => command_verdict(mail, &mut running, grounds, entity, &decided.items),
         };
         // What must wait, waits with everything behind it.
         let question = match verdict {
@@ -126,11 +130,11 @@ impl Running {
         Running { latest, events: 0, bytes: 0, places: HashMap::new(), looked_at: 0 }
     }
 
-    fn fits(&self, mail: &Mail, known: &Known<'_>) -> bool {
+    fn fits(&self, mail: &Mail, grounds: &Grounds<'_>) -> bool {
         self.events == 0
-            || (self.events + mail.append.events.len() <= known.limits.events_per_put
-                && self.bytes + mail.append.size_bytes <= known.limits.bytes_per_put
-                && !known.alone)
+            || (self.events + mail.append.events.len() <= grounds.limits.events_per_put
+                && self.bytes + mail.append.size_bytes <= grounds.limits.bytes_per_put
+                && !grounds.alone)
     }
 
     /// Whether an accepted append of this put has the same commit id: which one, and whether its content
@@ -208,19 +212,19 @@ enum Verdict {
     Wait,
 }
 
-fn waited_too_long(mail: &Mail, known: &Known<'_>) -> Option<Verdict> {
-    (mail.since.elapsed() > known.put_deadline).then(|| {
-        let (key, deadline) = (mail.append.key.clone(), known.put_deadline);
+fn waited_too_long(mail: &Mail, grounds: &Grounds<'_>) -> Option<Verdict> {
+    (mail.since.elapsed() > grounds.put_deadline).then(|| {
+        let (key, deadline) = (mail.append.key.clone(), grounds.put_deadline);
         Verdict::Answer(AppendError::Timeout { key, deadline })
     })
 }
 
-fn verdict(mail: &Mail, running: &mut Running, known: &Known<'_>, items: &[Item]) -> Verdict {
+fn verdict(mail: &Mail, running: &mut Running, grounds: &Grounds<'_>, items: &[Item]) -> Verdict {
     let append = &mail.append;
-    if let Some(too_late) = waited_too_long(mail, known) {
+    if let Some(too_late) = waited_too_long(mail, grounds) {
         return too_late;
     }
-    let accept = if running.fits(mail, known) { Verdict::Accept } else { Verdict::Wait };
+    let accept = if running.fits(mail, grounds) { Verdict::Accept } else { Verdict::Wait };
     if append.own_commit_id
         && let Some((of, same)) = running.in_this_put(mail, items)
     {
@@ -229,8 +233,8 @@ fn verdict(mail: &Mail, running: &mut Running, known: &Known<'_>, items: &[Item]
     let whose = |after| Verdict::Ask(Question::Whose { after, events: append.len() });
     let key = || append.key.clone();
     let Some(expected) = append.expected.exact() else {
-        return match known.window.filter(|window| window.latest == known.latest) {
-            _ if !append.own_commit_id && known.learned => accept,
+        return match grounds.window.filter(|window| window.latest == grounds.latest) {
+            _ if !append.own_commit_id && grounds.learned => accept,
             _ if !append.own_commit_id => Verdict::Ask(Question::Latest),
             None => Verdict::Ask(Question::Window),
             Some(window) => match window.behind(append.commit_id, append.len()) {
@@ -243,7 +247,7 @@ fn verdict(mail: &Mail, running: &mut Running, known: &Known<'_>, items: &[Item]
         accept
     } else if expected > running.latest {
         Verdict::Ask(Question::Has(expected))
-    } else if expected >= known.latest {
+    } else if expected >= grounds.latest {
         // Behind `expected` stands an append of this put, and not this one.
         Verdict::Hold(Refusal::Conflict)
     } else if append.own_commit_id {
@@ -252,7 +256,7 @@ fn verdict(mail: &Mail, running: &mut Running, known: &Known<'_>, items: &[Item]
         Verdict::Answer(AppendError::Conflict {
             key: key(),
             expected: append.expected,
-            actual: known.latest,
+            actual: grounds.latest,
         })
     }
 }
@@ -262,21 +266,21 @@ fn verdict(mail: &Mail, running: &mut Running, known: &Known<'_>, items: &[Item]
 fn command_verdict(
     mail: &mut Mail,
     running: &mut Running,
-    known: &Known<'_>,
+    grounds: &Grounds<'_>,
     entity: &mut Option<Entity>,
     items: &[Item],
 ) -> Verdict {
-    if let Some(too_late) = waited_too_long(mail, known) {
+    if let Some(too_late) = waited_too_long(mail, grounds) {
         return too_late;
     }
     if mail.append.own_commit_id {
         if running.in_this_put(mail, items).is_some() {
             return Verdict::Wait;
         }
-        match known.window.filter(|window| window.latest == known.latest) {
+        match grounds.window.filter(|window| window.latest == grounds.latest) {
             None => return Verdict::Ask(Question::Window),
             Some(window) => {
-                if let Some((after, events)) = window.whole(mail.append.commit_id, known.limits) {
+                if let Some((after, events)) = window.whole(mail.append.commit_id, grounds.limits) {
                     return Verdict::Ask(Question::Whose { after, events });
                 }
             }
@@ -299,11 +303,11 @@ fn command_verdict(
             Verdict::AnswerCommand(CommandAnswer::Panicked)
         }
         mail::Decided::Events => {
-            if let Err(exceeded) = known.limits.check_append(&mail.append) {
+            if let Err(exceeded) = grounds.limits.check_append(&mail.append) {
                 let key = mail.append.key.clone();
                 return Verdict::Answer(AppendError::TooLarge { key, exceeded });
             }
-            if !running.fits(mail, known) {
+            if !running.fits(mail, grounds) {
                 return Verdict::Wait;
             }
             let state = &mut *folded.state;

@@ -24,7 +24,7 @@ use actix::{ActorFuture, Context};
 use super::aggregate_actor::{AggregateActor, Undecided};
 use super::mail::Mail;
 use super::queue::Queue;
-use super::registry::Slot;
+use super::slot::Slot;
 
 /// What waits for an aggregate's actor.
 #[derive(Default)]
@@ -47,13 +47,13 @@ pub(super) struct Notice {
 }
 
 impl Notice {
-    /// Wakes the actor if it sleeps; where there is none, `start` is to start one.
-    pub(super) fn give(self, start: impl FnOnce()) {
+    /// Wakes the actor if it sleeps, and starts one where there is none.
+    pub(super) fn give(self, slot: &Arc<Slot>) {
         if let Some(waker) = self.waker {
             waker.wake();
         }
         if self.wants_reader {
-            start();
+            slot.common().arbiters.start_actor(slot);
         }
     }
 }
@@ -69,7 +69,7 @@ impl Inbox {
         self.notice()
     }
 
-    /// Whoever gives the notice must start an actor if there is none: it is counted as there from here on.
+    /// The actor that the notice may start is counted as there from here on.
     fn notice(&mut self) -> Notice {
         let wants_reader = !std::mem::replace(&mut self.has_reader, true);
         Notice { waker: self.waker.take(), wants_reader }
@@ -112,7 +112,8 @@ impl ActorFuture<AggregateActor> for Reader {
     ) -> Poll<()> {
         let Reader { slot, is_done } = self.get_mut();
         let (mails, undecided, replaced) = {
-            let mut inbox = slot.inbox();
+            let mut desk = slot.desk();
+            let inbox = &mut desk.inbox;
             let replaced = match &inbox.waker {
                 Some(waker) if waker.will_wake(task.waker()) => None,
                 _ => inbox.waker.replace(task.waker().clone()),
@@ -134,7 +135,7 @@ impl ActorFuture<AggregateActor> for Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if !self.is_done {
-            let left = std::mem::take(&mut *self.slot.inbox());
+            let left = std::mem::take(&mut self.slot.desk().inbox);
             drop(left);
         }
     }

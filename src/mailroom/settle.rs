@@ -21,12 +21,12 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Mailroom;
 use super::aggregate_actor::Undecided;
 use super::decide::{Item, Refusal, repeated_command, repeated_or};
 use super::entity::CommandAnswer;
 use super::mail::{Answer, Mail};
-use super::registry::{PutPermit, Slot};
+use super::slot::{Known, PutPermit, Slot};
+use super::{Common, Mailroom};
 use crate::append::Appended;
 use crate::driver::{DriverError, Fetch, Put, PutDone, PutReceipt};
 use crate::error::AppendError;
@@ -65,25 +65,26 @@ struct Found {
 ///
 /// A driver that answers by itself calls [`answered`] from wherever it knows, and no task waits
 /// meanwhile; any other is awaited by a task of the store's own.
-pub(super) fn send_off(mailroom: &Arc<Mailroom>, batch: Batch) {
+pub(super) fn send_off(batch: Batch) {
     let put = batch.put.clone();
     let slot = batch.permit.slot().clone();
-    let sent = slot.watch(batch);
+    let number = slot.watch(batch);
     let done: PutDone = {
-        let (mailroom, slot, sent) = (mailroom.clone(), slot.clone(), sent.clone());
+        let slot = slot.clone();
         Box::new(move |answer| {
-            if let Some(batch) = slot.unwatch(&sent) {
-                answered(&mailroom, batch, answer);
+            if let Some(batch) = slot.unwatch(number) {
+                answered(batch, answer);
             }
         })
     };
-    let alone = mailroom.admission.admitted() == 1;
-    let driver = AssertUnwindSafe(|| mailroom.driver.put_events_then(put, alone, done));
+    let common = slot.common();
+    let alone = common.admission.admitted() == 1;
+    let driver = AssertUnwindSafe(|| common.driver.put_events_then(put, alone, done));
     match std::panic::catch_unwind(driver) {
         Ok(Ok(())) => {}
         Ok(Err(_unused)) => {
-            if let Some(batch) = slot.unwatch(&sent) {
-                let mut settling = Box::pin(settle(mailroom.clone(), batch, None));
+            if let Some(batch) = slot.unwatch(number) {
+                let mut settling = Box::pin(settle(batch, None));
                 // A driver that is ready at once costs no task.
                 if settling.as_mut().now_or_never().is_none() {
                     actix_rt::spawn(settling);
@@ -91,8 +92,8 @@ pub(super) fn send_off(mailroom: &Arc<Mailroom>, batch: Batch) {
             }
         }
         Err(_panic) => {
-            if let Some(batch) = slot.unwatch(&sent) {
-                answered(mailroom, batch, Err(panicked()));
+            if let Some(batch) = slot.unwatch(number) {
+                answered(batch, Err(panicked()));
             }
         }
     }
@@ -103,21 +104,22 @@ fn panicked() -> DriverError {
 }
 
 /// The first sending was answered, or is overdue.
-fn answered(mailroom: &Arc<Mailroom>, batch: Batch, answer: Result<PutReceipt, DriverError>) {
+fn answered(batch: Batch, answer: Result<PutReceipt, DriverError>) {
     match answer {
-        Ok(receipt) => committed(mailroom, batch, receipt),
+        Ok(receipt) => committed(batch, receipt),
         Err(error) => {
-            mailroom.spawn(settle(mailroom.clone(), batch, Some(error)));
+            let slot = batch.permit.slot().clone();
+            slot.common().spawn(settle(batch, Some(error)));
         }
     }
 }
 
 /// Goes on with batches whose drivers have not answered for as long as one sending may take.
-pub(super) fn send_overdue_again(mailroom: &Arc<Mailroom>) {
+pub(super) fn send_overdue_again(mailroom: &Mailroom) {
     let timeout = mailroom.config.put_attempt_timeout.min(mailroom.config.put_deadline);
     let Some(moment) = std::time::Instant::now().checked_sub(timeout) else { return };
-    for batch in mailroom.registry.overdue(moment) {
-        answered(mailroom, batch, Err(not_answered(timeout)));
+    for batch in mailroom.registry.overdue(Some(moment)) {
+        answered(batch, Err(not_answered(timeout)));
     }
 }
 
@@ -127,28 +129,24 @@ fn not_answered(timeout: Duration) -> DriverError {
 
 /// Sends the put, unless it was sent once and `failed`, until its fate is known, and answers everybody
 /// in it.
-async fn settle(mailroom: Arc<Mailroom>, batch: Batch, failed: Option<DriverError>) {
-    let deadline = Instant::from_std(batch.formed) + mailroom.config.put_deadline;
-    let sending = Sending {
-        mailroom: &mailroom,
-        slot: batch.permit.slot().clone(),
-        put: batch.put.clone(),
-        deadline,
-    };
-    let fate = sending.fate(failed).await;
-    conclude(&mailroom, batch, fate);
+async fn settle(mut batch: Batch, failed: Option<DriverError>) {
+    let slot = batch.permit.slot().clone();
+    let deadline = Instant::from_std(batch.formed) + slot.common().config.put_deadline;
+    let sending = Sending { common: slot.common(), slot: &slot, put: batch.put.clone(), deadline };
+    let fate = sending.fate(&mut batch.permit.known, failed).await;
+    conclude(batch, fate);
 }
 
-/// What seeking a put's fate takes; the batch itself is not touched until it is known.
+/// What seeking a put's fate takes; its mails are not touched until it is known.
 struct Sending<'a> {
-    mailroom: &'a Mailroom,
-    slot: Arc<Slot>,
+    common: &'a Common,
+    slot: &'a Slot,
     put: Arc<Put>,
     deadline: Instant,
 }
 
 impl Sending<'_> {
-    async fn fate(&self, failed: Option<DriverError>) -> Fate {
+    async fn fate(&self, known: &mut Known, failed: Option<DriverError>) -> Fate {
         let mut unknown: Option<DriverError> = None;
         let mut pause = FIRST_PAUSE;
         let mut answer = failed.map(Err);
@@ -160,7 +158,7 @@ impl Sending<'_> {
             match answer {
                 Ok(receipt) => return Fate::Committed(receipt),
                 Err(error) if error.is_conflict() => {
-                    match self.read_back(unknown.is_some()).await {
+                    match self.read_back(known, unknown.is_some()).await {
                         Ok(found) => return Fate::Conflicted(found),
                         Err(error) => unknown = Some(error),
                     }
@@ -185,9 +183,9 @@ impl Sending<'_> {
 
     /// One sending. A driver that panics, or does not answer in time, may have written.
     async fn put_once(&self) -> Result<PutReceipt, DriverError> {
-        let timeout = self.mailroom.config.put_attempt_timeout;
+        let timeout = self.common.config.put_attempt_timeout;
         let attempt_ends = self.deadline.min(Instant::now() + timeout);
-        let sending = async { self.mailroom.driver.put_events(self.put.clone()).await };
+        let sending = async { self.common.driver.put_events(self.put.clone()).await };
         match tokio::time::timeout_at(attempt_ends, AssertUnwindSafe(sending).catch_unwind()).await
         {
             Ok(Ok(answer)) => answer,
@@ -200,7 +198,7 @@ impl Sending<'_> {
     ///
     /// A conflict with nothing there to conflict with is no answer to build on: an error, like a read that
     /// fails.
-    async fn read_back(&self, sent_before: bool) -> Result<Found, DriverError> {
+    async fn read_back(&self, known: &mut Known, sent_before: bool) -> Result<Found, DriverError> {
         let first = self.put.events().first().map_or(Sequence::NONE, |event| event.sequence);
         let by_commit =
             self.put.events().iter().map(|event| (event.commit_id, Vec::new())).collect();
@@ -208,13 +206,13 @@ impl Sending<'_> {
         let reading = async {
             let (mut latest, mut of_another) = (Sequence::NONE, false);
             let mut pages = self
-                .mailroom
+                .common
                 .driver
                 .fetch_events(self.slot.key(), Fetch::ALL.after(first.previous()));
             while let Some(page) = pages.next().await {
                 let page = page?;
                 // Or the window would stay behind, and be read anew at the price of all it covers.
-                if let Some(window) = &mut self.slot.gate().window {
+                if let Some(window) = &mut known.window {
                     window.push_all(&page);
                 }
                 for event in page {
@@ -242,26 +240,24 @@ impl Sending<'_> {
             return Err(DriverError::unknown("a conflict with events that cannot be read back"));
         }
         self.slot.saw(latest);
-        let mut gate = self.slot.gate();
         // An append that expects something of an aggregate nobody knew here may have been wrong by itself.
-        if std::mem::replace(&mut gate.learned, true) && of_another {
-            gate.courtesy.met_another();
+        if std::mem::replace(&mut known.learned, true) && of_another {
+            known.courtesy().met_another();
         }
-        drop(gate);
         found.by_commit.retain(|_, events: &mut Vec<KeyedEvent>| !events.is_empty());
         Ok(found)
     }
 }
 
-fn conclude(mailroom: &Arc<Mailroom>, batch: Batch, fate: Fate) {
+fn conclude(mut batch: Batch, fate: Fate) {
     if !matches!(fate, Fate::Committed(_)) {
-        batch.permit.slot().gate().failed_puts += 1;
+        batch.permit.known.failed_puts += 1;
     }
     match fate {
-        Fate::Committed(receipt) => committed(mailroom, batch, receipt),
-        Fate::Conflicted(found) => conflicted(mailroom, batch, &found),
-        Fate::NotWritten(error) => not_written(mailroom, batch, &error),
-        Fate::Unknown(error) => undone(mailroom, batch, |mail| {
+        Fate::Committed(receipt) => committed(batch, receipt),
+        Fate::Conflicted(found) => conflicted(batch, &found),
+        Fate::NotWritten(error) => not_written(batch, &error),
+        Fate::Unknown(error) => undone(batch, |mail| {
             Err(AppendError::Indeterminate {
                 key: mail.append.key.clone(),
                 commit_id: mail.append.commit_id,
@@ -271,25 +267,25 @@ fn conclude(mailroom: &Arc<Mailroom>, batch: Batch, fate: Fate) {
     }
 }
 
-fn committed(mailroom: &Arc<Mailroom>, batch: Batch, receipt: PutReceipt) {
-    let Batch { put, items, permit, formed } = batch;
+fn committed(batch: Batch, receipt: PutReceipt) {
+    let Batch { put, items, mut permit, formed } = batch;
     let slot = permit.slot().clone();
     let first_of_put = put.events().first().map_or(Sequence::NONE, |event| event.sequence);
     if let Some(last) = put.events().last() {
         slot.saw(last.sequence);
     }
-    let pause = {
-        let mut gate = slot.gate();
-        if let Some(window) = &mut gate.window {
-            window.push_all(put.events());
-        }
-        if mailroom.is_exclusive { None } else { gate.courtesy.pause_after(formed) }
+    if let Some(window) = &mut permit.known.window {
+        window.push_all(put.events());
+    }
+    let pause = match slot.common().is_exclusive {
+        true => None,
+        false => permit.known.courtesy().pause_after(formed),
     };
     // The next put may go while this one's callers are answered.
     match pause {
         None => drop(permit),
         Some(pause) => {
-            mailroom.spawn(async move {
+            slot.common().spawn(async move {
                 tokio::time::sleep(pause).await;
                 drop(permit);
             });
@@ -349,7 +345,7 @@ fn refuse(mail: Mail, because: Refusal, latest: Sequence) {
 
 /// Each append by its own commit id: an earlier put with some of the same appends may have landed late,
 /// so nothing is said of the put as a whole.
-fn conflicted(mailroom: &Arc<Mailroom>, batch: Batch, found: &Found) {
+fn conflicted(batch: Batch, found: &Found) {
     let latest = batch.permit.slot().latest();
     let mut undecided = Vec::new();
     for item in batch.items {
@@ -386,7 +382,7 @@ fn conflicted(mailroom: &Arc<Mailroom>, batch: Batch, found: &Found) {
             }
         }
     }
-    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver(mailroom);
+    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver();
 }
 
 /// Whether the events were written by this very put, rather than by an earlier append with the same
@@ -397,17 +393,17 @@ fn is_own_work(put: &Put, stored: &[KeyedEvent], found: &Found) -> bool {
         || (found.sent_before && stored.recorded_at > sent.recorded_at)
 }
 
-fn not_written(mailroom: &Arc<Mailroom>, batch: Batch, error: &DriverError) {
+fn not_written(batch: Batch, error: &DriverError) {
     let accepted = batch.items.iter().filter(|item| item.first().is_some()).count();
     if let DriverError::LimitExceeded(_) = error
         && accepted > 1
     {
         // One that the driver refuses for itself must not take its neighbours along.
         let mails = batch.items.into_iter().map(Item::into_mail).collect();
-        Undecided { mails, permit: batch.permit, alone: true }.deliver(mailroom);
+        Undecided { mails, permit: batch.permit, alone: true }.deliver();
         return;
     }
-    undone(mailroom, batch, |mail| {
+    undone(batch, |mail| {
         let key = mail.append.key.clone();
         Err(match error {
             DriverError::LimitExceeded(exceeded) => {
@@ -419,7 +415,7 @@ fn not_written(mailroom: &Arc<Mailroom>, batch: Batch, error: &DriverError) {
 }
 
 /// What the put failed to do is answered; what was refused because of it is decided anew.
-fn undone(mailroom: &Arc<Mailroom>, batch: Batch, answer: impl Fn(&Mail) -> Answer) {
+fn undone(batch: Batch, answer: impl Fn(&Mail) -> Answer) {
     let mut undecided = Vec::new();
     for item in batch.items {
         match item {
@@ -430,7 +426,7 @@ fn undone(mailroom: &Arc<Mailroom>, batch: Batch, answer: impl Fn(&Mail) -> Answ
             Item::Refused { mail, .. } => undecided.push(mail),
         }
     }
-    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver(mailroom);
+    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver();
 }
 
 impl Item {
