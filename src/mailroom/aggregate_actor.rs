@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 
 use super::Common;
 use super::decide::{
-    Decided, Grounds, Item, Question, Said as Answered, Window, decide, repeated_command,
+    Decided, Grounds, Item, Items, Question, Said as Answered, decide, repeated_command,
     repeated_or,
 };
 use super::entity::{CommandAnswer, Entity};
@@ -29,6 +29,7 @@ use super::mail::{Answer, Mail};
 use super::queue::Queue;
 use super::settle::{Batch, send_off};
 use super::slot::{Known, PutPermit, Slot};
+use super::window::Window;
 use crate::driver::{DriverError, Fetch, Put};
 use crate::entity::LoadError;
 use crate::error::AppendError;
@@ -39,7 +40,7 @@ pub(super) struct AggregateActor {
     slot: Arc<Slot>,
     queue: Queue,
     /// The entity's state, from the first command on.
-    entity: Option<Entity>,
+    entity: Option<Box<Entity>>,
     /// Held while the driver is asked something, and between a failed put and its successor.
     permit: Option<PutPermit>,
     asking: bool,
@@ -116,7 +117,8 @@ impl AggregateActor {
             let Some(permit) = self.permit.take().or_else(|| self.slot.take_put_permit()) else {
                 return;
             };
-            let Decided { items, answers, question } = self.decide(&permit.known);
+            let now = Instant::now();
+            let Decided { items, answers, question } = self.decide(&permit.known, now);
             for (mail, answer) in answers {
                 match answer {
                     Answered::Append(answer) => mail.answer(answer),
@@ -124,7 +126,7 @@ impl AggregateActor {
                 }
             }
             if !items.is_empty() {
-                self.put(items, permit);
+                self.put(items, permit, now);
             } else if let Some(question) = question {
                 self.ask(question, permit, ctx);
             }
@@ -135,7 +137,7 @@ impl AggregateActor {
         }
     }
 
-    fn decide(&mut self, known: &Known) -> Decided {
+    fn decide(&mut self, known: &Known, now: Instant) -> Decided {
         let common = self.slot.common();
         let latest = self.slot.latest();
         self.entity.take_if(|entity| entity.failed_puts != known.failed_puts);
@@ -144,6 +146,7 @@ impl AggregateActor {
             learned: known.learned || latest > Sequence::NONE,
             window: known.window.as_deref(),
             limits: &common.limits,
+            now,
             put_deadline: common.config.put_deadline,
             alone: self.alone > 0,
         };
@@ -158,7 +161,7 @@ impl AggregateActor {
     }
 
     /// Freezes the put and sends it off.
-    fn put(&mut self, mut items: Vec<Item>, permit: PutPermit) {
+    fn put(&mut self, mut items: Items, permit: PutPermit, formed: Instant) {
         let recorded_at = self.slot.common().now();
         let mut events = SmallVec::with_capacity(items.len());
         for item in &mut items {
@@ -192,7 +195,7 @@ impl AggregateActor {
             | Item::Refused { mail, .. }) = item;
             mail.enters_put();
         }
-        send_off(Batch { put, items, permit, formed: Instant::now() });
+        send_off(&self.slot, Batch { put, items, permit, formed });
     }
 
     fn ask(&mut self, question: Question, permit: PutPermit, ctx: &mut Context<Self>) {
@@ -257,7 +260,7 @@ impl AggregateActor {
             }
             Said::State(Ok(entity)) => {
                 self.learned(entity.at);
-                self.entity = Some(entity);
+                self.entity = Some(Box::new(entity));
             }
             Said::State(Err(error)) => {
                 // Each further command would fold the same history to the same end.
@@ -281,9 +284,9 @@ impl AggregateActor {
     }
 
     /// A state to fold from the beginning, of the type that the first command is for.
-    fn blank_entity(&self, known: &Known) -> Option<Entity> {
+    fn blank_entity(&self, known: &Known) -> Option<Box<Entity>> {
         let command = self.queue.front()?.command()?;
-        Some(Entity::blank(command.blank(), known.failed_puts))
+        Some(Box::new(Entity::blank(command.blank(), known.failed_puts)))
     }
 
     fn learned(&mut self, latest: Sequence) {
@@ -321,12 +324,12 @@ async fn ask(
     common: Arc<Common>,
     key: AggregateKey,
     question: Question,
-    entity: Option<Entity>,
+    entity: Option<Box<Entity>>,
 ) -> Result<Said, DriverError> {
     let driver = &common.driver;
     let deadline = common.config.read_deadline;
     if let (Question::State, Some(entity)) = (question, entity) {
-        let loading = AssertUnwindSafe(load(&common, &key, entity)).catch_unwind().await;
+        let loading = AssertUnwindSafe(load(&common, &key, *entity)).catch_unwind().await;
         let source = DriverError::failed("the driver panicked while reading");
         let panicked = |_| Err(LoadError::Driver { key: key.clone(), source });
         return Ok(Said::State(loading.unwrap_or_else(panicked)));

@@ -5,15 +5,17 @@
 //! What can be said from durable knowledge alone is said at once; what rests on an append of this put
 //! is held until the put has settled.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::entity::{CommandAnswer, Entity};
 use super::mail::{self, Answer, Mail};
 use super::queue::Queue;
+use super::window::Window;
 use crate::append::Appended;
 use crate::driver::Limits;
 use crate::error::AppendError;
@@ -27,6 +29,8 @@ pub(super) struct Grounds<'a> {
     pub(super) learned: bool,
     pub(super) window: Option<&'a Window>,
     pub(super) limits: &'a Limits,
+    /// The moment of the decision.
+    pub(super) now: Instant,
     pub(super) put_deadline: Duration,
     /// One append, one put: the driver refused them together.
     pub(super) alone: bool,
@@ -36,7 +40,7 @@ pub(super) struct Grounds<'a> {
 #[derive(Default)]
 pub(super) struct Decided {
     /// The put's appends, and what rests on them; in order.
-    pub(super) items: Vec<Item>,
+    pub(super) items: Items,
     /// What could be said at once.
     pub(super) answers: Vec<(Mail, Said)>,
     /// What must be asked before the first append still waiting can be decided.
@@ -48,6 +52,9 @@ pub(super) enum Said {
     Append(Answer),
     Command(CommandAnswer),
 }
+
+/// The mails of a put. One is the rule, and stands in its place: another thread would free what it stands in.
+pub(super) type Items = SmallVec<[Item; 1]>;
 
 /// One mail of a put.
 pub(super) enum Item {
@@ -87,7 +94,7 @@ pub(super) enum Question {
 pub(super) fn decide(
     queue: &mut Queue,
     grounds: &Grounds<'_>,
-    entity: &mut Option<Entity>,
+    entity: &mut Option<Box<Entity>>,
 ) -> Decided {
     let mut decided = Decided::default();
     let mut running = Running::after(grounds.latest);
@@ -162,7 +169,7 @@ impl Decided {
         mail: Mail,
         verdict: Verdict,
         running: &mut Running,
-        entity: &mut Option<Entity>,
+        entity: &mut Option<Box<Entity>>,
     ) {
         match verdict {
             Verdict::Accept => {
@@ -184,7 +191,7 @@ impl Decided {
 
 /// Folds an accepted append of raw events into the entity's state, so that the next command needs no
 /// read. A state that cannot take them is given up; the next command's load will say why.
-fn fold_along(mail: &Mail, first: Sequence, entity: &mut Option<Entity>) {
+fn fold_along(mail: &Mail, first: Sequence, entity: &mut Option<Box<Entity>>) {
     if mail.command().is_some() {
         return;
     }
@@ -213,7 +220,7 @@ enum Verdict {
 }
 
 fn waited_too_long(mail: &Mail, grounds: &Grounds<'_>) -> Option<Verdict> {
-    (mail.since.elapsed() > grounds.put_deadline).then(|| {
+    (grounds.now.duration_since(mail.since) > grounds.put_deadline).then(|| {
         let (key, deadline) = (mail.append.key.clone(), grounds.put_deadline);
         Verdict::Answer(AppendError::Timeout { key, deadline })
     })
@@ -267,7 +274,7 @@ fn command_verdict(
     mail: &mut Mail,
     running: &mut Running,
     grounds: &Grounds<'_>,
-    entity: &mut Option<Entity>,
+    entity: &mut Option<Box<Entity>>,
     items: &[Item],
 ) -> Verdict {
     if let Some(too_late) = waited_too_long(mail, grounds) {
@@ -363,126 +370,4 @@ pub(super) fn repeated_command(commit_id: Uuid, events: Vec<KeyedEvent>) -> Opti
         repeated: true,
     };
     Some(CommandAnswer::Repeated(appended, own))
-}
-
-/// The commit ids of an aggregate's latest events.
-pub(super) struct Window {
-    /// The latest sequence it covers; beyond that it knows nothing.
-    latest: Sequence,
-    size: u64,
-    /// In sequence order.
-    appends: VecDeque<Uuid>,
-    places: HashMap<Uuid, Place>,
-    /// The window began in the middle of an append, here.
-    cut_at: Option<Sequence>,
-}
-
-#[derive(Clone, Copy)]
-struct Place {
-    first: Sequence,
-    last: Sequence,
-}
-
-impl Window {
-    /// A window over the `size` latest events, which `backwards` lists from the last on.
-    pub(super) fn new(size: usize, backwards: &[KeyedEvent]) -> Self {
-        let oldest = backwards.last().map_or(Sequence::NONE, |event| event.sequence);
-        let mut window = Window {
-            latest: oldest.previous(),
-            size: size as u64,
-            appends: VecDeque::new(),
-            places: HashMap::new(),
-            cut_at: (oldest > Sequence::FIRST).then_some(oldest),
-        };
-        for event in backwards.iter().rev() {
-            window.push(event);
-        }
-        window
-    }
-
-    /// These are durable, in sequence order. A window that missed what came before them stays behind, and is read
-    /// anew.
-    pub(super) fn push_all(&mut self, events: &[KeyedEvent]) {
-        for event in events {
-            self.push(event);
-        }
-    }
-
-    fn push(&mut self, event: &KeyedEvent) {
-        let (sequence, id) = (event.sequence, event.commit_id);
-        if self.latest.next() != sequence {
-            return;
-        }
-        self.latest = sequence;
-        let place = self.places.entry(id).or_insert_with(|| {
-            self.appends.push_back(id);
-            Place { first: sequence, last: sequence }
-        });
-        place.last = sequence;
-        while let Some(oldest) = self.appends.front()
-            && self.places.get(oldest).is_none_or(|place| place.last.plus(self.size) <= sequence)
-        {
-            self.places.remove(oldest);
-            self.appends.pop_front();
-        }
-    }
-
-    /// The sequence behind which the append with this id stands, if it has so many events.
-    fn behind(&self, commit_id: Uuid, events: u64) -> Option<Sequence> {
-        let place = self.places.get(&commit_id)?;
-        match self.cut_at == Some(place.first) {
-            false => Some(place.first.previous()),
-            true => Some(Sequence::new(place.last.get().saturating_sub(events))),
-        }
-    }
-}
-
-impl Window {
-    /// Behind which sequence, and among how many events, all of the append with this id is found.
-    fn whole(&self, commit_id: Uuid, limits: &Limits) -> Option<(Sequence, u64)> {
-        let place = self.places.get(&commit_id)?;
-        let events = match self.cut_at == Some(place.first) {
-            false => place.last.get() - place.first.get() + 1,
-            true => place.last.get().min(limits.events_per_put as u64),
-        };
-        Some((Sequence::new(place.last.get() - events), events))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{AggregateKey, NewEvent, Timestamp};
-
-    fn events(ids: &[(u64, u128)]) -> Vec<KeyedEvent> {
-        let key = AggregateKey::new("a").unwrap();
-        let event = NewEvent::raw("E", "1").check().unwrap();
-        ids.iter()
-            .map(|(sequence, id)| {
-                let id = Uuid::from_u128(*id);
-                event.place(&key, Sequence::new(*sequence), id, Timestamp::default())
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_window_knows_each_append_of_its_latest_events() {
-        let window = Window::new(3, &events(&[(6, 30), (5, 20), (4, 20)]));
-        assert_eq!(window.latest, 6);
-        assert_eq!(window.behind(Uuid::from_u128(30), 1), Some(Sequence::new(5)));
-        assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
-        // The append 20 may have begun before the window: its last event says where it stands.
-        assert_eq!(window.behind(Uuid::from_u128(20), 3), Some(Sequence::new(2)));
-    }
-
-    #[test]
-    fn a_window_forgets_what_has_left_it_and_never_jumps_a_gap() {
-        let mut window = Window::new(2, &[]);
-        window.push_all(&events(&[(1, 10), (2, 20), (3, 30)]));
-        assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
-        assert_eq!(window.behind(Uuid::from_u128(20), 1), Some(Sequence::new(1)));
-        window.push_all(&events(&[(5, 50)]));
-        assert_eq!(window.latest, 3);
-        assert_eq!(window.behind(Uuid::from_u128(50), 1), None);
-    }
 }

@@ -32,9 +32,11 @@ mod mail;
 mod queue;
 mod registry;
 mod runtime;
+mod sending;
 mod settle;
 mod slot;
 mod supervisor;
+mod window;
 
 use std::any::TypeId;
 use std::ops::Deref;

@@ -8,66 +8,42 @@
 //!            ── unknown ───▶ send the same put again, until the deadline; then Indeterminate
 //! ```
 //!
-//! It is a task of the store's own: the actor may die meanwhile, and nothing is lost. The put never
-//! changes. An unknown put is never resolved by reading alone, for an absent write can still land; and
-//! once unknown it stays so through later failures, until a commit or a conflict says more.
+//! It is a task of the store's own: the actor may die meanwhile, and nothing is lost. How its fate is sought,
+//! where the first sending leaves it open, stands in [`sending`](super::sending).
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tokio::time::Instant;
-use uuid::Uuid;
 
+use super::Mailroom;
 use super::aggregate_actor::Undecided;
-use super::decide::{Item, Refusal, repeated_command, repeated_or};
+use super::decide::{Item, Items, Refusal, repeated_command, repeated_or};
 use super::entity::CommandAnswer;
 use super::mail::{Answer, Mail};
-use super::slot::{Known, PutPermit, Slot};
-use super::{Common, Mailroom};
+use super::sending::{Fate, Found, Sending, not_answered, panicked};
+use super::slot::{PutPermit, Slot};
 use crate::append::Appended;
-use crate::driver::{DriverError, Fetch, Put, PutDone, PutReceipt};
+use crate::driver::{DriverError, Put, PutDone, PutReceipt};
 use crate::error::AppendError;
 use crate::event::{KeyedEvent, Sequence};
-
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A frozen put with the mails in it and the right to have it in flight.
 pub(super) struct Batch {
     pub(super) put: Arc<Put>,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Items,
     pub(super) permit: PutPermit,
     /// From here the deadline runs.
     pub(super) formed: std::time::Instant,
-}
-
-enum Fate {
-    Committed(PutReceipt),
-    /// Not written as a whole; what stands from its first sequence on.
-    Conflicted(Found),
-    /// Surely not written.
-    NotWritten(DriverError),
-    Unknown(DriverError),
-}
-
-/// What was read back after a conflict.
-struct Found {
-    /// The events of each append of the put that is there.
-    by_commit: HashMap<Uuid, Vec<KeyedEvent>>,
-    /// Some earlier sending of the put had no answer, so what is found may be its own work.
-    sent_before: bool,
 }
 
 /// Sends the batch off, from its actor.
 ///
 /// A driver that answers by itself calls [`answered`] from wherever it knows, and no task waits
 /// meanwhile; any other is awaited by a task of the store's own.
-pub(super) fn send_off(batch: Batch) {
+pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
     let put = batch.put.clone();
-    let slot = batch.permit.slot().clone();
     let number = slot.watch(batch);
     let done: PutDone = {
         let slot = slot.clone();
@@ -99,10 +75,6 @@ pub(super) fn send_off(batch: Batch) {
     }
 }
 
-fn panicked() -> DriverError {
-    DriverError::unknown("the driver panicked while putting")
-}
-
 /// The first sending was answered, or is overdue.
 fn answered(batch: Batch, answer: Result<PutReceipt, DriverError>) {
     match answer {
@@ -123,10 +95,6 @@ pub(super) fn send_overdue_again(mailroom: &Mailroom) {
     }
 }
 
-fn not_answered(timeout: Duration) -> DriverError {
-    DriverError::unknown(format!("the driver did not answer a put within {timeout:?}"))
-}
-
 /// Sends the put, unless it was sent once and `failed`, until its fate is known, and answers everybody
 /// in it.
 async fn settle(mut batch: Batch, failed: Option<DriverError>) {
@@ -135,118 +103,6 @@ async fn settle(mut batch: Batch, failed: Option<DriverError>) {
     let sending = Sending { common: slot.common(), slot: &slot, put: batch.put.clone(), deadline };
     let fate = sending.fate(&mut batch.permit.known, failed).await;
     conclude(batch, fate);
-}
-
-/// What seeking a put's fate takes; its mails are not touched until it is known.
-struct Sending<'a> {
-    common: &'a Common,
-    slot: &'a Slot,
-    put: Arc<Put>,
-    deadline: Instant,
-}
-
-impl Sending<'_> {
-    async fn fate(&self, known: &mut Known, failed: Option<DriverError>) -> Fate {
-        let mut unknown: Option<DriverError> = None;
-        let mut pause = FIRST_PAUSE;
-        let mut answer = failed.map(Err);
-        loop {
-            let answer = match answer.take() {
-                Some(answer) => answer,
-                None => self.put_once().await,
-            };
-            match answer {
-                Ok(receipt) => return Fate::Committed(receipt),
-                Err(error) if error.is_conflict() => {
-                    match self.read_back(known, unknown.is_some()).await {
-                        Ok(found) => return Fate::Conflicted(found),
-                        Err(error) => unknown = Some(error),
-                    }
-                }
-                Err(error) if error.may_have_been_written() => unknown = Some(error),
-                Err(error) => match unknown {
-                    // This sending wrote nothing; an earlier one may have, or may yet.
-                    Some(earlier) if !error.is_retryable() => return Fate::Unknown(earlier),
-                    Some(_) => {}
-                    None => return Fate::NotWritten(error),
-                },
-            }
-            if Instant::now() + pause >= self.deadline {
-                return Fate::Unknown(
-                    unknown.unwrap_or_else(|| DriverError::unknown("no answer until the deadline")),
-                );
-            }
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// One sending. A driver that panics, or does not answer in time, may have written.
-    async fn put_once(&self) -> Result<PutReceipt, DriverError> {
-        let timeout = self.common.config.put_attempt_timeout;
-        let attempt_ends = self.deadline.min(Instant::now() + timeout);
-        let sending = async { self.common.driver.put_events(self.put.clone()).await };
-        match tokio::time::timeout_at(attempt_ends, AssertUnwindSafe(sending).catch_unwind()).await
-        {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_panic)) => Err(panicked()),
-            Err(_elapsed) => Err(not_answered(timeout)),
-        }
-    }
-
-    /// Reads from the put's first sequence to the end, and keeps the events of the put's own appends.
-    ///
-    /// A conflict with nothing there to conflict with is no answer to build on: an error, like a read that
-    /// fails.
-    async fn read_back(&self, known: &mut Known, sent_before: bool) -> Result<Found, DriverError> {
-        let first = self.put.events().first().map_or(Sequence::NONE, |event| event.sequence);
-        let by_commit =
-            self.put.events().iter().map(|event| (event.commit_id, Vec::new())).collect();
-        let mut found = Found { by_commit, sent_before };
-        let reading = async {
-            let (mut latest, mut of_another) = (Sequence::NONE, false);
-            let mut pages = self
-                .common
-                .driver
-                .fetch_events(self.slot.key(), Fetch::ALL.after(first.previous()));
-            while let Some(page) = pages.next().await {
-                let page = page?;
-                // Or the window would stay behind, and be read anew at the price of all it covers.
-                if let Some(window) = &mut known.window {
-                    window.push_all(&page);
-                }
-                for event in page {
-                    latest = event.sequence;
-                    match found.by_commit.get_mut(&event.commit_id) {
-                        Some(events) => events.push(event),
-                        None => of_another = true,
-                    }
-                }
-            }
-            Ok::<_, DriverError>((latest, of_another))
-        };
-        let reading = AssertUnwindSafe(reading).catch_unwind();
-        let reading = tokio::time::timeout_at(self.deadline, reading).await;
-        let (latest, of_another) = match reading {
-            Ok(Ok(read)) => read?,
-            Ok(Err(_panic)) => {
-                return Err(DriverError::unknown("the driver panicked while reading"));
-            }
-            Err(_elapsed) => {
-                return Err(DriverError::unknown("a conflict could not be read back in time"));
-            }
-        };
-        if latest < first {
-            return Err(DriverError::unknown("a conflict with events that cannot be read back"));
-        }
-        self.slot.saw(latest);
-        // An append that expects something of an aggregate nobody knew here may have been wrong by itself.
-        if std::mem::replace(&mut known.learned, true) && of_another {
-            known.courtesy().met_another();
-        }
-        found.by_commit.retain(|_, events: &mut Vec<KeyedEvent>| !events.is_empty());
-        Ok(found)
-    }
 }
 
 fn conclude(mut batch: Batch, fate: Fate) {
@@ -269,27 +125,20 @@ fn conclude(mut batch: Batch, fate: Fate) {
 
 fn committed(batch: Batch, receipt: PutReceipt) {
     let Batch { put, items, mut permit, formed } = batch;
-    let slot = permit.slot().clone();
+    let slot = permit.slot();
     let first_of_put = put.events().first().map_or(Sequence::NONE, |event| event.sequence);
     if let Some(last) = put.events().last() {
         slot.saw(last.sequence);
     }
+    let latest = slot.latest();
+    let is_exclusive = slot.common().is_exclusive;
     if let Some(window) = &mut permit.known.window {
         window.push_all(put.events());
     }
-    let pause = match slot.common().is_exclusive {
-        true => None,
-        false => permit.known.courtesy().pause_after(formed),
-    };
     // The next put may go while this one's callers are answered.
-    match pause {
-        None => drop(permit),
-        Some(pause) => {
-            slot.common().spawn(async move {
-                tokio::time::sleep(pause).await;
-                drop(permit);
-            });
-        }
+    match is_exclusive {
+        true => drop(permit),
+        false => give_way(permit, formed),
     }
     let appended = |mail: &Mail, first: Sequence, repeated| Appended {
         first,
@@ -315,8 +164,19 @@ fn committed(batch: Batch, receipt: PutReceipt) {
                 let answer = appended(&mail, first, true);
                 mail.answer(Ok(answer));
             }
-            Item::Refused { mail, because } => refuse(mail, because, slot.latest()),
+            Item::Refused { mail, because } => refuse(mail, because, latest),
         }
+    }
+}
+
+/// Gives the permit back, now or after a pause in which other stores may put.
+fn give_way(mut permit: PutPermit, formed: std::time::Instant) {
+    if let Some(pause) = permit.known.courtesy().pause_after(formed) {
+        let common = permit.slot().common().clone();
+        common.spawn(async move {
+            tokio::time::sleep(pause).await;
+            drop(permit);
+        });
     }
 }
 

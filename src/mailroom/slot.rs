@@ -20,9 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Common;
 use super::courtesy::Courtesy;
-use super::decide::Window;
 use super::inbox::Inbox;
 use super::settle::Batch;
+use super::window::Window;
 use crate::event::{AggregateKey, Sequence};
 
 /// One resident aggregate.
