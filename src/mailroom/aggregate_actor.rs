@@ -96,9 +96,7 @@ impl AggregateActor {
             self.queue.push_back(first);
             self.advance(ctx);
         }
-        if !mails.is_empty() {
-            self.queue.append(&mut mails);
-        }
+        self.queue.append(mails);
         self.advance(ctx);
     }
 
@@ -133,7 +131,6 @@ impl AggregateActor {
         }
         if self.queue.is_empty() {
             self.permit = None;
-            self.queue.give_up_room();
         }
     }
 

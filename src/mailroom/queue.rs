@@ -1,6 +1,7 @@
 //! Mails in order. One is the rule, and stands in its place without an allocation.
 //!
-//! What must stay true: `rest` is empty where there is no `first`.
+//! What must stay true: nothing is in `rest` where there is no `first`. Room for more mail is most of what an idle
+//! aggregate would hold on to, so it is kept only while more waits.
 
 use std::collections::VecDeque;
 
@@ -9,12 +10,16 @@ use super::mail::Mail;
 #[derive(Default)]
 pub(super) struct Queue {
     first: Option<Mail>,
-    rest: VecDeque<Mail>,
+    #[allow(
+        clippy::box_collection,
+        reason = "every resident aggregate has two queues, and seldom a rest"
+    )]
+    rest: Option<Box<VecDeque<Mail>>>,
 }
 
 impl Queue {
     pub(super) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -30,37 +35,34 @@ impl Queue {
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Mail> {
-        std::mem::replace(&mut self.first, self.rest.pop_front())
+        let second = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        if second.is_none() {
+            self.rest = None;
+        }
+        std::mem::replace(&mut self.first, second)
     }
 
     pub(super) fn push_front(&mut self, mail: Mail) {
         if let Some(second) = self.first.replace(mail) {
-            self.rest.push_front(second);
+            self.rest.get_or_insert_default().push_front(second);
         }
     }
 
     pub(super) fn push_back(&mut self, mail: Mail) {
         match self.first {
             None => self.first = Some(mail),
-            Some(_) => self.rest.push_back(mail),
+            Some(_) => self.rest.get_or_insert_default().push_back(mail),
         }
     }
 
     /// Takes over what waits in `other`, behind what waits here.
-    pub(super) fn append(&mut self, other: &mut Queue) {
+    pub(super) fn append(&mut self, other: Queue) {
         if self.is_empty() {
-            std::mem::swap(self, other);
-        } else if let Some(first) = other.first.take() {
-            self.rest.push_back(first);
-            self.rest.append(&mut other.rest);
-        }
-    }
-
-    /// Gives up room that was made for more mail than now waits: it is most of what an idle aggregate would
-    /// hold on to.
-    pub(super) fn give_up_room(&mut self) {
-        if self.is_empty() && self.rest.capacity() > 0 {
-            self.rest = VecDeque::new();
+            *self = other;
+        } else if let Some(first) = other.first {
+            let rest = self.rest.get_or_insert_default();
+            rest.push_back(first);
+            rest.extend(other.rest.into_iter().flat_map(|rest| *rest));
         }
     }
 }
@@ -71,6 +73,6 @@ impl IntoIterator for Queue {
         std::iter::Chain<std::option::IntoIter<Mail>, std::collections::vec_deque::IntoIter<Mail>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.rest)
+        self.first.into_iter().chain(self.rest.map_or_else(VecDeque::new, |rest| *rest))
     }
 }

@@ -56,7 +56,7 @@ impl Drop for Lease {
 /// How many aggregates may be resident, and who wants to become so.
 pub(super) struct Room {
     max_resident: usize,
-    seats: Arc<Semaphore>,
+    seats: Semaphore,
     /// Callers that wait for a seat.
     wanted: AtomicUsize,
     asked: AtomicBool,
@@ -70,7 +70,7 @@ impl Room {
     pub(super) fn new(max_resident: usize) -> Self {
         Room {
             max_resident,
-            seats: Arc::new(Semaphore::new(max_resident)),
+            seats: Semaphore::new(max_resident),
             wanted: AtomicUsize::new(0),
             asked: AtomicBool::new(false),
             short: tokio::sync::Notify::new(),
@@ -85,6 +85,11 @@ impl Room {
     /// Seats kept free ahead of demand, so that a new aggregate seldom waits.
     fn spare_seats(&self) -> usize {
         self.max_resident / 16
+    }
+
+    /// Gives a seat back.
+    pub(super) fn leave(&self) {
+        self.seats.add_permits(1);
     }
 
     fn ask_for_more(&self) {
@@ -149,7 +154,7 @@ impl Registry {
     /// would.
     pub(super) async fn lease(&self, key: &AggregateKey, wait: Wait) -> Result<Lease, AppendError> {
         let room = &self.common.room;
-        let seat = match room.seats.clone().try_acquire_owned() {
+        let seat = match room.seats.try_acquire() {
             Ok(seat) => seat,
             Err(_) if wait == Wait::Never => {
                 room.ask_for_more();
@@ -158,8 +163,7 @@ impl Registry {
             Err(_) => {
                 let _wanting = Wanting::new(room);
                 room.ask_for_more();
-                let seats = room.seats.clone();
-                seats.acquire_owned().await.map_err(|_| AppendError::Closed)?
+                room.seats.acquire().await.map_err(|_| AppendError::Closed)?
             }
         };
         // Half, because making room looks at every resident aggregate: seldom, and then for many.
@@ -169,7 +173,9 @@ impl Registry {
         match self.slots.entry(key.clone()) {
             Entry::Occupied(resident) => Ok(Lease::new(resident.get())),
             Entry::Vacant(place) => {
-                let slot = Arc::new(Slot::new(key.clone(), self.common.clone(), seat));
+                let slot = Arc::new(Slot::new(key.clone(), self.common.clone()));
+                // From here on the slot gives it back.
+                seat.forget();
                 let lease = Lease::new(&slot);
                 place.insert(slot);
                 Ok(lease)

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::Common;
 use super::courtesy::Courtesy;
@@ -35,7 +35,6 @@ pub(super) struct Slot {
     last_used: AtomicU64,
     permits: Semaphore,
     desk: Mutex<Desk>,
-    _resident: OwnedSemaphorePermit,
 }
 
 /// What one lock guards: an append passes it when it comes, when it is taken, when it is sent off and when it is
@@ -58,7 +57,7 @@ pub(super) struct Known {
     /// The driver was asked for the latest sequence, or said it: `latest` may be built upon even if 0.
     pub(super) learned: bool,
     /// How many puts failed: an entity's state folded before the last one may hold what never was.
-    pub(super) failed_puts: u64,
+    pub(super) failed_puts: u32,
     /// The latest commit ids, once somebody needed them.
     pub(super) window: Option<Box<Window>>,
     /// Where other stores may put too.
@@ -72,7 +71,8 @@ impl Known {
 }
 
 impl Slot {
-    pub(super) fn new(key: AggregateKey, common: Arc<Common>, seat: OwnedSemaphorePermit) -> Self {
+    /// A slot on a seat of the room's, which it gives back when it is gone.
+    pub(super) fn new(key: AggregateKey, common: Arc<Common>) -> Self {
         Slot {
             key,
             latest: AtomicU64::new(0),
@@ -87,7 +87,6 @@ impl Slot {
                 in_flight: None,
             }),
             common,
-            _resident: seat,
         }
     }
 
@@ -174,6 +173,12 @@ impl Slot {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.common.room.leave();
     }
 }
 
