@@ -3,11 +3,11 @@
 //! ```text
 //! caller ─▶ Mailroom::append ── stale? refused here, in the caller's thread
 //!              │ lease on the aggregate's slot, permit, bytes      registry.rs · admission.rs
-//!              ▼ mail                                              mail.rs
+//!              ▼ mail, into the slot's inbox                       mail.rs · slot.rs · inbox.rs
 //!           AggregateActor ── queues; when no put is in flight:     aggregate_actor.rs
 //!              │ decides all that wait, in order, into one put      decide.rs
 //!              ▼
-//!           settle ── sends the put until its fate is known,        settle.rs
+//!           settle ── sends the put until its fate is known,        settle.rs · sending.rs
 //!                     then answers every caller it held
 //! ```
 //!
