@@ -1,5 +1,7 @@
 //! What goes to a driver at once, all or nothing.
 
+use std::sync::OnceLock;
+
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -13,7 +15,7 @@ use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 /// sent.
 #[derive(Debug)]
 pub struct Put {
-    id: Uuid,
+    id: OnceLock<Uuid>,
     events: SmallVec<[KeyedEvent; 1]>,
     size_bytes: usize,
 }
@@ -51,7 +53,7 @@ impl Put {
             return Err(InvalidPut::Empty);
         }
         let put = Put {
-            id: Uuid::now_v7(),
+            id: OnceLock::new(),
             size_bytes: events.iter().map(KeyedEvent::size_bytes).sum(),
             events,
         };
@@ -76,9 +78,10 @@ impl Put {
         Ok(put)
     }
 
-    /// The put's id: the same however often it is sent.
+    /// The put's id: the same however often it is sent. Made when it is first asked for, which embedded drivers
+    /// never do.
     pub fn id(&self) -> Uuid {
-        self.id
+        *self.id.get_or_init(Uuid::now_v7)
     }
 
     /// The events, in order.

@@ -1,26 +1,43 @@
 //! What bounds the mailroom as a whole: bytes in flight, and the door that closes.
+//!
+//! ```text
+//! caller ── permit of the aggregate ──▶ room for its bytes? ── yes: one step ──────────────▶ ticket
+//!                                           └── no: counted, and in line until there is ──▶ ticket
+//! ```
+//!
+//! What must stay true:
+//!
+//! - Whether the door is open, who is inside and how many bytes they hold is one word: nobody comes in behind a
+//!   door that was seen closed and empty.
+//! - Whoever waits for room is counted first, so whoever gives room back sees the one or is seen by the other. Nobody
+//!   passes the line: room that is too little for its head is kept for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, Semaphore};
 
 use super::Wait;
-use super::registry::{Lease, Slot};
+use super::registry::Lease;
+use super::slot::Slot;
 use crate::error::AppendError;
 
-/// The door of the mailroom. Cheap to pass while it is open.
-pub(super) struct Admission {
-    shared: Arc<Shared>,
-}
+const CLOSED: u64 = 1 << 63;
+/// One who is inside; the bytes they hold are counted below it.
+const ONE: u64 = 1 << 32;
 
-struct Shared {
-    closed: AtomicBool,
-    /// Tickets out.
-    admitted: AtomicUsize,
-    drained: Notify,
-    bytes: Semaphore,
+/// The door of the mailroom. Cheap to pass while it is open and there is room.
+pub(super) struct Admission {
+    /// [`CLOSED`], who is inside, and their bytes.
+    door: AtomicU64,
+    /// Callers that wait for room.
+    waiting: AtomicUsize,
     bytes_total: u32,
+    /// Of one permit, which the head of the line has.
+    line: Semaphore,
+    /// Told to the head of the line when room was given back.
+    given_back: Notify,
+    drained: Notify,
 }
 
 /// What a mail carries until it is answered: its place in the aggregate's mailbox, its bytes, and the
@@ -28,7 +45,6 @@ struct Shared {
 pub(super) struct Ticket {
     lease: Lease,
     bytes: u32,
-    shared: Arc<Shared>,
 }
 
 impl Ticket {
@@ -39,31 +55,21 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.shared.bytes.add_permits(self.bytes as usize);
-        self.lease.slot().permits().add_permits(1);
-        self.shared.leave();
-    }
-}
-
-impl Shared {
-    fn leave(&self) {
-        if self.admitted.fetch_sub(1, Ordering::SeqCst) == 1 && self.closed.load(Ordering::SeqCst) {
-            self.drained.notify_waiters();
-        }
+        let slot = self.lease.slot();
+        slot.permits().add_permits(1);
+        slot.common().admission.leave(self.bytes);
     }
 }
 
 impl Admission {
     pub(super) fn new(bytes_in_flight: usize) -> Self {
-        let bytes_total = u32::try_from(bytes_in_flight).unwrap_or(u32::MAX);
         Admission {
-            shared: Arc::new(Shared {
-                closed: AtomicBool::new(false),
-                admitted: AtomicUsize::new(0),
-                drained: Notify::new(),
-                bytes: Semaphore::new(bytes_total as usize),
-                bytes_total,
-            }),
+            door: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            bytes_total: u32::try_from(bytes_in_flight).unwrap_or(u32::MAX),
+            line: Semaphore::new(1),
+            given_back: Notify::new(),
+            drained: Notify::new(),
         }
     }
 
@@ -74,54 +80,103 @@ impl Admission {
         size_bytes: usize,
         wait: Wait,
     ) -> Result<Ticket, AppendError> {
-        let entered = self.enter()?;
-        let shared = &self.shared;
         // An append larger than all room there is takes all of it, and so passes alone.
-        let bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX).min(shared.bytes_total);
-        let permits = lease.slot().permits();
-        let (permit, byte_permits) = match (permits.try_acquire(), wait) {
-            (Ok(permit), Wait::Never) => (permit, shared.bytes.try_acquire_many(bytes).ok()),
-            (Ok(permit), Wait::ForRoom) => (permit, shared.bytes.acquire_many(bytes).await.ok()),
-            (Err(_), Wait::Never) => return Err(busy(&lease)),
-            (Err(_), Wait::ForRoom) => match permits.acquire().await {
-                Ok(permit) => (permit, shared.bytes.acquire_many(bytes).await.ok()),
-                Err(_) => return Err(AppendError::Closed),
-            },
-        };
-        let Some(byte_permits) = byte_permits else { return Err(busy(&lease)) };
-        // From here on the ticket gives them back.
-        permit.forget();
-        byte_permits.forget();
-        std::mem::forget(entered);
-        Ok(Ticket { lease, bytes, shared: self.shared.clone() })
+        let bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX).min(self.bytes_total);
+        self.acquire(lease.slot(), bytes, wait).await?;
+        Ok(Ticket { lease, bytes })
     }
 
-    /// Counts first and looks at the door second, so that whoever closes it sees the count or the one
-    /// who came sees it closed.
+    /// What a ticket gives back.
+    async fn acquire(&self, slot: &Slot, bytes: u32, wait: Wait) -> Result<(), AppendError> {
+        let permit = match slot.permits().try_acquire() {
+            Ok(permit) if self.enter_with(bytes)? => {
+                permit.forget();
+                return Ok(());
+            }
+            permit => permit.ok(),
+        };
+        let entered = self.enter()?;
+        if wait == Wait::Never {
+            return Err(AppendError::Busy { key: slot.key().clone() });
+        }
+        let permit = match permit {
+            Some(permit) => permit,
+            None => slot.permits().acquire().await.map_err(|_| AppendError::Closed)?,
+        };
+        self.room_for(bytes).await;
+        permit.forget();
+        std::mem::forget(entered);
+        Ok(())
+    }
+
+    /// Comes in with so many bytes, unless there is no room for them or somebody waits for some.
+    fn enter_with(&self, bytes: u32) -> Result<bool, AppendError> {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            return Ok(false);
+        }
+        let fits = |door| is_open(door) && self.has_room(door, bytes);
+        match self.step(|door| fits(door).then(|| ONE + u64::from(bytes))) {
+            Ok(()) => Ok(true),
+            Err(door) if is_open(door) => Ok(false),
+            Err(_closed) => Err(AppendError::Closed),
+        }
+    }
+
+    /// Comes in without bytes: who closes the door waits for who is inside.
     fn enter(&self) -> Result<Entered<'_>, AppendError> {
-        self.shared.admitted.fetch_add(1, Ordering::SeqCst);
-        let entered = Entered(&self.shared);
-        if self.is_closed() { Err(AppendError::Closed) } else { Ok(entered) }
+        let entered = self.step(|door| is_open(door).then_some(ONE));
+        entered.map(|()| Entered(self)).map_err(|_closed| AppendError::Closed)
+    }
+
+    /// Waits in line for room for so many bytes, and takes it. For who is inside.
+    async fn room_for(&self, bytes: u32) {
+        let _waiting = Waiting::new(&self.waiting);
+        // Never closed.
+        let _head = self.line.acquire().await;
+        while self.step(|door| self.has_room(door, bytes).then(|| bytes.into())).is_err() {
+            // Told before it is looked at again, it is not lost: a notification is kept for who comes next.
+            self.given_back.notified().await;
+        }
+    }
+
+    /// Adds to the door what `add` makes of it, or answers the door that it makes nothing of.
+    fn step(&self, add: impl Fn(u64) -> Option<u64>) -> Result<(), u64> {
+        let step = |door| add(door).map(|add| door + add);
+        self.door.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step).map(drop)
+    }
+
+    fn has_room(&self, door: u64, bytes: u32) -> bool {
+        door % ONE + u64::from(bytes) <= u64::from(self.bytes_total)
+    }
+
+    fn leave(&self, bytes: u32) {
+        let before = self.door.fetch_sub(ONE + u64::from(bytes), Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.given_back.notify_one();
+        }
+        if !is_open(before) && inside(before) == 1 {
+            self.drained.notify_waiters();
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.shared.closed.load(Ordering::SeqCst)
+        !is_open(self.door.load(Ordering::SeqCst))
     }
 
     pub(super) fn close(&self) {
-        self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.drained.notify_waiters();
+        self.door.fetch_or(CLOSED, Ordering::SeqCst);
+        self.drained.notify_waiters();
     }
 
     /// How many appends are admitted and not answered.
     pub(super) fn admitted(&self) -> usize {
-        self.shared.admitted.load(Ordering::SeqCst)
+        inside(self.door.load(Ordering::SeqCst))
     }
 
     /// Waits until everything admitted is answered. Only of use once closed.
     pub(super) async fn drained(&self) {
         loop {
-            let drained = self.shared.drained.notified();
+            let drained = self.drained.notified();
             let mut drained = std::pin::pin!(drained);
             drained.as_mut().enable();
             if self.admitted() == 0 {
@@ -132,15 +187,103 @@ impl Admission {
     }
 }
 
+fn is_open(door: u64) -> bool {
+    door & CLOSED == 0
+}
+
+fn inside(door: u64) -> usize {
+    usize::try_from((door & !CLOSED) / ONE).unwrap_or(usize::MAX)
+}
+
 /// Somebody who came in and has no ticket yet.
-struct Entered<'a>(&'a Shared);
+struct Entered<'a>(&'a Admission);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.leave(0);
     }
 }
 
-fn busy(lease: &Lease) -> AppendError {
-    AppendError::Busy { key: lease.slot().key().clone() }
+/// Somebody who waits for room, until they have it or give up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Waiting(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn nobody_passes_the_line() {
+        let admission = Admission::new(10);
+        assert!(admission.enter_with(4).unwrap());
+        assert!(admission.enter_with(4).unwrap());
+        let mut large = pin!(admission.room_for(6));
+        assert!(large.as_mut().now_or_never().is_none());
+        assert!(!admission.enter_with(1).unwrap(), "it would fit, and came later");
+        let mut small = pin!(admission.room_for(1));
+        assert!(small.as_mut().now_or_never().is_none());
+
+        admission.leave(4);
+        assert!(small.as_mut().now_or_never().is_none());
+        assert!(large.as_mut().now_or_never().is_some());
+        assert!(small.as_mut().now_or_never().is_none(), "there is no room for it");
+        admission.leave(4);
+        assert!(small.as_mut().now_or_never().is_some());
+        assert!(admission.enter_with(3).unwrap());
+    }
+
+    #[test]
+    fn who_gives_up_waiting_is_in_nobodys_way() {
+        let admission = Admission::new(10);
+        assert!(admission.enter_with(8).unwrap());
+        let mut large = Box::pin(admission.room_for(10));
+        let mut small = pin!(admission.room_for(2));
+        assert!(large.as_mut().now_or_never().is_none());
+        assert!(small.as_mut().now_or_never().is_none());
+        // Told, and gone before it looked.
+        admission.leave(8);
+        admission.enter().unwrap();
+        drop(large);
+        assert!(small.as_mut().now_or_never().is_some());
+        assert!(admission.enter_with(8).unwrap());
+        assert!(!admission.enter_with(1).unwrap());
+    }
+
+    #[test]
+    fn a_closed_door_lets_finish_who_is_inside() {
+        let admission = Admission::new(10);
+        assert!(admission.enter_with(10).unwrap());
+        let inside = admission.enter().unwrap();
+        let mut waits = pin!(admission.room_for(10));
+        assert!(waits.as_mut().now_or_never().is_none());
+
+        admission.close();
+        assert!(matches!(admission.enter(), Err(AppendError::Closed)));
+        assert!(matches!(admission.enter_with(0), Ok(false) | Err(AppendError::Closed)));
+        let mut drained = pin!(admission.drained());
+        assert!(drained.as_mut().now_or_never().is_none());
+        admission.leave(10);
+        assert!(waits.as_mut().now_or_never().is_some());
+        assert!(drained.as_mut().now_or_never().is_none());
+        std::mem::forget(inside);
+        admission.leave(10);
+        assert!(drained.as_mut().now_or_never().is_some());
+        assert_eq!(admission.admitted(), 0);
+    }
 }

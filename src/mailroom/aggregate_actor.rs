@@ -10,53 +10,41 @@
 //!
 //! [`advance`]: AggregateActor::advance
 
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::{FutureExt, StreamExt};
 use smallvec::SmallVec;
 
-use super::Mailroom;
+use super::Common;
 use super::decide::{
-    Decided, Item, Known, Question, Window, decide, repeated_command, repeated_or,
+    Decided, Grounds, Item, Items, Question, decide, repeated_command, repeated_or,
 };
 use super::entity::{CommandAnswer, Entity};
 use super::load::{load, save_snapshot};
 use super::mail::{Answer, Mail};
-use super::registry::{PutPermit, Slot};
+use super::queue::Queue;
 use super::settle::{Batch, send_off};
+use super::slot::{Known, PutPermit, Slot};
+use super::window::Window;
 use crate::driver::{DriverError, Fetch, Put};
 use crate::entity::LoadError;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
-/// A mailbox is drained without a budget: after so many messages in a row the actor lets the arbiter's
-/// other tasks run, the end of its own put among them.
-const MESSAGES_IN_A_ROW: u32 = 64;
-
 /// One aggregate's appends, one after another.
 pub(super) struct AggregateActor {
     slot: Arc<Slot>,
-    mailroom: Arc<Mailroom>,
-    queue: VecDeque<Mail>,
+    queue: Queue,
     /// The entity's state, from the first command on.
-    entity: Option<Entity>,
+    entity: Option<Box<Entity>>,
     /// Held while the driver is asked something, and between a failed put and its successor.
     permit: Option<PutPermit>,
     asking: bool,
     /// So many at the front of the queue are put one by one.
     alone: usize,
-    in_a_row: u32,
-}
-
-/// The put permit is free again.
-pub(super) struct GateOpened;
-
-impl Message for GateOpened {
-    type Result = ();
 }
 
 /// Mails that came back from a put that surely wrote none of them, with its permit, so that they are
@@ -68,12 +56,8 @@ pub(super) struct Undecided {
     pub(super) alone: bool,
 }
 
-impl Message for Undecided {
-    type Result = ();
-}
-
 impl Undecided {
-    pub(super) fn deliver(mut self, mailroom: &Arc<Mailroom>) {
+    pub(super) fn deliver(mut self) {
         if self.mails.is_empty() {
             return;
         }
@@ -81,7 +65,8 @@ impl Undecided {
             mail.leaves_put();
         }
         let slot = self.permit.slot().clone();
-        slot.send(self, || mailroom.arbiters.start_actor(mailroom, &slot));
+        let notice = slot.desk().inbox.push_undecided(Box::new(self));
+        notice.give(&slot);
     }
 }
 
@@ -89,28 +74,32 @@ impl Actor for AggregateActor {
     type Context = Context<Self>;
 }
 
-impl Handler<Mail> for AggregateActor {
-    type Result = ();
-
-    fn handle(&mut self, mail: Mail, ctx: &mut Self::Context) {
-        self.queue.push_back(mail);
-        self.advance(ctx);
-        self.yield_in_time(ctx);
+impl AggregateActor {
+    pub(super) fn new(slot: Arc<Slot>) -> Self {
+        AggregateActor {
+            slot,
+            queue: Queue::default(),
+            entity: None,
+            permit: None,
+            asking: false,
+            alone: 0,
+        }
     }
-}
 
-impl Handler<GateOpened> for AggregateActor {
-    type Result = ();
-
-    fn handle(&mut self, _: GateOpened, ctx: &mut Self::Context) {
+    /// New mail, in order. What the first of several is put with must not depend on how long the actor slept: it
+    /// goes at once, as if nobody had come behind it.
+    pub(super) fn receive(&mut self, mut mails: Queue, ctx: &mut Context<Self>) {
+        if self.queue.is_empty()
+            && let Some(first) = mails.pop_front()
+        {
+            self.queue.push_back(first);
+            self.advance(ctx);
+        }
+        self.queue.append(mails);
         self.advance(ctx);
     }
-}
 
-impl Handler<Undecided> for AggregateActor {
-    type Result = ();
-
-    fn handle(&mut self, undecided: Undecided, ctx: &mut Self::Context) {
+    pub(super) fn take_back(&mut self, undecided: Undecided) {
         if undecided.alone {
             self.alone = undecided.mails.len();
         }
@@ -118,30 +107,6 @@ impl Handler<Undecided> for AggregateActor {
             self.queue.push_front(mail);
         }
         self.permit = Some(undecided.permit);
-        self.advance(ctx);
-    }
-}
-
-impl AggregateActor {
-    pub(super) fn new(mailroom: Arc<Mailroom>, slot: Arc<Slot>) -> Self {
-        AggregateActor {
-            slot,
-            mailroom,
-            queue: VecDeque::new(),
-            entity: None,
-            permit: None,
-            asking: false,
-            alone: 0,
-            in_a_row: 0,
-        }
-    }
-
-    fn yield_in_time(&mut self, ctx: &mut Context<Self>) {
-        self.in_a_row += 1;
-        if self.in_a_row >= MESSAGES_IN_A_ROW {
-            self.in_a_row = 0;
-            ctx.wait(tokio::task::yield_now().into_actor(self));
-        }
     }
 
     fn advance(&mut self, ctx: &mut Context<Self>) {
@@ -149,48 +114,48 @@ impl AggregateActor {
             let Some(permit) = self.permit.take().or_else(|| self.slot.take_put_permit()) else {
                 return;
             };
-            let Decided { items, answers, question } = self.decide();
+            let now = Instant::now();
+            let Decided { items, answers, question } = self.decide(&permit.known, now);
             for (mail, answer) in answers {
                 mail.say(answer);
             }
             if !items.is_empty() {
-                self.put(items, permit);
+                self.put(items, permit, now);
             } else if let Some(question) = question {
                 self.ask(question, permit, ctx);
             }
         }
         if self.queue.is_empty() {
             self.permit = None;
-            // Room for mail is most of what an idle aggregate would hold on to.
-            self.queue = VecDeque::new();
         }
     }
 
-    fn decide(&mut self) -> Decided {
-        let gate = self.slot.gate();
+    fn decide(&mut self, known: &Known, now: Instant) -> Decided {
+        let common = self.slot.common();
         let latest = self.slot.latest();
-        self.entity.take_if(|entity| entity.failed_puts != gate.failed_puts);
-        let known = Known {
+        self.entity.take_if(|entity| entity.failed_puts != known.failed_puts);
+        let grounds = Grounds {
             latest,
-            learned: gate.learned || latest > Sequence::NONE,
-            window: gate.window.as_deref(),
-            limits: &self.mailroom.limits,
-            put_deadline: self.mailroom.config.put_deadline,
+            learned: known.learned || latest > Sequence::NONE,
+            window: known.window.as_deref(),
+            limits: &common.limits,
+            now,
+            put_deadline: common.config.put_deadline,
             alone: self.alone > 0,
         };
         if let Some(entity) = &mut self.entity {
             // All that is folded is durable now, and nothing else is under way.
-            save_snapshot(&self.mailroom, self.slot.key(), entity);
+            save_snapshot(common, self.slot.key(), entity);
         }
         let before = self.queue.len();
-        let decided = decide(&mut self.queue, &known, &mut self.entity);
+        let decided = decide(&mut self.queue, &grounds, &mut self.entity);
         self.alone = self.alone.saturating_sub(before - self.queue.len());
         decided
     }
 
     /// Freezes the put and sends it off.
-    fn put(&mut self, mut items: Vec<Item>, permit: PutPermit) {
-        let recorded_at = self.mailroom.now();
+    fn put(&mut self, mut items: Items, permit: PutPermit, formed: Instant) {
+        let recorded_at = self.slot.common().now();
         let mut events = SmallVec::with_capacity(items.len());
         for item in &mut items {
             if let Item::Accepted { mail, first } = item {
@@ -223,17 +188,17 @@ impl AggregateActor {
             | Item::Refused { mail, .. }) = item;
             mail.enters_put();
         }
-        send_off(&self.mailroom, Batch { put, items, permit, formed: Instant::now() });
+        send_off(&self.slot, Batch { put, items, permit, formed });
     }
 
     fn ask(&mut self, question: Question, permit: PutPermit, ctx: &mut Context<Self>) {
         self.asking = true;
-        self.permit = Some(permit);
         let entity = match question {
-            Question::State => self.entity.take().or_else(|| self.blank_entity()),
+            Question::State => self.entity.take().or_else(|| self.blank_entity(&permit.known)),
             _ => None,
         };
-        let asking = ask(self.mailroom.clone(), self.slot.key().clone(), question, entity);
+        self.permit = Some(permit);
+        let asking = ask(self.slot.common().clone(), self.slot.key().clone(), question, entity);
         ctx.spawn(asking.into_actor(self).map(|said, actor, ctx| {
             actor.asking = false;
             actor.hear(said);
@@ -247,7 +212,7 @@ impl AggregateActor {
             Err(error) => {
                 // Whoever waits would ask the same driver again, one after the other, each until the
                 // deadline; none of them was sent.
-                for mail in self.queue.drain(..) {
+                for mail in std::mem::take(&mut self.queue) {
                     let key = mail.append.key.clone();
                     mail.answer(Err(AppendError::Driver { key, source: error.clone() }));
                 }
@@ -288,36 +253,40 @@ impl AggregateActor {
             }
             Said::State(Ok(entity)) => {
                 self.learned(entity.at);
-                self.entity = Some(entity);
+                self.entity = Some(Box::new(entity));
             }
             Said::State(Err(error)) => {
                 // Each further command would fold the same history to the same end.
-                let (commands, appends) =
-                    self.queue.drain(..).partition(|mail: &Mail| mail.command().is_some());
-                self.queue = appends;
-                for mail in Vec::from(commands) {
-                    mail.answer_command(CommandAnswer::NotLoaded(error.clone()));
+                for mail in std::mem::take(&mut self.queue) {
+                    match mail.command() {
+                        Some(_) => mail.answer_command(CommandAnswer::NotLoaded(error.clone())),
+                        None => self.queue.push_back(mail),
+                    }
                 }
             }
             Said::Window(backwards) => {
                 let latest = backwards.first().map_or(Sequence::NONE, |event| event.sequence);
                 self.learned(latest);
-                let window = Window::new(self.mailroom.config.commit_id_window, &backwards);
-                self.slot.gate().window = Some(Box::new(window));
+                let window = Window::new(self.slot.common().config.commit_id_window, &backwards);
+                if let Some(permit) = &mut self.permit {
+                    permit.known.window = Some(Box::new(window));
+                }
                 self.front_is_up_to_date();
             }
         }
     }
 
     /// A state to fold from the beginning, of the type that the first command is for.
-    fn blank_entity(&self) -> Option<Entity> {
+    fn blank_entity(&self, known: &Known) -> Option<Box<Entity>> {
         let command = self.queue.front()?.command()?;
-        Some(Entity::blank(command.blank(), self.slot.gate().failed_puts))
+        Some(Box::new(Entity::blank(command.blank(), known.failed_puts)))
     }
 
-    fn learned(&self, latest: Sequence) {
+    fn learned(&mut self, latest: Sequence) {
         self.slot.saw(latest);
-        self.slot.gate().learned = true;
+        if let Some(permit) = &mut self.permit {
+            permit.known.learned = true;
+        }
     }
 
     fn front_is_up_to_date(&mut self) {
@@ -345,15 +314,15 @@ enum Said {
 }
 
 async fn ask(
-    mailroom: Arc<Mailroom>,
+    common: Arc<Common>,
     key: AggregateKey,
     question: Question,
-    entity: Option<Entity>,
+    entity: Option<Box<Entity>>,
 ) -> Result<Said, DriverError> {
-    let driver = &mailroom.driver;
-    let deadline = mailroom.config.read_deadline;
+    let driver = &common.driver;
+    let deadline = common.config.read_deadline;
     if let (Question::State, Some(entity)) = (question, entity) {
-        let loading = AssertUnwindSafe(load(&mailroom, &key, entity)).catch_unwind().await;
+        let loading = AssertUnwindSafe(load(&common, &key, *entity)).catch_unwind().await;
         let source = DriverError::failed("the driver panicked while reading");
         let panicked = |_| Err(LoadError::Driver { key: key.clone(), source });
         return Ok(Said::State(loading.unwrap_or_else(panicked)));
@@ -371,7 +340,7 @@ async fn ask(
                 Said::Whose(fetch_all(driver.fetch_events(&key, fetch)).await?)
             }
             Question::Window => {
-                let fetch = Fetch::ALL.backwards().limit(mailroom.config.commit_id_window);
+                let fetch = Fetch::ALL.backwards().limit(common.config.commit_id_window);
                 Said::Window(fetch_all(driver.fetch_events(&key, fetch)).await?)
             }
             Question::State => return Err(DriverError::failed("no command waits for a state")),

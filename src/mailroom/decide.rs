@@ -5,27 +5,32 @@
 //! What can be said from durable knowledge alone is said at once; what rests on an append of this put
 //! is held until the put has settled.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::entity::{CommandAnswer, Entity};
 use super::mail::{self, Answer, Mail, Said};
+use super::queue::Queue;
+use super::window::Window;
 use crate::append::Appended;
 use crate::driver::Limits;
 use crate::error::AppendError;
 use crate::event::{KeyedEvent, Sequence, Timestamp};
 
 /// What decisions rest on.
-pub(super) struct Known<'a> {
+pub(super) struct Grounds<'a> {
     /// The latest sequence known to be durable.
     pub(super) latest: Sequence,
     /// Whether `latest` may be built upon although no writer named it.
     pub(super) learned: bool,
     pub(super) window: Option<&'a Window>,
     pub(super) limits: &'a Limits,
+    /// The moment of the decision.
+    pub(super) now: Instant,
     pub(super) put_deadline: Duration,
     /// One append, one put: the driver refused them together.
     pub(super) alone: bool,
@@ -35,12 +40,15 @@ pub(super) struct Known<'a> {
 #[derive(Default)]
 pub(super) struct Decided {
     /// The put's appends, and what rests on them; in order.
-    pub(super) items: Vec<Item>,
+    pub(super) items: Items,
     /// What could be said at once.
     pub(super) answers: Vec<(Mail, Said)>,
     /// What must be asked before the first append still waiting can be decided.
     pub(super) question: Option<Question>,
 }
+
+/// The mails of a put. One is the rule, and stands in its place: another thread would free what it stands in.
+pub(super) type Items = SmallVec<[Item; 1]>;
 
 /// One mail of a put.
 pub(super) enum Item {
@@ -78,16 +86,16 @@ pub(super) enum Question {
 /// Takes from the front of `queue` what the next put can hold. The entity's state, if there is one, stands
 /// at what is known to be durable, and is folded along with the put.
 pub(super) fn decide(
-    queue: &mut VecDeque<Mail>,
-    known: &Known<'_>,
-    entity: &mut Option<Entity>,
+    queue: &mut Queue,
+    grounds: &Grounds<'_>,
+    entity: &mut Option<Box<Entity>>,
 ) -> Decided {
     let mut decided = Decided::default();
-    let mut running = Running { latest: known.latest, events: 0, bytes: 0 };
+    let mut running = Running::after(grounds.latest);
     while let Some(mail) = queue.front_mut() {
         let verdict = match mail.command() {
-            None => verdict(mail, &running, known, &decided.items),
-            Some(_) => command_verdict(mail, &running, known, entity, &decided.items),
+            None => verdict(mail, &mut running, grounds, &decided.items),
+            Some(_) => command_verdict(mail, &mut running, grounds, entity, &decided.items),
         };
         // What must wait, waits with everything behind it.
         let question = match verdict {
@@ -113,14 +121,39 @@ struct Running {
     latest: Sequence,
     events: usize,
     bytes: usize,
+    /// Where among the items the accepted appends stand, for as many items as were looked at.
+    places: HashMap<Uuid, usize>,
+    looked_at: usize,
 }
 
 impl Running {
-    fn fits(&self, mail: &Mail, known: &Known<'_>) -> bool {
+    fn after(latest: Sequence) -> Self {
+        Running { latest, events: 0, bytes: 0, places: HashMap::new(), looked_at: 0 }
+    }
+
+    fn fits(&self, mail: &Mail, grounds: &Grounds<'_>) -> bool {
         self.events == 0
-            || (self.events + mail.append.events.len() <= known.limits.events_per_put
-                && self.bytes + mail.append.size_bytes <= known.limits.bytes_per_put
-                && !known.alone)
+            || (self.events + mail.append.events.len() <= grounds.limits.events_per_put
+                && self.bytes + mail.append.size_bytes <= grounds.limits.bytes_per_put
+                && !grounds.alone)
+    }
+
+    /// Whether an accepted append of this put has the same commit id: which one, and whether its content
+    /// is the same too.
+    fn in_this_put(&mut self, mail: &Mail, items: &[Item]) -> Option<(usize, bool)> {
+        for (place, item) in items.iter().enumerate().skip(self.looked_at) {
+            if let Item::Accepted { mail, .. } = item {
+                self.places.entry(mail.append.commit_id).or_insert(place);
+            }
+        }
+        self.looked_at = items.len();
+        let place = *self.places.get(&mail.append.commit_id)?;
+        match items.get(place) {
+            Some(Item::Accepted { mail: accepted, .. }) => {
+                Some((place, accepted.append.same_content(&mail.append)))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -130,7 +163,7 @@ impl Decided {
         mail: Mail,
         verdict: Verdict,
         running: &mut Running,
-        entity: &mut Option<Entity>,
+        entity: &mut Option<Box<Entity>>,
     ) {
         match verdict {
             Verdict::Accept => {
@@ -152,7 +185,7 @@ impl Decided {
 
 /// Folds an accepted append of raw events into the entity's state, so that the next command needs no
 /// read. A state that cannot take them is given up; the next command's load will say why.
-fn fold_along(mail: &Mail, first: Sequence, entity: &mut Option<Entity>) {
+fn fold_along(mail: &Mail, first: Sequence, entity: &mut Option<Box<Entity>>) {
     if mail.command().is_some() {
         return;
     }
@@ -180,29 +213,29 @@ enum Verdict {
     Wait,
 }
 
-fn waited_too_long(mail: &Mail, known: &Known<'_>) -> Option<Verdict> {
-    (mail.since.elapsed() > known.put_deadline).then(|| {
-        let (key, deadline) = (mail.append.key.clone(), known.put_deadline);
+fn waited_too_long(mail: &Mail, grounds: &Grounds<'_>) -> Option<Verdict> {
+    (grounds.now.duration_since(mail.since) > grounds.put_deadline).then(|| {
+        let (key, deadline) = (mail.append.key.clone(), grounds.put_deadline);
         Verdict::Answer(AppendError::Timeout { key, deadline })
     })
 }
 
-fn verdict(mail: &Mail, running: &Running, known: &Known<'_>, items: &[Item]) -> Verdict {
+fn verdict(mail: &Mail, running: &mut Running, grounds: &Grounds<'_>, items: &[Item]) -> Verdict {
     let append = &mail.append;
-    if let Some(too_late) = waited_too_long(mail, known) {
+    if let Some(too_late) = waited_too_long(mail, grounds) {
         return too_late;
     }
-    let accept = if running.fits(mail, known) { Verdict::Accept } else { Verdict::Wait };
+    let accept = if running.fits(mail, grounds) { Verdict::Accept } else { Verdict::Wait };
     if append.own_commit_id
-        && let Some((of, same)) = in_this_put(mail, items)
+        && let Some((of, same)) = running.in_this_put(mail, items)
     {
         return if same { Verdict::Repeats(of) } else { Verdict::Hold(Refusal::CommitIdReused) };
     }
     let whose = |after| Verdict::Ask(Question::Whose { after, events: append.len() });
     let key = || append.key.clone();
     let Some(expected) = append.expected.exact() else {
-        return match known.window.filter(|window| window.latest == known.latest) {
-            _ if !append.own_commit_id && known.learned => accept,
+        return match grounds.window.filter(|window| window.latest == grounds.latest) {
+            _ if !append.own_commit_id && grounds.learned => accept,
             _ if !append.own_commit_id => Verdict::Ask(Question::Latest),
             None => Verdict::Ask(Question::Window),
             Some(window) => match window.behind(append.commit_id, append.len()) {
@@ -215,7 +248,7 @@ fn verdict(mail: &Mail, running: &Running, known: &Known<'_>, items: &[Item]) ->
         accept
     } else if expected > running.latest {
         Verdict::Ask(Question::Has(expected))
-    } else if expected >= known.latest {
+    } else if expected >= grounds.latest {
         // Behind `expected` stands an append of this put, and not this one.
         Verdict::Hold(Refusal::Conflict)
     } else if append.own_commit_id {
@@ -224,7 +257,7 @@ fn verdict(mail: &Mail, running: &Running, known: &Known<'_>, items: &[Item]) ->
         Verdict::Answer(AppendError::Conflict {
             key: key(),
             expected: append.expected,
-            actual: known.latest,
+            actual: grounds.latest,
         })
     }
 }
@@ -233,22 +266,22 @@ fn verdict(mail: &Mail, running: &Running, known: &Known<'_>, items: &[Item]) ->
 /// includes the put so far.
 fn command_verdict(
     mail: &mut Mail,
-    running: &Running,
-    known: &Known<'_>,
-    entity: &mut Option<Entity>,
+    running: &mut Running,
+    grounds: &Grounds<'_>,
+    entity: &mut Option<Box<Entity>>,
     items: &[Item],
 ) -> Verdict {
-    if let Some(too_late) = waited_too_long(mail, known) {
+    if let Some(too_late) = waited_too_long(mail, grounds) {
         return too_late;
     }
     if mail.append.own_commit_id {
-        if in_this_put(mail, items).is_some() {
+        if running.in_this_put(mail, items).is_some() {
             return Verdict::Wait;
         }
-        match known.window.filter(|window| window.latest == known.latest) {
+        match grounds.window.filter(|window| window.latest == grounds.latest) {
             None => return Verdict::Ask(Question::Window),
             Some(window) => {
-                if let Some((after, events)) = window.whole(mail.append.commit_id, known.limits) {
+                if let Some((after, events)) = window.whole(mail.append.commit_id, grounds.limits) {
                     return Verdict::Ask(Question::Whose { after, events });
                 }
             }
@@ -271,11 +304,11 @@ fn command_verdict(
             Verdict::AnswerCommand(CommandAnswer::Panicked)
         }
         mail::Decided::Events => {
-            if let Err(exceeded) = known.limits.check_append(&mail.append) {
+            if let Err(exceeded) = grounds.limits.check_append(&mail.append) {
                 let key = mail.append.key.clone();
                 return Verdict::Answer(AppendError::TooLarge { key, exceeded });
             }
-            if !running.fits(mail, known) {
+            if !running.fits(mail, grounds) {
                 return Verdict::Wait;
             }
             let state = &mut *folded.state;
@@ -292,19 +325,6 @@ fn command_verdict(
             Verdict::Accept
         }
     }
-}
-
-/// Whether an accepted append of this put has the same commit id: which one, and whether its content
-/// is the same too.
-fn in_this_put(mail: &Mail, items: &[Item]) -> Option<(usize, bool)> {
-    items.iter().enumerate().find_map(|(index, item)| match item {
-        Item::Accepted { mail: accepted, .. }
-            if accepted.append.commit_id == mail.append.commit_id =>
-        {
-            Some((index, accepted.append.same_content(&mail.append)))
-        }
-        _ => None,
-    })
 }
 
 /// What an append is told whose expectation fails, when `events` stand behind its expectation (or where
@@ -344,126 +364,4 @@ pub(super) fn repeated_command(commit_id: Uuid, events: Vec<KeyedEvent>) -> Opti
         repeated: true,
     };
     Some(CommandAnswer::Repeated(appended, own))
-}
-
-/// The commit ids of an aggregate's latest events.
-pub(super) struct Window {
-    /// The latest sequence it covers; beyond that it knows nothing.
-    latest: Sequence,
-    size: u64,
-    /// In sequence order.
-    appends: VecDeque<Uuid>,
-    places: HashMap<Uuid, Place>,
-    /// The window began in the middle of an append, here.
-    cut_at: Option<Sequence>,
-}
-
-#[derive(Clone, Copy)]
-struct Place {
-    first: Sequence,
-    last: Sequence,
-}
-
-impl Window {
-    /// A window over the `size` latest events, which `backwards` lists from the last on.
-    pub(super) fn new(size: usize, backwards: &[KeyedEvent]) -> Self {
-        let oldest = backwards.last().map_or(Sequence::NONE, |event| event.sequence);
-        let mut window = Window {
-            latest: oldest.previous(),
-            size: size as u64,
-            appends: VecDeque::new(),
-            places: HashMap::new(),
-            cut_at: (oldest > Sequence::FIRST).then_some(oldest),
-        };
-        for event in backwards.iter().rev() {
-            window.push(event);
-        }
-        window
-    }
-
-    /// These are durable, in sequence order. A window that missed what came before them stays behind, and is read
-    /// anew.
-    pub(super) fn push_all(&mut self, events: &[KeyedEvent]) {
-        for event in events {
-            self.push(event);
-        }
-    }
-
-    fn push(&mut self, event: &KeyedEvent) {
-        let (sequence, id) = (event.sequence, event.commit_id);
-        if self.latest.next() != sequence {
-            return;
-        }
-        self.latest = sequence;
-        let place = self.places.entry(id).or_insert_with(|| {
-            self.appends.push_back(id);
-            Place { first: sequence, last: sequence }
-        });
-        place.last = sequence;
-        while let Some(oldest) = self.appends.front()
-            && self.places.get(oldest).is_none_or(|place| place.last.plus(self.size) <= sequence)
-        {
-            self.places.remove(oldest);
-            self.appends.pop_front();
-        }
-    }
-
-    /// The sequence behind which the append with this id stands, if it has so many events.
-    fn behind(&self, commit_id: Uuid, events: u64) -> Option<Sequence> {
-        let place = self.places.get(&commit_id)?;
-        match self.cut_at == Some(place.first) {
-            false => Some(place.first.previous()),
-            true => Some(Sequence::new(place.last.get().saturating_sub(events))),
-        }
-    }
-}
-
-impl Window {
-    /// Behind which sequence, and among how many events, all of the append with this id is found.
-    fn whole(&self, commit_id: Uuid, limits: &Limits) -> Option<(Sequence, u64)> {
-        let place = self.places.get(&commit_id)?;
-        let events = match self.cut_at == Some(place.first) {
-            false => place.last.get() - place.first.get() + 1,
-            true => place.last.get().min(limits.events_per_put as u64),
-        };
-        Some((Sequence::new(place.last.get() - events), events))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{AggregateKey, NewEvent, Timestamp};
-
-    fn events(ids: &[(u64, u128)]) -> Vec<KeyedEvent> {
-        let key = AggregateKey::new("a").unwrap();
-        let event = NewEvent::raw("E", "1").check().unwrap();
-        ids.iter()
-            .map(|(sequence, id)| {
-                let id = Uuid::from_u128(*id);
-                event.place(&key, Sequence::new(*sequence), id, Timestamp::default())
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_window_knows_each_append_of_its_latest_events() {
-        let window = Window::new(3, &events(&[(6, 30), (5, 20), (4, 20)]));
-        assert_eq!(window.latest, 6);
-        assert_eq!(window.behind(Uuid::from_u128(30), 1), Some(Sequence::new(5)));
-        assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
-        // The append 20 may have begun before the window: its last event says where it stands.
-        assert_eq!(window.behind(Uuid::from_u128(20), 3), Some(Sequence::new(2)));
-    }
-
-    #[test]
-    fn a_window_forgets_what_has_left_it_and_never_jumps_a_gap() {
-        let mut window = Window::new(2, &[]);
-        window.push_all(&events(&[(1, 10), (2, 20), (3, 30)]));
-        assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
-        assert_eq!(window.behind(Uuid::from_u128(20), 1), Some(Sequence::new(1)));
-        window.push_all(&events(&[(5, 50)]));
-        assert_eq!(window.latest, 3);
-        assert_eq!(window.behind(Uuid::from_u128(50), 1), None);
-    }
 }

@@ -80,12 +80,12 @@ pub(super) struct Entity {
     pub(super) at: Sequence,
     /// The slot's count of failed puts when the state was folded: another count, and the state may hold
     /// events that never were.
-    pub(super) failed_puts: u64,
+    pub(super) failed_puts: u32,
     pub(super) snapshot_at: Sequence,
 }
 
 impl Entity {
-    pub(super) fn blank(state: Box<dyn State>, failed_puts: u64) -> Self {
+    pub(super) fn blank(state: Box<dyn State>, failed_puts: u32) -> Self {
         Entity { state, at: Sequence::NONE, failed_puts, snapshot_at: Sequence::NONE }
     }
 

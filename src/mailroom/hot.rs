@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arc_swap::ArcSwapOption;
 use dashmap::mapref::one::Ref;
 
-use super::registry::Slot;
+use super::slot::Slot;
 use crate::event::AggregateKey;
 
 const PLACES: usize = 64;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::Mailroom;
+use super::Common;
 use super::entity::Entity;
 use crate::driver::{DriverError, EventPages, Fetch};
 use crate::entity::LoadError;
@@ -17,13 +17,13 @@ use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 /// Brings the state up to the latest event. A blank one begins with the snapshot.
 pub(super) async fn load(
-    mailroom: &Mailroom,
+    common: &Common,
     key: &AggregateKey,
     mut entity: Entity,
 ) -> Result<Entity, LoadError> {
-    if entity.at == Sequence::NONE && restore(mailroom, key, &mut entity).await {
+    if entity.at == Sequence::NONE && restore(common, key, &mut entity).await {
         // The event that the snapshot was taken at is read too: is it there?
-        let mut pages = Pages::of(mailroom, key, entity.at.previous());
+        let mut pages = Pages::of(common, key, entity.at.previous());
         let first = pages.next().await?;
         if first.is_some_and(|event| event.sequence == entity.at) {
             pages.fold_into(&mut entity).await?;
@@ -32,16 +32,16 @@ pub(super) async fn load(
         tracing::warn!(%key, at = %entity.at, "a snapshot ahead of its events is ignored");
         entity.reset();
     }
-    Pages::of(mailroom, key, entity.at).fold_into(&mut entity).await?;
+    Pages::of(common, key, entity.at).fold_into(&mut entity).await?;
     Ok(entity)
 }
 
-async fn restore(mailroom: &Mailroom, key: &AggregateKey, entity: &mut Entity) -> bool {
+async fn restore(common: &Common, key: &AggregateKey, entity: &mut Entity) -> bool {
     if entity.state.snapshot_every().is_none() {
         return false;
     }
-    let Some(snapshots) = mailroom.driver.snapshots() else { return false };
-    let deadline = mailroom.config.read_deadline;
+    let Some(snapshots) = common.driver.snapshots() else { return false };
+    let deadline = common.config.read_deadline;
     let found = match tokio::time::timeout(deadline, snapshots.load_snapshot(key)).await {
         Ok(found) => found.map_err(|error| error.to_string()),
         Err(_elapsed) => Err("the driver did not answer in time".to_owned()),
@@ -66,21 +66,21 @@ async fn restore(mailroom: &Mailroom, key: &AggregateKey, entity: &mut Entity) -
 
 /// Saves a snapshot if one is due, in the background: nobody waits for it, and its failure costs only
 /// reading.
-pub(super) fn save_snapshot(mailroom: &Arc<Mailroom>, key: &AggregateKey, entity: &mut Entity) {
-    if mailroom.driver.snapshots().is_none() {
+pub(super) fn save_snapshot(common: &Arc<Common>, key: &AggregateKey, entity: &mut Entity) {
+    if common.driver.snapshots().is_none() {
         return;
     }
     let Some(snapshot) = entity.due_snapshot() else { return };
-    let (mailroom, key) = (mailroom.clone(), key.clone());
+    let (common, key) = (common.clone(), key.clone());
     actix_rt::spawn(async move {
-        if let Err(error) = save(&mailroom, &key, snapshot).await {
+        if let Err(error) = save(&common, &key, snapshot).await {
             tracing::warn!(%key, %error, "a snapshot could not be saved");
         }
     });
 }
 
-async fn save(mailroom: &Mailroom, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
-    match mailroom.driver.snapshots() {
+async fn save(common: &Common, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+    match common.driver.snapshots() {
         Some(snapshots) => snapshots.save_snapshot(key, snapshot).await,
         None => Ok(()),
     }
@@ -88,16 +88,16 @@ async fn save(mailroom: &Mailroom, key: &AggregateKey, snapshot: Bytes) -> Resul
 
 /// The events of one aggregate, one by one, each page within the read deadline.
 struct Pages<'a> {
-    mailroom: &'a Mailroom,
+    common: &'a Common,
     key: &'a AggregateKey,
     pages: EventPages,
     page: std::vec::IntoIter<KeyedEvent>,
 }
 
 impl<'a> Pages<'a> {
-    fn of(mailroom: &'a Mailroom, key: &'a AggregateKey, after: Sequence) -> Self {
-        let pages = mailroom.driver.fetch_events(key, Fetch::ALL.after(after));
-        Pages { mailroom, key, pages, page: Vec::new().into_iter() }
+    fn of(common: &'a Common, key: &'a AggregateKey, after: Sequence) -> Self {
+        let pages = common.driver.fetch_events(key, Fetch::ALL.after(after));
+        Pages { common, key, pages, page: Vec::new().into_iter() }
     }
 
     async fn next(&mut self) -> Result<Option<KeyedEvent>, LoadError> {
@@ -105,7 +105,7 @@ impl<'a> Pages<'a> {
             if let Some(event) = self.page.next() {
                 return Ok(Some(event));
             }
-            let deadline = self.mailroom.config.read_deadline;
+            let deadline = self.common.config.read_deadline;
             let page = match tokio::time::timeout(deadline, self.pages.next()).await {
                 Ok(None) => return Ok(None),
                 Ok(Some(page)) => page,

@@ -72,10 +72,6 @@ pub(super) enum From {
     Answered,
 }
 
-impl actix::Message for Mail {
-    type Result = ();
-}
-
 impl Mail {
     pub(super) fn new(append: CheckedAppend, ticket: Ticket, from: From) -> Self {
         Mail(Box::new(Letter {

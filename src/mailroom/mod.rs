@@ -3,11 +3,11 @@
 //! ```text
 //! caller ─▶ Mailroom::append ── stale? refused here, in the caller's thread
 //!              │ lease on the aggregate's slot, permit, bytes      registry.rs · admission.rs
-//!              ▼ mail                                              mail.rs
+//!              ▼ mail, into the slot's inbox                       mail.rs · slot.rs · inbox.rs
 //!           AggregateActor ── queues; when no put is in flight:     aggregate_actor.rs
 //!              │ decides all that wait, in order, into one put      decide.rs
 //!              ▼
-//!           settle ── sends the put until its fate is known,        settle.rs
+//!           settle ── sends the put until its fate is known,        settle.rs · sending.rs
 //!                     then answers every caller it held
 //! ```
 //!
@@ -15,7 +15,7 @@
 //!
 //! - A slot's latest sequence is a lower bound of what is durable. It may refuse, never accept: the
 //!   driver's uniqueness of (key, sequence) has the last word.
-//! - At most one put per aggregate is in flight; the [`PutPermit`](registry::PutPermit) of its slot
+//! - At most one put per aggregate is in flight; the [`PutPermit`](slot::PutPermit) of its slot
 //!   says so, and outlives the actor.
 //! - No answer leaves that rests on an event which is not durable.
 //! - Every mail is answered exactly once, whatever dies: by what settled it, or by its own drop.
@@ -26,14 +26,20 @@ mod courtesy;
 mod decide;
 mod entity;
 mod hot;
+mod inbox;
 mod load;
 mod mail;
+mod queue;
 mod registry;
 mod runtime;
+mod sending;
 mod settle;
+mod slot;
 mod supervisor;
+mod window;
 
 use std::any::TypeId;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -51,7 +57,7 @@ use crate::upcast::Upcasters;
 use admission::{Admission, Ticket};
 pub(crate) use entity::{Command, CommandAnswer, Decision, State};
 use mail::{From, Mail};
-use registry::{Found, Lease, Registry};
+use registry::{Found, Lease, Registry, Room};
 pub(crate) use runtime::{OpenDriver, Runtime};
 use supervisor::Arbiters;
 
@@ -85,43 +91,69 @@ pub(crate) enum Wait {
     Never,
 }
 
-/// The mailroom of one store, shared by its handles, actors and puts.
+/// The mailroom of one store, shared by its handles.
 pub(crate) struct Mailroom {
-    pub(crate) driver: Arc<dyn Driver>,
-    pub(crate) config: Config,
     /// Which type each kind of entity belongs to.
     pub(crate) kinds: DashMap<&'static str, (TypeId, &'static str)>,
     /// The names of the consumers that run.
     pub(crate) consumers: DashMap<Arc<str>, ()>,
+    registry: Registry,
+    common: Arc<Common>,
+}
+
+/// What all slots share, so that a mail, an actor and a put find everything through their slot. It knows no slot
+/// itself.
+pub(crate) struct Common {
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) config: Config,
     limits: Limits,
     is_exclusive: bool,
     admission: Admission,
-    registry: Registry,
     arbiters: Arbiters,
+    room: Room,
+}
+
+impl Deref for Mailroom {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl Common {
+    fn now(&self) -> Timestamp {
+        (self.config.clock)().into()
+    }
+
+    /// Runs a future on the store's own runtime. False when that has ended.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
+        self.arbiters.spawn(future)
+    }
 }
 
 impl Mailroom {
     fn new(driver: Arc<dyn Driver>, config: Config, arbiters: Arbiters) -> Self {
-        Mailroom {
+        let common = Arc::new(Common {
             limits: driver.limits(),
             is_exclusive: driver.is_exclusive(),
             admission: Admission::new(config.bytes_in_flight),
-            registry: Registry::new(config.max_resident, config.permits_per_aggregate),
+            room: Room::new(config.max_resident),
             driver,
             config,
+            arbiters,
+        });
+        Mailroom {
             kinds: DashMap::new(),
             consumers: DashMap::new(),
-            arbiters,
+            registry: Registry::new(common.clone()),
+            common,
         }
     }
 
     /// The way of an append, from the caller's thread to the answer. Dropping the future leaves the
     /// append to its fate: whole or not at all.
-    pub(crate) async fn append(
-        self: &Arc<Self>,
-        append: Append,
-        wait: Wait,
-    ) -> Result<Appended, AppendError> {
+    pub(crate) async fn append(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
         if self.is_closed() {
             return Err(AppendError::Closed);
         }
@@ -139,7 +171,7 @@ impl Mailroom {
         let ticket = self.admission.ticket(lease, append.size_bytes, wait).await?;
         let key = append.key.clone();
         let (answer, answered) = oneshot::channel();
-        self.deliver(append, ticket, From::Append(answer));
+        Self::deliver(append, ticket, From::Append(answer));
         match answered.await {
             Ok(reply) => reply.answer,
             Err(_died) => Err(AppendError::ActorFailed { key }),
@@ -148,7 +180,7 @@ impl Mailroom {
 
     /// The way of a command: the same, but that it is decided in the mailbox, and answers by itself.
     pub(crate) async fn execute(
-        self: &Arc<Self>,
+        &self,
         key: AggregateKey,
         commit_id: Option<Uuid>,
         command: Box<dyn Command>,
@@ -159,29 +191,22 @@ impl Mailroom {
         };
         let ticket = self.admission.ticket(lease, COMMAND_BYTES, Wait::ForRoom).await?;
         let undecided = CheckedAppend::undecided(key, commit_id);
-        self.deliver(undecided, ticket, From::Command(command));
+        Self::deliver(undecided, ticket, From::Command(command));
         Ok(())
     }
 
-    fn deliver(self: &Arc<Self>, append: CheckedAppend, ticket: Ticket, from: From) {
+    fn deliver(append: CheckedAppend, ticket: Ticket, from: From) {
         let slot = ticket.slot().clone();
         let mail = Mail::new(append, ticket, from);
-        slot.send(mail, || self.arbiters.start_actor(self, &slot));
+        let notice = slot.desk().inbox.push(mail);
+        notice.give(&slot);
     }
 
-    async fn lease_new(
-        self: &Arc<Self>,
-        key: &AggregateKey,
-        wait: Wait,
-    ) -> Result<Lease, AppendError> {
+    async fn lease_new(&self, key: &AggregateKey, wait: Wait) -> Result<Lease, AppendError> {
         if self.admission.is_closed() {
             return Err(AppendError::Closed);
         }
         self.registry.lease(key, wait).await
-    }
-
-    fn now(&self) -> Timestamp {
-        (self.config.clock)().into()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -207,11 +232,6 @@ impl Mailroom {
             select(sleep, std::pin::pin!(over.closed())).await;
         });
         async move { drop(waiting.await) }
-    }
-
-    /// Runs a future on the store's own runtime. False when that has ended.
-    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
-        self.arbiters.spawn(future)
     }
 
     /// A lease on the aggregate if it is resident. An expectation below what is known to be durable is wrong

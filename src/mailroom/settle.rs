@@ -8,82 +8,59 @@
 //!            ── unknown ───▶ send the same put again, until the deadline; then Indeterminate
 //! ```
 //!
-//! It is a task of the store's own: the actor may die meanwhile, and nothing is lost. The put never
-//! changes. An unknown put is never resolved by reading alone, for an absent write can still land; and
-//! once unknown it stays so through later failures, until a commit or a conflict says more.
+//! It is a task of the store's own: the actor may die meanwhile, and nothing is lost. How its fate is sought,
+//! where the first sending leaves it open, stands in [`sending`](super::sending).
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::Mailroom;
 use super::aggregate_actor::Undecided;
-use super::decide::{Item, Refusal, repeated_command, repeated_or};
+use super::decide::{Item, Items, Refusal, repeated_command, repeated_or};
 use super::entity::CommandAnswer;
 use super::mail::{Answer, Mail};
-use super::registry::{PutPermit, Slot};
+use super::sending::{Fate, Found, Sending, not_answered, panicked};
+use super::slot::{PutPermit, Slot};
 use crate::append::Appended;
-use crate::driver::{DriverError, Fetch, Put, PutDone, PutReceipt};
+use crate::driver::{DriverError, Put, PutDone, PutReceipt};
 use crate::error::AppendError;
 use crate::event::{KeyedEvent, Sequence};
-
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A frozen put with the mails in it and the right to have it in flight.
 pub(super) struct Batch {
     pub(super) put: Arc<Put>,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Items,
     pub(super) permit: PutPermit,
     /// From here the deadline runs.
     pub(super) formed: std::time::Instant,
-}
-
-enum Fate {
-    Committed(PutReceipt),
-    /// Not written as a whole; what stands from its first sequence on.
-    Conflicted(Found),
-    /// Surely not written.
-    NotWritten(DriverError),
-    Unknown(DriverError),
-}
-
-/// What was read back after a conflict.
-struct Found {
-    /// The events of each append of the put that is there.
-    by_commit: HashMap<Uuid, Vec<KeyedEvent>>,
-    /// Some earlier sending of the put had no answer, so what is found may be its own work.
-    sent_before: bool,
 }
 
 /// Sends the batch off, from its actor.
 ///
 /// A driver that answers by itself calls [`answered`] from wherever it knows, and no task waits
 /// meanwhile; any other is awaited by a task of the store's own.
-pub(super) fn send_off(mailroom: &Arc<Mailroom>, batch: Batch) {
+pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
     let put = batch.put.clone();
-    let slot = batch.permit.slot().clone();
-    let sent = slot.watch(batch);
+    let number = slot.watch(batch);
     let done: PutDone = {
-        let (mailroom, slot, sent) = (mailroom.clone(), slot.clone(), sent.clone());
+        let slot = slot.clone();
         Box::new(move |answer| {
-            if let Some(batch) = slot.unwatch(&sent) {
-                answered(&mailroom, batch, answer);
+            if let Some(batch) = slot.unwatch(number) {
+                answered(batch, answer);
             }
         })
     };
-    let alone = mailroom.admission.admitted() == 1;
-    let driver = AssertUnwindSafe(|| mailroom.driver.put_events_then(put, alone, done));
+    let common = slot.common();
+    let alone = common.admission.admitted() == 1;
+    let driver = AssertUnwindSafe(|| common.driver.put_events_then(put, alone, done));
     match std::panic::catch_unwind(driver) {
         Ok(Ok(())) => {}
         Ok(Err(_unused)) => {
-            if let Some(batch) = slot.unwatch(&sent) {
-                let mut settling = Box::pin(settle(mailroom.clone(), batch, None));
+            if let Some(batch) = slot.unwatch(number) {
+                let mut settling = Box::pin(settle(batch, None));
                 // A driver that is ready at once costs no task.
                 if settling.as_mut().now_or_never().is_none() {
                     actix_rt::spawn(settling);
@@ -91,177 +68,52 @@ pub(super) fn send_off(mailroom: &Arc<Mailroom>, batch: Batch) {
             }
         }
         Err(_panic) => {
-            if let Some(batch) = slot.unwatch(&sent) {
-                answered(mailroom, batch, Err(panicked()));
+            if let Some(batch) = slot.unwatch(number) {
+                answered(batch, Err(panicked()));
             }
         }
     }
 }
 
-fn panicked() -> DriverError {
-    DriverError::unknown("the driver panicked while putting")
-}
-
 /// The first sending was answered, or is overdue.
-fn answered(mailroom: &Arc<Mailroom>, batch: Batch, answer: Result<PutReceipt, DriverError>) {
+fn answered(batch: Batch, answer: Result<PutReceipt, DriverError>) {
     match answer {
-        Ok(receipt) => committed(mailroom, batch, receipt),
+        Ok(receipt) => committed(batch, receipt),
         Err(error) => {
-            mailroom.spawn(settle(mailroom.clone(), batch, Some(error)));
+            let slot = batch.permit.slot().clone();
+            slot.common().spawn(settle(batch, Some(error)));
         }
     }
 }
 
 /// Goes on with batches whose drivers have not answered for as long as one sending may take.
-pub(super) fn send_overdue_again(mailroom: &Arc<Mailroom>) {
+pub(super) fn send_overdue_again(mailroom: &Mailroom) {
     let timeout = mailroom.config.put_attempt_timeout.min(mailroom.config.put_deadline);
     let Some(moment) = std::time::Instant::now().checked_sub(timeout) else { return };
-    for batch in mailroom.registry.overdue(moment) {
-        answered(mailroom, batch, Err(not_answered(timeout)));
+    for batch in mailroom.registry.overdue(Some(moment)) {
+        answered(batch, Err(not_answered(timeout)));
     }
-}
-
-fn not_answered(timeout: Duration) -> DriverError {
-    DriverError::unknown(format!("the driver did not answer a put within {timeout:?}"))
 }
 
 /// Sends the put, unless it was sent once and `failed`, until its fate is known, and answers everybody
 /// in it.
-async fn settle(mailroom: Arc<Mailroom>, batch: Batch, failed: Option<DriverError>) {
-    let deadline = Instant::from_std(batch.formed) + mailroom.config.put_deadline;
-    let sending = Sending {
-        mailroom: &mailroom,
-        slot: batch.permit.slot().clone(),
-        put: batch.put.clone(),
-        deadline,
-    };
-    let fate = sending.fate(failed).await;
-    conclude(&mailroom, batch, fate);
+async fn settle(mut batch: Batch, failed: Option<DriverError>) {
+    let slot = batch.permit.slot().clone();
+    let deadline = Instant::from_std(batch.formed) + slot.common().config.put_deadline;
+    let sending = Sending { common: slot.common(), slot: &slot, put: batch.put.clone(), deadline };
+    let fate = sending.fate(&mut batch.permit.known, failed).await;
+    conclude(batch, fate);
 }
 
-/// What seeking a put's fate takes; the batch itself is not touched until it is known.
-struct Sending<'a> {
-    mailroom: &'a Mailroom,
-    slot: Arc<Slot>,
-    put: Arc<Put>,
-    deadline: Instant,
-}
-
-impl Sending<'_> {
-    async fn fate(&self, failed: Option<DriverError>) -> Fate {
-        let mut unknown: Option<DriverError> = None;
-        let mut pause = FIRST_PAUSE;
-        let mut answer = failed.map(Err);
-        loop {
-            let answer = match answer.take() {
-                Some(answer) => answer,
-                None => self.put_once().await,
-            };
-            match answer {
-                Ok(receipt) => return Fate::Committed(receipt),
-                Err(error) if error.is_conflict() => {
-                    match self.read_back(unknown.is_some()).await {
-                        Ok(found) => return Fate::Conflicted(found),
-                        Err(error) => unknown = Some(error),
-                    }
-                }
-                Err(error) if error.may_have_been_written() => unknown = Some(error),
-                Err(error) => match unknown {
-                    // This sending wrote nothing; an earlier one may have, or may yet.
-                    Some(earlier) if !error.is_retryable() => return Fate::Unknown(earlier),
-                    Some(_) => {}
-                    None => return Fate::NotWritten(error),
-                },
-            }
-            if Instant::now() + pause >= self.deadline {
-                return Fate::Unknown(
-                    unknown.unwrap_or_else(|| DriverError::unknown("no answer until the deadline")),
-                );
-            }
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// One sending. A driver that panics, or does not answer in time, may have written.
-    async fn put_once(&self) -> Result<PutReceipt, DriverError> {
-        let timeout = self.mailroom.config.put_attempt_timeout;
-        let attempt_ends = self.deadline.min(Instant::now() + timeout);
-        let sending = async { self.mailroom.driver.put_events(self.put.clone()).await };
-        match tokio::time::timeout_at(attempt_ends, AssertUnwindSafe(sending).catch_unwind()).await
-        {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_panic)) => Err(panicked()),
-            Err(_elapsed) => Err(not_answered(timeout)),
-        }
-    }
-
-    /// Reads from the put's first sequence to the end, and keeps the events of the put's own appends.
-    ///
-    /// A conflict with nothing there to conflict with is no answer to build on: an error, like a read that
-    /// fails.
-    async fn read_back(&self, sent_before: bool) -> Result<Found, DriverError> {
-        let first = self.put.events().first().map_or(Sequence::NONE, |event| event.sequence);
-        let by_commit =
-            self.put.events().iter().map(|event| (event.commit_id, Vec::new())).collect();
-        let mut found = Found { by_commit, sent_before };
-        let reading = async {
-            let (mut latest, mut of_another) = (Sequence::NONE, false);
-            let mut pages = self
-                .mailroom
-                .driver
-                .fetch_events(self.slot.key(), Fetch::ALL.after(first.previous()));
-            while let Some(page) = pages.next().await {
-                let page = page?;
-                // Or the window would stay behind, and be read anew at the price of all it covers.
-                if let Some(window) = &mut self.slot.gate().window {
-                    window.push_all(&page);
-                }
-                for event in page {
-                    latest = event.sequence;
-                    match found.by_commit.get_mut(&event.commit_id) {
-                        Some(events) => events.push(event),
-                        None => of_another = true,
-                    }
-                }
-            }
-            Ok::<_, DriverError>((latest, of_another))
-        };
-        let reading = AssertUnwindSafe(reading).catch_unwind();
-        let reading = tokio::time::timeout_at(self.deadline, reading).await;
-        let (latest, of_another) = match reading {
-            Ok(Ok(read)) => read?,
-            Ok(Err(_panic)) => {
-                return Err(DriverError::unknown("the driver panicked while reading"));
-            }
-            Err(_elapsed) => {
-                return Err(DriverError::unknown("a conflict could not be read back in time"));
-            }
-        };
-        if latest < first {
-            return Err(DriverError::unknown("a conflict with events that cannot be read back"));
-        }
-        self.slot.saw(latest);
-        let mut gate = self.slot.gate();
-        // An append that expects something of an aggregate nobody knew here may have been wrong by itself.
-        if std::mem::replace(&mut gate.learned, true) && of_another {
-            gate.courtesy.met_another();
-        }
-        drop(gate);
-        found.by_commit.retain(|_, events: &mut Vec<KeyedEvent>| !events.is_empty());
-        Ok(found)
-    }
-}
-
-fn conclude(mailroom: &Arc<Mailroom>, batch: Batch, fate: Fate) {
+fn conclude(mut batch: Batch, fate: Fate) {
     if !matches!(fate, Fate::Committed(_)) {
-        batch.permit.slot().gate().failed_puts += 1;
+        batch.permit.known.failed_puts += 1;
     }
     match fate {
-        Fate::Committed(receipt) => committed(mailroom, batch, receipt),
-        Fate::Conflicted(found) => conflicted(mailroom, batch, &found),
-        Fate::NotWritten(error) => not_written(mailroom, batch, &error),
-        Fate::Unknown(error) => undone(mailroom, batch, |mail| {
+        Fate::Committed(receipt) => committed(batch, receipt),
+        Fate::Conflicted(found) => conflicted(batch, &found),
+        Fate::NotWritten(error) => not_written(batch, &error),
+        Fate::Unknown(error) => undone(batch, |mail| {
             Err(AppendError::Indeterminate {
                 key: mail.append.key.clone(),
                 commit_id: mail.append.commit_id,
@@ -271,29 +123,22 @@ fn conclude(mailroom: &Arc<Mailroom>, batch: Batch, fate: Fate) {
     }
 }
 
-fn committed(mailroom: &Arc<Mailroom>, batch: Batch, receipt: PutReceipt) {
-    let Batch { put, items, permit, formed } = batch;
-    let slot = permit.slot().clone();
+fn committed(batch: Batch, receipt: PutReceipt) {
+    let Batch { put, items, mut permit, formed } = batch;
+    let slot = permit.slot();
     let first_of_put = put.events().first().map_or(Sequence::NONE, |event| event.sequence);
     if let Some(last) = put.events().last() {
         slot.saw(last.sequence);
     }
-    let pause = {
-        let mut gate = slot.gate();
-        if let Some(window) = &mut gate.window {
-            window.push_all(put.events());
-        }
-        if mailroom.is_exclusive { None } else { gate.courtesy.pause_after(formed) }
-    };
+    let latest = slot.latest();
+    let is_exclusive = slot.common().is_exclusive;
+    if let Some(window) = &mut permit.known.window {
+        window.push_all(put.events());
+    }
     // The next put may go while this one's callers are answered.
-    match pause {
-        None => drop(permit),
-        Some(pause) => {
-            mailroom.spawn(async move {
-                tokio::time::sleep(pause).await;
-                drop(permit);
-            });
-        }
+    match is_exclusive {
+        true => drop(permit),
+        false => give_way(permit, formed),
     }
     let appended = |mail: &Mail, first: Sequence, repeated| Appended {
         first,
@@ -319,8 +164,19 @@ fn committed(mailroom: &Arc<Mailroom>, batch: Batch, receipt: PutReceipt) {
                 let answer = appended(&mail, first, true);
                 mail.answer(Ok(answer));
             }
-            Item::Refused { mail, because } => refuse(mail, because, slot.latest()),
+            Item::Refused { mail, because } => refuse(mail, because, latest),
         }
+    }
+}
+
+/// Gives the permit back, now or after a pause in which other stores may put.
+fn give_way(mut permit: PutPermit, formed: std::time::Instant) {
+    if let Some(pause) = permit.known.courtesy().pause_after(formed) {
+        let common = permit.slot().common().clone();
+        common.spawn(async move {
+            tokio::time::sleep(pause).await;
+            drop(permit);
+        });
     }
 }
 
@@ -349,7 +205,7 @@ fn refuse(mail: Mail, because: Refusal, latest: Sequence) {
 
 /// Each append by its own commit id: an earlier put with some of the same appends may have landed late,
 /// so nothing is said of the put as a whole.
-fn conflicted(mailroom: &Arc<Mailroom>, batch: Batch, found: &Found) {
+fn conflicted(batch: Batch, found: &Found) {
     let latest = batch.permit.slot().latest();
     let mut undecided = Vec::new();
     for item in batch.items {
@@ -386,7 +242,7 @@ fn conflicted(mailroom: &Arc<Mailroom>, batch: Batch, found: &Found) {
             }
         }
     }
-    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver(mailroom);
+    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver();
 }
 
 /// Whether the events were written by this very put, rather than by an earlier append with the same
@@ -397,17 +253,17 @@ fn is_own_work(put: &Put, stored: &[KeyedEvent], found: &Found) -> bool {
         || (found.sent_before && stored.recorded_at > sent.recorded_at)
 }
 
-fn not_written(mailroom: &Arc<Mailroom>, batch: Batch, error: &DriverError) {
+fn not_written(batch: Batch, error: &DriverError) {
     let accepted = batch.items.iter().filter(|item| item.first().is_some()).count();
     if let DriverError::LimitExceeded(_) = error
         && accepted > 1
     {
         // One that the driver refuses for itself must not take its neighbours along.
         let mails = batch.items.into_iter().map(Item::into_mail).collect();
-        Undecided { mails, permit: batch.permit, alone: true }.deliver(mailroom);
+        Undecided { mails, permit: batch.permit, alone: true }.deliver();
         return;
     }
-    undone(mailroom, batch, |mail| {
+    undone(batch, |mail| {
         let key = mail.append.key.clone();
         Err(match error {
             DriverError::LimitExceeded(exceeded) => {
@@ -419,7 +275,7 @@ fn not_written(mailroom: &Arc<Mailroom>, batch: Batch, error: &DriverError) {
 }
 
 /// What the put failed to do is answered; what was refused because of it is decided anew.
-fn undone(mailroom: &Arc<Mailroom>, batch: Batch, answer: impl Fn(&Mail) -> Answer) {
+fn undone(batch: Batch, answer: impl Fn(&Mail) -> Answer) {
     let mut undecided = Vec::new();
     for item in batch.items {
         match item {
@@ -430,7 +286,7 @@ fn undone(mailroom: &Arc<Mailroom>, batch: Batch, answer: impl Fn(&Mail) -> Answ
             Item::Refused { mail, .. } => undecided.push(mail),
         }
     }
-    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver(mailroom);
+    Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver();
 }
 
 impl Item {

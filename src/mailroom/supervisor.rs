@@ -12,13 +12,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
 use actix_rt::ArbiterHandle;
 
 use super::Mailroom;
 use super::aggregate_actor::AggregateActor;
-use super::registry::Slot;
+use super::inbox::Reader;
 use super::settle::send_overdue_again;
+use super::slot::Slot;
 
 /// An idle aggregate is found after the idle timeout and at most this part of it.
 const TICKS_PER_IDLE_TIMEOUT: u32 = 8;
@@ -37,15 +38,15 @@ impl Arbiters {
 
     /// An actor for this aggregate. It takes over from one that died by learning from the driver what it
     /// needs; the slot's put permit makes it wait for a put that is still in flight.
-    pub(super) fn start_actor(
-        &self,
-        mailroom: &Arc<Mailroom>,
-        slot: &Arc<Slot>,
-    ) -> Addr<AggregateActor> {
-        let actor = AggregateActor::new(mailroom.clone(), slot.clone());
-        match self.arbiter(slot.key()) {
-            Some(arbiter) => AggregateActor::start_in_arbiter(arbiter, |_| actor),
-            None => Context::<AggregateActor>::new().address(),
+    pub(super) fn start_actor(&self, slot: &Arc<Slot>) {
+        let actor = AggregateActor::new(slot.clone());
+        // Dropped where no arbiter takes it, and what is in the inbox with it.
+        let reader = Reader::new(slot.clone());
+        if let Some(arbiter) = self.arbiter(slot.key()) {
+            AggregateActor::start_in_arbiter(arbiter, |ctx| {
+                ctx.spawn(reader);
+                actor
+            });
         }
     }
 
