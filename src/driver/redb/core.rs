@@ -9,6 +9,7 @@ use super::checkpoints::Checkpoints;
 use super::files::Disk;
 use super::journal::Journal;
 use super::options::RedbBuilder;
+use super::queue::Queue;
 use super::read::Snapshot;
 use super::redb_failed;
 use super::room::Room;
@@ -16,7 +17,7 @@ use super::segment_cache::SegmentCache;
 use super::snapshots::Pending;
 use super::tables::State;
 use super::tail::Tail;
-use super::writer::{Committer, Queue};
+use super::writer::Committer;
 use crate::driver::{DriverError, LogBell};
 
 pub(super) struct Core {

@@ -33,7 +33,8 @@
 //! # Layout
 //!
 //! - `options`: the builder; `directory`: made and locked; `files`: the disk behind a trait
-//! - `journal`: its files in turn; `frame`: what is written at once; `writer`: who writes it
+//! - `journal`: its files in turn; `frame`: what is written at once; `queue`: what waits for it, and `company`: how
+//!   long; `writer`: who writes it
 //! - `journaled`: a frame's events in memory; `known`: the aggregates written lately; `tail`: what is journaled
 //!   only; `apply`: from there into redb; `index`: which events are whose; `backend`: redb's file; `room`: space
 //!   for it
@@ -48,6 +49,7 @@ mod backend;
 mod block;
 mod checkpoints;
 mod codec;
+mod company;
 mod core;
 mod directory;
 mod files;
@@ -59,6 +61,7 @@ mod known;
 mod list;
 mod options;
 mod page;
+mod queue;
 mod read;
 mod recover;
 mod reindex;
@@ -91,7 +94,7 @@ use super::{
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 use checkpoints::{Checkpoint, Saving};
 use core::{Core, begin_read};
-use writer::Waiting;
+use queue::Waiting;
 
 pub use files::{Disk, DiskFile};
 pub use options::{Durability, Progress, RedbBuilder, Step};

@@ -12,170 +12,30 @@
 //! same frame. Positions are given here, dense and in commit order. A put that nothing waits beside can be
 //! committed by its caller, under the same lock and without a change of thread ([`put_now`]).
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::checkpoints::{Checkpoint, Saving};
+use super::checkpoints::Checkpoint;
+use super::company::Company;
 use super::core::Core;
 use super::frame::{self, Next, checkpoint_bytes};
 use super::journal::{Cursor, Journal};
 use super::known::{Aggregates, Looked, Part};
 use super::options::Durability;
+use super::queue::Waiting;
 use super::tables::{Place, State};
 use super::tail::{Group, floor};
-use crate::driver::{DriverError, Put, PutDone, PutReceipt, answer_together};
+use crate::driver::{DriverError, Put, PutReceipt, answer_together};
 use crate::event::{Position, Timestamp};
 
-/// Puts of one frame; more only make the first of them wait longer.
-const PUTS_PER_FRAME: usize = 4_096;
-/// How long a checkpoint waits for puts to go with.
-const COMPANY: Duration = Duration::from_millis(1);
 /// A frame over this takes no further put.
 const FRAME_BYTES: usize = 4 << 20;
 
 type Answer = Result<PutReceipt, DriverError>;
-
-/// A put in the queue. One that is dropped unanswered says that its fate is unknown.
-pub(super) struct Waiting {
-    put: Arc<Put>,
-    looked: Looked,
-    bytes: usize,
-    done: Option<PutDone>,
-}
-
-impl Waiting {
-    pub(super) fn new(put: Arc<Put>, looked: Looked, done: PutDone) -> Self {
-        let bytes = put.events().iter().map(frame::entry_bytes).sum();
-        Waiting { put, looked, bytes, done: Some(done) }
-    }
-
-    fn answer(mut self, answer: Answer) {
-        self.tell(answer);
-    }
-
-    fn tell(&mut self, answer: Answer) {
-        if let Some(done) = self.done.take() {
-            done(answer);
-        }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.tell(Err(DriverError::unknown("the writer ended before it answered")));
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Queue {
-    state: Mutex<QueueState>,
-    more: Condvar,
-}
-
-#[derive(Default)]
-struct QueueState {
-    waiting: VecDeque<Waiting>,
-    saving: VecDeque<Saving>,
-    closed: bool,
-    asleep: bool,
-}
-
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn push(&self, waiting: Waiting) {
-        let mut state = self.state();
-        if state.closed {
-            drop(state);
-            waiting.answer(Err(DriverError::Closed));
-            return;
-        }
-        state.waiting.push_back(waiting);
-        if state.asleep {
-            state.asleep = false;
-            self.more.notify_one();
-        }
-    }
-
-    pub(super) fn push_saving(&self, saving: Saving) {
-        let mut state = self.state();
-        if state.closed {
-            drop(state);
-            let _ = saving.done.send(Err(DriverError::Closed));
-            return;
-        }
-        state.saving.push_back(saving);
-        // One that joins another finds the writer awake, or waiting for company.
-        if state.asleep && state.saving.len() == 1 {
-            self.more.notify_one();
-        }
-    }
-
-    pub(super) fn close(&self) {
-        self.state().closed = true;
-        self.more.notify_all();
-    }
-
-    fn take_all(&self) -> (VecDeque<Waiting>, VecDeque<Saving>) {
-        let mut state = self.state();
-        (std::mem::take(&mut state.waiting), std::mem::take(&mut state.saving))
-    }
-
-    fn is_waited_in(&self) -> bool {
-        !self.state().waiting.is_empty()
-    }
-
-    /// The next group, of about `max_bytes`; `None` when the queue is closed and empty.
-    fn next_group(&self, max_bytes: usize) -> Option<(Vec<Waiting>, Vec<Saving>)> {
-        let mut state = self.state();
-        let mut since = None;
-        while state.waiting.is_empty() {
-            if state.closed && state.saving.is_empty() {
-                return None;
-            }
-            state.asleep = true;
-            if state.saving.is_empty() {
-                state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let waited = since.get_or_insert_with(Instant::now).elapsed();
-            let Some(left) = COMPANY.checked_sub(waited).filter(|_| !state.closed) else { break };
-            let woken = self.more.wait_timeout(state, left);
-            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        }
-        state.asleep = false;
-        let puts = state.waiting.iter().take(PUTS_PER_FRAME).map(|waiting| waiting.bytes);
-        let puts = fitting(puts, max_bytes);
-        let saved = state.saving.iter().map(|saving| checkpoint_bytes(&saving.checkpoint));
-        let saved = fitting(saved, max_bytes / 2);
-        Some((take_first(&mut state.waiting, puts), take_first(&mut state.saving, saved)))
-    }
-}
-
-/// How many of these sizes make up to `max_bytes`; one at least, if there is one.
-fn fitting(sizes: impl Iterator<Item = usize>, max_bytes: usize) -> usize {
-    let mut bytes = 0;
-    let fitting = sizes.enumerate().take_while(|(taken, size)| {
-        bytes += size;
-        *taken == 0 || bytes <= max_bytes
-    });
-    fitting.count()
-}
-
-fn take_first<T>(queue: &mut VecDeque<T>, count: usize) -> Vec<T> {
-    if count == queue.len() {
-        // As many will come again, and they should not make it grow while it is locked.
-        return std::mem::replace(queue, VecDeque::with_capacity(count)).into();
-    }
-    queue.drain(..count).collect()
-}
 
 /// What only whoever writes a frame touches.
 pub(super) struct Committer {
@@ -210,7 +70,9 @@ pub(super) fn run(core: &Core) {
     // A put takes half a journal file at most, and so do those that go with it; checkpoints a quarter.
     let half_a_file = usize::try_from(core.options.journal_file_bytes / 2).unwrap_or(usize::MAX);
     let max_bytes = FRAME_BYTES.min(half_a_file);
-    while let Some((mut group, saving)) = core.queue.next_group(max_bytes) {
+    let mut company = Company::default();
+    while let Some((mut group, saving)) = core.queue.next_group(max_bytes, &mut company) {
+        let (puts, began) = (group.len(), Instant::now());
         let checkpoints = saving.iter().map(|saving| saving.checkpoint.clone()).collect();
         let mut committer = core.committer.lock().unwrap_or_else(PoisonError::into_inner);
         let (answers, saved) = commit(core, &mut committer, &mut group, checkpoints, true);
@@ -227,6 +89,7 @@ pub(super) fn run(core: &Core) {
         if has_new_events {
             core.bell.ring();
         }
+        company.answered(puts, began, Instant::now());
     }
     // A caller may be committing its own put just now; after it nobody does.
     core.committer.lock().unwrap_or_else(PoisonError::into_inner).ended = true;

@@ -1,0 +1,129 @@
+//! Company: whether the next frame waits for callers that were just answered.
+//!
+//! Who appends as soon as it was answered comes back while the writer is beginning the next frame, and would miss it:
+//! such callers fall into two halves that take turns, each waiting for the other's flush. A moment's wait lets most of
+//! them share a flush. It costs those that wait already, so it must bring more than it costs: as many more puts in
+//! proportion, at least, as the frame takes longer for it. Where it did not, it is not tried for a while.
+//!
+//! Where callers are many, their own work takes as long as the flush, and is done meanwhile: nothing is gained by
+//! waiting for it.
+//!
+//! No answer depends on it: only when a frame is begun.
+
+use std::time::{Duration, Instant};
+
+/// Nobody is waited for longer than this, nor than half of a frame's time.
+const LONGEST: Duration = Duration::from_millis(2);
+/// More than so many callers are not waited for.
+const FEW: usize = 32;
+/// So many frames are begun without a wait after one that was in vain.
+const FRAMES_WITHOUT: u32 = 32;
+
+/// What is known of the frames before.
+#[derive(Default)]
+pub(super) struct Company {
+    /// How long a frame takes, from its first byte to its last answer.
+    frame_takes: Duration,
+    /// When the latest frame's callers were answered, and how many.
+    answered: Option<(Instant, usize)>,
+    frames_without: u32,
+}
+
+/// A wait for so many puts, or until then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    pub(super) puts: usize,
+    pub(super) until: Instant,
+    began: Instant,
+    there: usize,
+}
+
+impl Company {
+    /// A frame's callers were answered; it was begun at `began`.
+    pub(super) fn answered(&mut self, puts: usize, began: Instant, now: Instant) {
+        let took = now.saturating_duration_since(began);
+        self.frame_takes = match self.frame_takes.is_zero() {
+            true => took,
+            false => (self.frame_takes * 7 + took) / 8,
+        };
+        self.answered = Some((now, puts));
+    }
+
+    /// Whether to wait before the next frame, for which `there` puts wait already.
+    pub(super) fn expected(&mut self, there: usize) -> Option<Wait> {
+        let (began, answered) = self.answered.take()?;
+        if self.frames_without > 0 {
+            self.frames_without -= 1;
+            return None;
+        }
+        // Some do not come back, and must not be waited for each time.
+        let all = there + answered;
+        let puts = all - all / 8;
+        let until = began + LONGEST.min(self.frame_takes / 2);
+        (puts > there.max(1) && all <= FEW).then_some(Wait { puts, until, began, there })
+    }
+
+    /// The wait is over, and so many puts are there.
+    pub(super) fn came(&mut self, wait: Wait, puts: usize, now: Instant) {
+        let waited = now.saturating_duration_since(wait.began);
+        // Without the wait the frame would have taken what was there, or the first that came.
+        let without = wait.there.max(1);
+        let gained = puts.saturating_sub(without) as f64 / without as f64;
+        if gained * self.frame_takes.as_secs_f64() < waited.as_secs_f64() {
+            self.frames_without = FRAMES_WITHOUT;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: Duration = Duration::from_micros(400);
+
+    /// A frame of 400 µs with so many puts was answered now.
+    fn after_a_frame(puts: usize) -> (Company, Instant) {
+        let (mut company, began) = (Company::default(), Instant::now());
+        company.answered(puts, began, began + FRAME);
+        (company, began + FRAME)
+    }
+
+    #[test]
+    fn callers_that_were_answered_are_waited_for_half_a_frame_at_most() {
+        let (mut company, now) = after_a_frame(16);
+        let wait = company.expected(16).unwrap();
+        assert_eq!((wait.puts, wait.until), (28, now + FRAME / 2));
+        assert!(company.expected(16).is_none(), "once for each frame");
+    }
+
+    #[test]
+    fn a_lone_caller_waits_for_nobody_and_nobody_for_many() {
+        let (mut company, _) = after_a_frame(1);
+        assert!(company.expected(0).is_none());
+        let (mut company, _) = after_a_frame(20);
+        assert!(company.expected(20).is_none());
+        assert!(Company::default().expected(5).is_none());
+    }
+
+    #[test]
+    fn what_was_waited_for_in_vain_is_not_waited_for_again_soon() {
+        let (mut company, now) = after_a_frame(16);
+        let wait = company.expected(16).unwrap();
+        company.came(wait, 20, now + FRAME / 2);
+        for frame in 0..FRAMES_WITHOUT {
+            company.answered(16, now, now + FRAME);
+            assert!(company.expected(16).is_none(), "frame {frame}");
+        }
+        company.answered(16, now, now + FRAME);
+        assert!(company.expected(16).is_some());
+    }
+
+    #[test]
+    fn a_wait_that_paid_is_made_again() {
+        let (mut company, now) = after_a_frame(16);
+        let wait = company.expected(16).unwrap();
+        company.came(wait, 28, now + FRAME / 4);
+        company.answered(28, now, now + FRAME);
+        assert!(company.expected(4).is_some());
+    }
+}
