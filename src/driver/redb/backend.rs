@@ -26,7 +26,7 @@ const SPARE_PAGES: usize = 2_048;
 const SPARE_BYTES: usize = 4 << 10;
 /// A flush of the journal meanwhile waits for all that redb's file has to flush, so that is not left to
 /// the end.
-const FLUSH_EVERY: usize = 2 << 20;
+const FLUSH_EVERY: usize = 512 << 10;
 
 /// redb's file.
 pub(super) struct Backend {
