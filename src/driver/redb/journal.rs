@@ -30,7 +30,7 @@ pub(super) const FOLDER: &str = "journal";
 /// How much is filled with zeros at once. A flush of the writer's meanwhile waits for all of it.
 const STEP: u64 = 512 << 10;
 /// So much of a file is used before the next one's turn.
-const TURN: u64 = 8 << 20;
+const TURN: u64 = 4 << 20;
 /// How soon the keeper tries again after a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
