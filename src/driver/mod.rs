@@ -164,7 +164,8 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Like [`Driver::put_events`], but `done` is called with the answer on whatever thread knows it first,
     /// so that the answer reaches who waits for it without passing through another thread. `done` does
-    /// not block, and is called once or (if the driver dies) dropped.
+    /// not block, and is called once or (if the driver dies) dropped. A driver that has several puts to answer
+    /// does so inside [`answer_together`].
     ///
     /// `alone` says that no other append of the store is under way: nobody would join the put, and nobody
     /// is kept waiting if this thread does the work itself.

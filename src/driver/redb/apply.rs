@@ -20,7 +20,7 @@ use super::checkpoints::{self, Checkpoint};
 use super::core::Core;
 use super::index::{Addition, ByAggregate};
 use super::journaled::Journaled;
-use super::read::read_segment;
+use super::read::{missing, read_segment};
 use super::redb_failed;
 use super::segment;
 use super::snapshots::Pending;
@@ -235,7 +235,12 @@ fn write_log(log: &mut Log<'_>, frames: &[&Journaled]) -> Result<(), DriverError
     }
     let mut bytes = Vec::new();
     let mut end = log.upper_bound_mut(Bound::<u64>::Unbounded).map_err(redb_failed)?;
+    let mut next = first_position;
     for (position, event) in events {
+        if position != next {
+            return Err(missing(next));
+        }
+        next += 1;
         if !segment.takes(&event) {
             segment.finish(&mut bytes);
             end.insert_before(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
@@ -243,6 +248,9 @@ fn write_log(log: &mut Log<'_>, frames: &[&Journaled]) -> Result<(), DriverError
             let_others_run();
         }
         segment.push(&event);
+    }
+    if frames.last().is_some_and(|last| last.next_position() != next) {
+        return Err(missing(next));
     }
     segment.finish(&mut bytes);
     end.insert_before(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;

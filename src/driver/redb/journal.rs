@@ -185,6 +185,8 @@ impl Journal {
             if let Some(error) = &files.failure {
                 let message = format!("the journal has no space for more events: {error}");
                 files.awaited = None;
+                // It may sleep, and is to find out whether that still holds.
+                self.work.notify_one();
                 return Err(DriverError::unavailable(message));
             }
             self.work.notify_one();
@@ -249,22 +251,30 @@ impl Journal {
     /// The keeper: makes space ahead, and flushes where the writer does not. Ends when the journal is
     /// stopped. `failed` hears of a flush that failed.
     pub(super) fn keep(&self, failed: impl Fn(DriverError)) {
+        let mut flushed_at = Instant::now();
         let mut files = self.files();
         while !files.stop {
+            let until_flush = self.flush_interval.filter(|_| self.unflushed());
+            let until_flush = until_flush.map(|every| every.saturating_sub(flushed_at.elapsed()));
+            // Before anything else, for a full disk leaves always something to be tried again.
+            if until_flush.is_some_and(|left| left.is_zero()) {
+                drop(files);
+                if let Err(error) = self.flush() {
+                    failed(flush_failed(&error));
+                    self.give_up();
+                    return;
+                }
+                flushed_at = Instant::now();
+                files = self.files();
+                continue;
+            }
             let Some(task) = self.next_task(&files) else {
-                files = match self.flush_interval {
-                    Some(interval) if self.unflushed() => {
-                        let waited = self.work.wait_timeout(files, interval);
-                        drop(waited);
-                        let flushed = self.flush();
-                        if let Err(error) = flushed {
-                            failed(flush_failed(&error));
-                            self.give_up();
-                            return;
-                        }
-                        self.files()
+                files = match until_flush {
+                    Some(left) => {
+                        let waited = self.work.wait_timeout(files, left);
+                        waited.unwrap_or_else(PoisonError::into_inner).0
                     }
-                    _ => self.work.wait(files).unwrap_or_else(PoisonError::into_inner),
+                    None => self.work.wait(files).unwrap_or_else(PoisonError::into_inner),
                 };
                 continue;
             };
@@ -304,7 +314,9 @@ impl Journal {
 
     fn next_task(&self, files: &Files) -> Option<Task> {
         let used = self.used.load(Ordering::Acquire);
-        let wanted = self.turn().max(files.awaited.unwrap_or(0)).min(self.file_bytes);
+        // More than a file has is awaited of the next one.
+        let awaited = files.awaited.filter(|bytes| *bytes <= self.file_bytes).unwrap_or(0);
+        let wanted = self.turn().max(awaited);
         if files.current.ready() < wanted {
             return Some(Task::Extend(files.current.clone()));
         }
@@ -354,4 +366,88 @@ fn make(disk: &dyn Disk, id: u64, file_bytes: u64) -> io::Result<JournalFile> {
     made.extend(file_bytes)?;
     disk.sync_names()?;
     Ok(made)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Files of zeros, which have a size and nothing else.
+    #[derive(Debug, Default)]
+    struct Zeros {
+        size: AtomicU64,
+    }
+
+    impl DiskFile for Zeros {
+        fn size(&self) -> io::Result<u64> {
+            Ok(self.size.load(Ordering::SeqCst))
+        }
+
+        fn read_at(&self, _: u64, out: &mut [u8]) -> io::Result<()> {
+            out.fill(0);
+            Ok(())
+        }
+
+        fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.size.fetch_max(offset + data.len() as u64, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn set_size(&self, bytes: u64) -> io::Result<()> {
+            self.size.store(bytes, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct ZerosDisk;
+
+    impl Disk for ZerosDisk {
+        fn list(&self, _: &str) -> io::Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+        fn open(&self, _: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
+            Ok(None)
+        }
+        fn create(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
+            Ok(Arc::new(Zeros::default()))
+        }
+        fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+            Ok(())
+        }
+        fn remove(&self, _: &str) -> io::Result<()> {
+            Ok(())
+        }
+        fn sync_names(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A journal with nobody who makes space, whose current file is filled as far as it is used.
+    fn journal() -> Journal {
+        let journal = Journal::start(Arc::new(ZerosDisk), &RedbBuilder::default(), 0).unwrap();
+        let current = journal.cursor().file;
+        while current.ready() < TURN {
+            current.extend(journal.file_bytes).unwrap();
+        }
+        journal
+    }
+
+    fn next_task_when_awaited(bytes: u64) -> Option<Task> {
+        let journal = journal();
+        let mut files = journal.files();
+        files.awaited = Some(bytes);
+        journal.next_task(&files)
+    }
+
+    #[test]
+    fn a_file_grows_beyond_its_turn_for_a_large_frame_only() {
+        assert!(matches!(next_task_when_awaited(TURN + 1), Some(Task::Extend(_))));
+        let next_file = RedbBuilder::default().journal_file_bytes + 1;
+        assert!(matches!(next_task_when_awaited(next_file), Some(Task::Make(_))));
+    }
 }

@@ -80,6 +80,8 @@ pub(super) struct Aggregates {
     known: DashMap<AggregateKey, Arc<Known>>,
     count: AtomicUsize,
     sweeps: AtomicU64,
+    /// Held by who sweeps. One takes the marks of use, and the next one, which has counted anew, forgets by them.
+    sweeping: Mutex<()>,
 }
 
 impl Aggregates {
@@ -167,6 +169,7 @@ impl Aggregates {
     }
 
     fn sweep(&self) {
+        let Ok(_sweeping) = self.sweeping.try_lock() else { return };
         // Counted first: whoever misses an aggregate that this takes away sees the new count.
         self.sweeps.fetch_add(1, Ordering::AcqRel);
         // Held under the map's lock by the map alone, it is held by nobody until the lock is free.

@@ -120,8 +120,9 @@ impl RedbBuilder {
     }
 
     /// The largest size of a journal file, in bytes: 64 MiB unless told, at least
-    /// [`RedbBuilder::MIN_JOURNAL_FILE_BYTES`]. Over 4 MiB a file grows only for a put that needs it. A put never takes more than a quarter of a file, so a
-    /// smaller one lowers the driver's [`Limits`](crate::driver::Limits).
+    /// [`RedbBuilder::MIN_JOURNAL_FILE_BYTES`]. Over 4 MiB a file grows only for a frame that needs it. A put
+    /// never takes more than a quarter of this, so a smaller one lowers the driver's
+    /// [`Limits`](crate::driver::Limits).
     pub fn journal_file_bytes(mut self, bytes: u64) -> Self {
         self.journal_file_bytes = bytes.max(Self::MIN_JOURNAL_FILE_BYTES).next_multiple_of(4096);
         self

@@ -18,6 +18,7 @@ use crate::driver::{DriverError, Put, PutDone, PutReceipt};
 const PUTS_PER_FRAME: usize = 4_096;
 /// How long a checkpoint waits for puts to go with.
 const CHECKPOINT_WAITS: Duration = Duration::from_millis(1);
+
 /// A put in the queue. One that is dropped unanswered says that its fate is unknown.
 pub(super) struct Waiting {
     pub(super) put: Arc<Put>,

@@ -219,17 +219,20 @@ impl Replay<'_> {
         let starts = self.files.keys().filter(|id| **id != place.file);
         let starts = starts.map(|id| Place { file: *id, offset: 0 });
         for place in std::iter::once(place).chain(starts) {
-            if let Some((header, body)) = self.frame(state, place)?
-                && header.is(next)
-            {
+            if let Some((header, body)) = self.frame(state, place, |header| header.is(next))? {
                 return Ok(Some((place, header, body)));
             }
         }
         Ok(None)
     }
 
-    /// The whole frame of this store and epoch that stands in `place`, if one does.
-    fn frame(&self, state: &State, place: Place) -> Result<Option<(Header, Bytes)>, DriverError> {
+    /// The whole frame of this store and epoch that stands in `place`, if one does and `is_wanted`.
+    fn frame(
+        &self,
+        state: &State,
+        place: Place,
+        is_wanted: impl Fn(&Header) -> bool,
+    ) -> Result<Option<(Header, Bytes)>, DriverError> {
         let Some((file, size)) = self.files.get(&place.file) else { return Ok(None) };
         if place.offset + HEADER_BYTES as u64 > *size {
             return Ok(None);
@@ -238,7 +241,8 @@ impl Replay<'_> {
         file.read_at(place.offset, &mut head).map_err(journal_failed)?;
         let Some(header) = Header::read(&head) else { return Ok(None) };
         let end = place.offset + HEADER_BYTES as u64 + u64::from(header.body_bytes);
-        if header.store != state.store || header.epoch != state.epoch || end > *size {
+        let is_ours = header.store == state.store && header.epoch == state.epoch;
+        if !is_ours || end > *size || !is_wanted(&header) {
             return Ok(None);
         }
         let mut body = vec![0; header.body_bytes as usize];
@@ -263,7 +267,8 @@ impl Replay<'_> {
                     if !header.proves_flushed(next) {
                         continue;
                     }
-                    if self.frame(state, Place { file: *id, offset: at })?.is_some() {
+                    let place = Place { file: *id, offset: at };
+                    if self.frame(state, place, |_| true)?.is_some() {
                         return Err(DriverError::damaged(format!(
                             "the journal at position {}: the frame is damaged or missing; position {} \
                              follows in {} at byte {at}",

@@ -20,8 +20,8 @@ use super::tables::Place;
 use crate::driver::Put;
 use crate::event::{KeyedEvent, Timestamp};
 
-/// What an event in the tail takes beside its bytes, about.
-const EVENT_BYTES: usize = 96;
+/// What the part of one aggregate and put takes beside its events' bytes, about.
+const PART_BYTES: usize = 128;
 
 /// The time before which no event of the put may be recorded, when the latest one so far is `latest`;
 /// and the latest one after it. Times inside a put that decrease are all raised to its greatest.
@@ -49,7 +49,7 @@ impl Group {
     fn bytes(&self) -> usize {
         let saved = self.checkpoints.iter().map(|c| c.name.len() + c.bytes.len());
         let entries = self.parts.len() + self.checkpoints.len();
-        self.journaled.size_bytes() + saved.sum::<usize>() + entries * EVENT_BYTES
+        self.journaled.size_bytes() + saved.sum::<usize>() + entries * PART_BYTES
     }
 }
 

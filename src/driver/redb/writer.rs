@@ -32,8 +32,8 @@ use super::tail::{Group, floor};
 use crate::driver::{DriverError, Put, PutReceipt, answer_together};
 use crate::event::{Position, Timestamp};
 
-/// A frame over this takes no further put.
-const FRAME_BYTES: usize = 4 << 20;
+/// A frame over this takes no further put. So that it leaves little of a journal file unused, half of one's turn.
+const FRAME_BYTES: usize = 2 << 20;
 
 type Answer = Result<PutReceipt, DriverError>;
 
