@@ -172,10 +172,7 @@ impl AggregateActor {
             // append was sent.
             Err(error) => {
                 let error = DriverError::failed(error.to_string());
-                for item in items {
-                    let (Item::Accepted { mail, .. }
-                    | Item::Repetition { mail, .. }
-                    | Item::Refused { mail, .. }) = item;
+                for mail in items.into_iter().map(Item::into_mail) {
                     let key = mail.append.key.clone();
                     mail.answer(Err(AppendError::Driver { key, source: error.clone() }));
                 }
@@ -183,10 +180,7 @@ impl AggregateActor {
             }
         };
         for item in &mut items {
-            let (Item::Accepted { mail, .. }
-            | Item::Repetition { mail, .. }
-            | Item::Refused { mail, .. }) = item;
-            mail.enters_put();
+            item.mail_mut().enters_put();
         }
         send_off(&self.slot, Batch { put, items, permit, formed });
     }

@@ -60,6 +60,24 @@ pub(super) enum Item {
     Refused { mail: Mail, because: Refusal },
 }
 
+impl Item {
+    pub(super) fn mail_mut(&mut self) -> &mut Mail {
+        match self {
+            Item::Accepted { mail, .. }
+            | Item::Repetition { mail, .. }
+            | Item::Refused { mail, .. } => mail,
+        }
+    }
+
+    pub(super) fn into_mail(self) -> Mail {
+        match self {
+            Item::Accepted { mail, .. }
+            | Item::Repetition { mail, .. }
+            | Item::Refused { mail, .. } => mail,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(super) enum Refusal {
     Conflict,

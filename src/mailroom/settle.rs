@@ -288,13 +288,3 @@ fn undone(batch: Batch, answer: impl Fn(&Mail) -> Answer) {
     }
     Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver();
 }
-
-impl Item {
-    fn into_mail(self) -> Mail {
-        match self {
-            Item::Accepted { mail, .. }
-            | Item::Repetition { mail, .. }
-            | Item::Refused { mail, .. } => mail,
-        }
-    }
-}

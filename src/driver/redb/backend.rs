@@ -187,80 +187,16 @@ impl StorageBackend for Backend {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::Ordering;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::driver::redb::files::Disk;
-
-    /// A file in memory that counts its writes.
-    #[derive(Debug, Default)]
-    struct Plain {
-        bytes: Mutex<Vec<u8>>,
-        writes: AtomicUsize,
-    }
-
-    impl DiskFile for Plain {
-        fn size(&self) -> io::Result<u64> {
-            Ok(self.bytes.lock().unwrap().len() as u64)
-        }
-
-        fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            let bytes = self.bytes.lock().unwrap();
-            let from = offset as usize;
-            let found = bytes.get(from..from + out.len());
-            out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-            Ok(())
-        }
-
-        fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.writes.fetch_add(1, Ordering::SeqCst);
-            let mut bytes = self.bytes.lock().unwrap();
-            let end = offset as usize + data.len();
-            if bytes.len() < end {
-                bytes.resize(end, 0);
-            }
-            bytes[offset as usize..end].copy_from_slice(data);
-            Ok(())
-        }
-
-        fn set_size(&self, bytes: u64) -> io::Result<()> {
-            self.bytes.lock().unwrap().resize(bytes as usize, 0);
-            Ok(())
-        }
-
-        fn sync(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    struct NoDisk;
-
-    impl Disk for NoDisk {
-        fn list(&self, _: &str) -> io::Result<Vec<String>> {
-            Ok(Vec::new())
-        }
-        fn open(&self, _: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
-            Ok(None)
-        }
-        fn create(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-        fn rename(&self, _: &str, _: &str) -> io::Result<()> {
-            Ok(())
-        }
-        fn remove(&self, _: &str) -> io::Result<()> {
-            Ok(())
-        }
-        fn sync_names(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::driver::redb::samples::{Plain, PlainDisk};
 
     fn backend() -> (Arc<Plain>, Backend) {
         let file = Arc::new(Plain::default());
-        (file.clone(), Backend::new(file, Arc::new(Room::new(Arc::new(NoDisk)))))
+        (file.clone(), Backend::new(file, Arc::new(Room::new(Arc::new(PlainDisk)))))
     }
 
     #[test]

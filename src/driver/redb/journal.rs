@@ -372,64 +372,11 @@ fn make(disk: &dyn Disk, id: u64, file_bytes: u64) -> io::Result<JournalFile> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    /// Files of zeros, which have a size and nothing else.
-    #[derive(Debug, Default)]
-    struct Zeros {
-        size: AtomicU64,
-    }
-
-    impl DiskFile for Zeros {
-        fn size(&self) -> io::Result<u64> {
-            Ok(self.size.load(Ordering::SeqCst))
-        }
-
-        fn read_at(&self, _: u64, out: &mut [u8]) -> io::Result<()> {
-            out.fill(0);
-            Ok(())
-        }
-
-        fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.size.fetch_max(offset + data.len() as u64, Ordering::SeqCst);
-            Ok(())
-        }
-
-        fn set_size(&self, bytes: u64) -> io::Result<()> {
-            self.size.store(bytes, Ordering::SeqCst);
-            Ok(())
-        }
-
-        fn sync(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    struct ZerosDisk;
-
-    impl Disk for ZerosDisk {
-        fn list(&self, _: &str) -> io::Result<Vec<String>> {
-            Ok(Vec::new())
-        }
-        fn open(&self, _: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
-            Ok(None)
-        }
-        fn create(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
-            Ok(Arc::new(Zeros::default()))
-        }
-        fn rename(&self, _: &str, _: &str) -> io::Result<()> {
-            Ok(())
-        }
-        fn remove(&self, _: &str) -> io::Result<()> {
-            Ok(())
-        }
-        fn sync_names(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::driver::redb::samples::PlainDisk;
 
     /// A journal with nobody who makes space, whose current file is filled as far as it is used.
     fn journal() -> Journal {
-        let journal = Journal::start(Arc::new(ZerosDisk), &RedbBuilder::default(), 0).unwrap();
+        let journal = Journal::start(Arc::new(PlainDisk), &RedbBuilder::default(), 0).unwrap();
         let current = journal.cursor().file;
         while current.ready() < TURN {
             current.extend(journal.file_bytes).unwrap();

@@ -1,8 +1,13 @@
-//! Events for the unit tests of the encodings.
+//! For unit tests: events for those of the encodings, and a disk in memory.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::files::{Disk, DiskFile};
 use super::frame::Builder;
 use super::journaled::Journaled;
 use crate::event::{AggregateKey, KeyedEvent, NewEvent, Position, Sequence, Timestamp};
@@ -66,4 +71,74 @@ pub(super) fn journaled(events: &[KeyedEvent], first_position: u64) -> Journaled
         builder.push(event, event.recorded_at);
     }
     builder.take(first_position)
+}
+
+/// A file in memory that counts its writes.
+#[derive(Debug, Default)]
+pub(super) struct Plain {
+    pub(super) bytes: Mutex<Vec<u8>>,
+    pub(super) writes: AtomicUsize,
+}
+
+impl DiskFile for Plain {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let bytes = self.bytes.lock().unwrap();
+        let from = offset as usize;
+        let found = bytes.get(from..from + out.len());
+        out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        let mut bytes = self.bytes.lock().unwrap();
+        let end = offset as usize + data.len();
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[offset as usize..end].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn set_size(&self, bytes: u64) -> io::Result<()> {
+        self.bytes.lock().unwrap().resize(bytes as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Every file it makes is a new one, and it knows none afterwards.
+pub(super) struct PlainDisk;
+
+impl Disk for PlainDisk {
+    fn list(&self, _: &str) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn open(&self, _: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        Ok(None)
+    }
+
+    fn create(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(Plain::default()))
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
