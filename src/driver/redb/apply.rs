@@ -80,7 +80,7 @@ fn wait_for_work(core: &Core) -> bool {
         }
         let failed = core.has_failed();
         let age = core.tail.age();
-        let pressed = core.tail.bytes() >= core.options.tail_bytes / 8
+        let pressed = core.tail.bytes() >= core.options.apply_bytes()
             || signals.awaited > core.applied.load(Ordering::Acquire);
         signals = match age {
             Some(age) if !failed => {

@@ -107,6 +107,11 @@ impl RedbBuilder {
     /// The smallest journal file.
     pub const MIN_JOURNAL_FILE_BYTES: u64 = 64 << 10;
 
+    /// So many bytes in the tail are applied without waiting for more.
+    pub(super) fn apply_bytes(&self) -> usize {
+        self.tail_bytes / 8
+    }
+
     /// What an answered put survives; [`Durability::Flushed`] unless told.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;

@@ -253,7 +253,7 @@ fn write(core: &Core, c: &mut Committer) -> io::Result<()> {
 fn publish(core: &Core, group: Group) {
     let before = core.tail.bytes();
     let was_empty = core.tail.publish(Arc::new(group));
-    let mark = core.options.tail_bytes / 8;
+    let mark = core.options.apply_bytes();
     if was_empty || (before < mark && core.tail.bytes() >= mark) {
         let _signals = core.signals();
         core.apply_wakes.notify_all();
