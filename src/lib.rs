@@ -49,6 +49,7 @@ pub mod driver;
 mod entity;
 mod error;
 mod event;
+mod linger;
 mod mailroom;
 pub mod middleware;
 mod store;

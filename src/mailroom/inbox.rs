@@ -50,7 +50,7 @@ impl Notice {
     /// Wakes the actor if it sleeps, and starts one where there is none.
     pub(super) fn give(self, slot: &Arc<Slot>) {
         if let Some(waker) = self.waker {
-            waker.wake();
+            slot.wake(waker);
         }
         if self.wants_reader {
             slot.common().arbiters.start_actor(slot);
@@ -111,6 +111,7 @@ impl ActorFuture<AggregateActor> for Reader {
         task: &mut Task<'_>,
     ) -> Poll<()> {
         let Reader { slot, is_done } = self.get_mut();
+        slot.common().arbiters.heard(slot.place());
         let (mails, undecided, replaced) = {
             let mut desk = slot.desk();
             let inbox = &mut desk.inbox;

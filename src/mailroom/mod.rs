@@ -22,6 +22,7 @@
 
 mod admission;
 mod aggregate_actor;
+mod arbiters;
 mod courtesy;
 mod decide;
 mod entity;
@@ -55,11 +56,11 @@ use crate::event::{AggregateKey, Timestamp};
 use crate::upcast::Upcasters;
 
 use admission::{Admission, Ticket};
+use arbiters::Arbiters;
 pub(crate) use entity::{Command, CommandAnswer, Decision, State};
 use mail::{From, Mail};
 use registry::{Found, Lease, Registry, Room};
 pub(crate) use runtime::{OpenDriver, Runtime};
-use supervisor::Arbiters;
 
 /// What a command counts against the bytes in flight: its events are not known yet.
 const COMMAND_BYTES: usize = 1_024;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::thread;
 
 use actix::{Actor, System};
-use actix_rt::Arbiter;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::supervisor::{Arbiters, Started, Supervisor};
+use super::arbiters::Arbiters;
+use super::supervisor::{Started, Supervisor};
 use super::{Config, Mailroom};
 use crate::driver::{Driver, DriverError};
 use crate::error::{CloseError, OpenError};
@@ -84,9 +84,16 @@ async fn run(
             return;
         }
     };
-    let arbiters: Vec<Arbiter> = (0..config.arbiters).map(|_| Arbiter::new()).collect();
-    let handles = arbiters.iter().map(Arbiter::handle).collect();
-    let mailroom = Arc::new(Mailroom::new(driver, config, Arbiters::new(handles)));
+    let arbiters = match Arbiters::start(config.arbiters) {
+        Ok(arbiters) => arbiters,
+        Err(error) => {
+            // Opened, and nothing was put: there is nothing to lose by it.
+            let _ = driver.close().await;
+            let _ = opened.send(Err(OpenError::Runtime { message: error.to_string() }));
+            return;
+        }
+    };
+    let mailroom = Arc::new(Mailroom::new(driver, config, arbiters));
     let supervisor = Supervisor::new(mailroom.clone()).start();
     // Its timers must be set while this runs: a store that is closed at once would drop them unstarted,
     // outside the runtime they need.
@@ -97,10 +104,6 @@ async fn run(
     }
     let result = shut_down(&mailroom).await;
     drop(supervisor);
-    for arbiter in arbiters {
-        // An arbiter that a driver blocks for ever must not keep the answer from whoever closes.
-        arbiter.stop();
-    }
     let _ = report.send(Some(result));
 }
 

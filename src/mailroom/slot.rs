@@ -14,11 +14,13 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
 use super::Common;
+use super::arbiters::Place;
 use super::courtesy::Courtesy;
 use super::inbox::Inbox;
 use super::settle::Batch;
@@ -28,6 +30,7 @@ use crate::event::{AggregateKey, Sequence};
 /// One resident aggregate.
 pub(super) struct Slot {
     key: AggregateKey,
+    place: Place,
     common: Arc<Common>,
     /// What is known to be durable: a lower bound of what is there.
     latest: AtomicU64,
@@ -74,6 +77,7 @@ impl Slot {
     /// A slot on a seat of the room's, which it gives back when it is gone.
     pub(super) fn new(key: AggregateKey, common: Arc<Common>) -> Self {
         Slot {
+            place: common.arbiters.place(&key),
             key,
             latest: AtomicU64::new(0),
             leases: AtomicUsize::new(0),
@@ -92,6 +96,11 @@ impl Slot {
 
     pub(super) fn key(&self) -> &AggregateKey {
         &self.key
+    }
+
+    /// Where its actors run.
+    pub(super) fn place(&self) -> Place {
+        self.place
     }
 
     pub(super) fn common(&self) -> &Arc<Common> {
@@ -171,8 +180,13 @@ impl Slot {
     pub(super) fn passivate(&self) {
         let waker = self.desk().inbox.end();
         if let Some(waker) = waker {
-            waker.wake();
+            self.wake(waker);
         }
+    }
+
+    /// Wakes its actor.
+    pub(super) fn wake(&self, waker: Waker) {
+        self.common.arbiters.wake(self.place, waker);
     }
 }
 
@@ -206,7 +220,7 @@ impl Drop for PutPermit {
             }
         };
         if let Some(waker) = waker {
-            waker.wake();
+            self.slot.wake(waker);
         }
     }
 }

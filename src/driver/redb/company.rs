@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Nobody is waited for longer than this, nor than half of a frame's time.
 const LONGEST: Duration = Duration::from_millis(2);
 /// More than so many callers are not waited for.
-const FEW: usize = 32;
+const FEW: usize = 64;
 /// So many frames are begun without a wait after one that was in vain.
 const FRAMES_WITHOUT: u32 = 32;
 
@@ -100,8 +100,8 @@ mod tests {
     fn a_lone_caller_waits_for_nobody_and_nobody_for_many() {
         let (mut company, _) = after_a_frame(1);
         assert!(company.expected(0).is_none());
-        let (mut company, _) = after_a_frame(20);
-        assert!(company.expected(20).is_none());
+        let (mut company, _) = after_a_frame(40);
+        assert!(company.expected(40).is_none());
         assert!(Company::default().expected(5).is_none());
     }
 
