@@ -5,6 +5,7 @@
 //! with.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use super::company::{Company, Wait};
 use super::frame::{self, checkpoint_bytes};
 use super::known::Looked;
 use crate::driver::{DriverError, Put, PutDone, PutReceipt};
+use crate::linger::linger;
 
 /// Puts of one frame; more only make the first of them wait longer.
 const PUTS_PER_FRAME: usize = 4_096;
@@ -54,6 +56,8 @@ impl Drop for Waiting {
 pub(super) struct Queue {
     state: Mutex<QueueState>,
     more: Condvar,
+    /// Grows with each put that comes, to be looked at without the lock.
+    came: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -84,6 +88,7 @@ impl Queue {
             return;
         }
         state.waiting.push_back(waiting);
+        self.came.fetch_add(1, Ordering::Relaxed);
         if state.is_awaited() {
             state.asleep_for = None;
             self.more.notify_one();
@@ -128,6 +133,12 @@ impl Queue {
         if let Some(wait) = company.expected(state.waiting.len()) {
             state = self.wait_for(state, wait);
             company.came(wait, state.waiting.len(), Instant::now());
+        }
+        if state.waiting.is_empty() && state.saving.is_empty() && !state.closed {
+            let came = self.came.load(Ordering::Relaxed);
+            drop(state);
+            linger(|| self.came.load(Ordering::Relaxed) != came);
+            state = self.state();
         }
         let mut since = None;
         while state.waiting.is_empty() {
