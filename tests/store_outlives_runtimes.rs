@@ -19,7 +19,7 @@ use seriatim::{AggregateKey, EventStore, OpenError, Read, Sequence};
 use support::{HeldDriver, append, append_after, history, start};
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 
-/// Memory that works in a tokio runtime only, as clients of a network do: it sleeps, and spawns.
+/// Memory that works in a tokio runtime only, as clients of a network do: it has a socket, sleeps, and spawns.
 struct NeedsTokio {
     memory: MemoryDriver,
     polled_on: Arc<Mutex<HashSet<ThreadId>>>,
@@ -33,6 +33,9 @@ impl NeedsTokio {
     /// What panics outside tokio.
     async fn io(&self) {
         self.polled_on.lock().unwrap().insert(thread::current().id());
+        let socket = tokio::net::UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
+        socket.send_to(b"ready", socket.local_addr().unwrap()).await.unwrap();
+        socket.readable().await.unwrap();
         tokio::spawn(tokio::time::sleep(Duration::from_micros(200))).await.unwrap();
     }
 

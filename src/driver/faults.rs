@@ -409,6 +409,10 @@ impl Driver for FaultyDriver {
         self.inner.is_exclusive()
     }
 
+    fn needs_io(&self) -> bool {
+        self.inner.needs_io()
+    }
+
     fn limits(&self) -> Limits {
         self.inner.limits()
     }

@@ -255,6 +255,10 @@ impl Driver for MemoryDriver {
         true
     }
 
+    fn needs_io(&self) -> bool {
+        false
+    }
+
     fn limits(&self) -> Limits {
         Limits { aggregates_per_put: 1_000, ..Limits::default() }
     }

@@ -225,6 +225,15 @@ pub trait Driver: Send + Sync + 'static {
         false
     }
 
+    /// Whether its futures wait for sockets or pipes, and so need tokio's I/O driver on the threads that poll them. A
+    /// driver that says no though it does is answered with tokio's panic, as a failure. Where no driver needs it,
+    /// each wake-up of such a thread costs a system call less.
+    ///
+    /// Provided: true.
+    fn needs_io(&self) -> bool {
+        true
+    }
+
     /// What a put may hold.
     ///
     /// Provided: [`Limits::default`].

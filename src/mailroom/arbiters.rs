@@ -61,12 +61,15 @@ impl Call {
 }
 
 impl Thread {
-    fn start(lingers: bool) -> io::Result<Self> {
+    fn start(needs_io: bool, lingers: bool) -> io::Result<Self> {
         let call = Arc::<Call>::default();
         let heard = call.clone();
         let arbiter = Arbiter::try_with_tokio_rt(move || {
             let mut runtime = Builder::new_current_thread();
-            runtime.enable_all();
+            match needs_io {
+                true => runtime.enable_all(),
+                false => runtime.enable_time(),
+            };
             if lingers {
                 runtime.on_thread_park(move || linger(|| heard.is_given()));
             }
@@ -77,11 +80,12 @@ impl Thread {
 }
 
 impl Arbiters {
-    /// Starts so many threads, of the running actix system.
-    pub(super) fn start(count: usize) -> io::Result<Self> {
+    /// Starts so many threads, of the running actix system, with tokio's I/O driver if that is needed.
+    pub(super) fn start(count: usize, needs_io: bool) -> io::Result<Self> {
         // On a single core, whatever is waited for waits for that core.
         let lingers = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        let threads = (0..count).map(|_| Thread::start(lingers)).collect::<Result<_, _>>()?;
+        let threads =
+            (0..count).map(|_| Thread::start(needs_io, lingers)).collect::<Result<_, _>>()?;
         Ok(Arbiters { threads, hasher: RandomState::new() })
     }
 

@@ -84,7 +84,7 @@ async fn run(
             return;
         }
     };
-    let arbiters = match Arbiters::start(config.arbiters) {
+    let arbiters = match Arbiters::start(config.arbiters, driver.needs_io()) {
         Ok(arbiters) => arbiters,
         Err(error) => {
             // Opened, and nothing was put: there is nothing to lose by it.

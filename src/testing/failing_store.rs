@@ -221,6 +221,10 @@ impl Driver for OnDemand {
         self.inner.is_exclusive()
     }
 
+    fn needs_io(&self) -> bool {
+        self.inner.needs_io()
+    }
+
     fn limits(&self) -> Limits {
         self.inner.limits()
     }

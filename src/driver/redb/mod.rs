@@ -310,6 +310,10 @@ impl Driver for RedbDriver {
         true
     }
 
+    fn needs_io(&self) -> bool {
+        false
+    }
+
     fn limits(&self) -> Limits {
         // A frame takes an event's record fields beside what counts as its size, some 64 bytes.
         let quarter =
