@@ -2,27 +2,49 @@
 //!
 //! Putting a thread to sleep and waking it costs both sides some microseconds, more than an append's work in any one
 //! thread. What a busy thread waits for mostly comes within a few microseconds; so it looks for it a while before it
-//! sleeps, and gives its core to whoever else wants it meanwhile. A thread that nobody wakes pays nothing.
+//! sleeps, and gives its core to whoever else wants it meanwhile.
+//!
+//! What is burnt in vain somebody else might have had, or a quota counts it: a lone caller, who never comes back so soon,
+//! would be held up for whole milliseconds by the quota of its container. So a thread that has looked in vain many
+//! times in a row seldom does, until it pays again.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Some appends' worth of work in the thread that is waited for, and less than two wake-ups cost.
 const LINGER: Duration = Duration::from_micros(10);
 /// Looks between two offers of the core, which are system calls.
 const LOOKS: u32 = 8;
+/// After so many in vain, and nothing else, one in so many is tried.
+const PATIENCE: u32 = 32;
 
-/// Returns when `is_called` says so, and after [`LINGER`] at the latest.
-pub(crate) fn linger(is_called: impl Fn() -> bool) {
+/// How often in a row one thread has slept uncalled.
+#[derive(Default)]
+pub(crate) struct Lingering(AtomicU32);
+
+impl Lingering {
+    /// Returns when `is_called` says so, after [`LINGER`] at the latest, or at once where it never comes so soon.
+    pub(crate) fn linger(&self, is_called: impl Fn() -> bool) {
+        let in_vain = self.0.load(Ordering::Relaxed);
+        let is_tried = in_vain < PATIENCE || in_vain.is_multiple_of(PATIENCE);
+        let is_called = is_tried && is_called_soon(is_called);
+        let in_vain = if is_called { 0 } else { in_vain.wrapping_add(1) };
+        self.0.store(in_vain, Ordering::Relaxed);
+    }
+}
+
+fn is_called_soon(is_called: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     while began.elapsed() < LINGER {
         for _ in 0..LOOKS {
             if is_called() {
-                return;
+                return true;
             }
             std::hint::spin_loop();
         }
         std::thread::yield_now();
     }
+    false
 }
 
 #[cfg(test)]
@@ -30,16 +52,35 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
+    /// Whether it looked, when the call comes at the third look or never.
+    fn lingers(lingering: &Lingering, comes: bool) -> bool {
+        let (looks, began) = (Cell::new(0), Instant::now());
+        lingering.linger(|| {
+            looks.set(looks.get() + 1);
+            comes && looks.get() == 3
+        });
+        match looks.get() {
+            0 => false,
+            looks if comes => looks == 3,
+            _ => began.elapsed() >= LINGER,
+        }
+    }
+
     #[test]
     fn it_ends_with_the_call_or_after_a_moment() {
-        let looks = Cell::new(0);
-        linger(|| {
-            looks.set(looks.get() + 1);
-            looks.get() == 3
-        });
-        assert_eq!(looks.get(), 3);
-        let began = Instant::now();
-        linger(|| false);
-        assert!(began.elapsed() >= LINGER);
+        let lingering = Lingering::default();
+        assert!(lingers(&lingering, true));
+        assert!(lingers(&lingering, false));
+    }
+
+    #[test]
+    fn it_is_given_up_where_it_never_pays_and_kept_up_where_it_does_now_and_then() {
+        let lingering = Lingering::default();
+        let now_and_then = (0..PATIENCE * 8).all(|number| lingers(&lingering, number % 8 == 7));
+        assert!(now_and_then);
+        let never = (0..PATIENCE * 8).filter(|_| lingers(&lingering, false)).count();
+        assert_eq!(never as u32, PATIENCE + 7);
+        let again = (0..PATIENCE).filter(|_| lingers(&lingering, true)).count();
+        assert_eq!(again as u32, PATIENCE);
     }
 }

@@ -20,7 +20,7 @@ use tokio::runtime::Builder;
 use super::aggregate_actor::AggregateActor;
 use super::inbox::Reader;
 use super::slot::Slot;
-use crate::linger::linger;
+use crate::linger::Lingering;
 
 pub(super) struct Arbiters {
     threads: Vec<Thread>,
@@ -71,7 +71,8 @@ impl Thread {
                 false => runtime.enable_time(),
             };
             if lingers {
-                runtime.on_thread_park(move || linger(|| heard.is_given()));
+                let lingering = Lingering::default();
+                runtime.on_thread_park(move || lingering.linger(|| heard.is_given()));
             }
             runtime.build()
         })?;
