@@ -35,16 +35,18 @@ impl Lingering {
 
 fn is_called_soon(is_called: impl Fn() -> bool) -> bool {
     let began = Instant::now();
-    while began.elapsed() < LINGER {
+    loop {
         for _ in 0..LOOKS {
             if is_called() {
                 return true;
             }
             std::hint::spin_loop();
         }
+        if began.elapsed() >= LINGER {
+            return false;
+        }
         std::thread::yield_now();
     }
-    false
 }
 
 #[cfg(test)]

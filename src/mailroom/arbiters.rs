@@ -85,9 +85,13 @@ impl Arbiters {
     pub(super) fn start(count: usize, needs_io: bool) -> io::Result<Self> {
         // On a single core, whatever is waited for waits for that core.
         let lingers = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        let threads =
-            (0..count).map(|_| Thread::start(needs_io, lingers)).collect::<Result<_, _>>()?;
-        Ok(Arbiters { threads, hasher: RandomState::new() })
+        let mut arbiters = Arbiters { threads: Vec::new(), hasher: RandomState::new() };
+        for _ in 0..count {
+            // One that cannot be started must not leave the others running.
+            let started = Thread::start(needs_io, lingers).inspect_err(|_| arbiters.stop());
+            arbiters.threads.push(started?);
+        }
+        Ok(arbiters)
     }
 
     /// The place of everything that belongs to `value`.
