@@ -20,6 +20,8 @@ const MODES: [&str; 4] = ["append", "race", "conflict", "execute"];
 
 /// The longest that a fault lasts.
 const FAULT: Duration = Duration::from_millis(1_500);
+/// More than opening a store takes.
+const OPENING: Duration = Duration::from_millis(700);
 
 fn nothing_is_found_wrong(engine: Engine) -> Result<(), Failed> {
     let writing = seconds(3);
@@ -47,7 +49,8 @@ fn nothing_is_found_wrong(engine: Engine) -> Result<(), Failed> {
             .spawn()
             .unwrap();
         // While it writes; what it reads afterwards comes over a sound wire.
-        std::thread::sleep(Duration::from_millis(200));
+        // Opening is given time before: it is not tried again.
+        std::thread::sleep(OPENING);
         proxy.set(faulty);
         std::thread::sleep(writing - FAULT);
         proxy.set(Faults::default());
