@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use actix::{Actor, System};
 use futures_util::FutureExt;
@@ -88,7 +89,7 @@ async fn run(
         Ok(arbiters) => arbiters,
         Err(error) => {
             // Opened, and nothing was put: there is nothing to lose by it.
-            let _ = driver.close().await;
+            let _ = close_driver(&driver, config.close_deadline).await;
             let _ = opened.send(Err(OpenError::Runtime { message: error.to_string() }));
             return;
         }
@@ -114,17 +115,22 @@ async fn shut_down(mailroom: &Mailroom) -> Result<(), CloseError> {
     let drained = tokio::time::timeout(deadline, mailroom.admission.drained()).await;
     let unfinished = mailroom.admission.admitted();
     mailroom.registry.clear();
-    let closing = AssertUnwindSafe(async { mailroom.driver.close().await }).catch_unwind();
-    let closed = match tokio::time::timeout(deadline, closing).await {
-        Ok(Ok(closed)) => closed,
-        Ok(Err(_panic)) => Err(DriverError::failed("the driver panicked while closing")),
-        Err(_elapsed) => {
-            Err(DriverError::unavailable(format!("the driver did not close within {deadline:?}")))
-        }
-    };
+    let closed = close_driver(&mailroom.driver, deadline).await;
     mailroom.arbiters.stop();
     if drained.is_err() && unfinished > 0 {
         return Err(CloseError::Unfinished { unfinished, deadline });
     }
     Ok(closed?)
+}
+
+/// A driver that hangs or panics while it closes is one that failed to.
+async fn close_driver(driver: &Arc<dyn Driver>, deadline: Duration) -> Result<(), DriverError> {
+    let closing = AssertUnwindSafe(async { driver.close().await }).catch_unwind();
+    match tokio::time::timeout(deadline, closing).await {
+        Ok(Ok(closed)) => closed,
+        Ok(Err(_panic)) => Err(DriverError::failed("the driver panicked while closing")),
+        Err(_elapsed) => {
+            Err(DriverError::unavailable(format!("the driver did not close within {deadline:?}")))
+        }
+    }
 }
