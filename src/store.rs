@@ -25,7 +25,7 @@ use crate::driver::{DriverError, Fetch};
 use crate::entity::{Aggregate, Entities, LoadError};
 use crate::error::{AppendError, CloseError, NoLog, OpenError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
-use crate::mailroom::{Mailroom, Runtime, Wait};
+use crate::mailroom::{Lease, Mailroom, Runtime, Wait};
 use crate::middleware::{Chain, NextAppend};
 use crate::subscription::{Consumer, Log, Subscription};
 use crate::upcast::Upcasters;
@@ -85,7 +85,8 @@ impl EventStore {
     ///
     /// [`AppendError`]; every variant but `Indeterminate` means that nothing was written.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.append_with(append, Wait::ForRoom).await
+        let resident = self.resident_unless_stale(&append)?;
+        self.append_with(append, resident, Wait::ForRoom).await
     }
 
     /// Like [`EventStore::append`], but never waits for room: [`AppendError::Busy`] instead.
@@ -94,14 +95,35 @@ impl EventStore {
     ///
     /// [`AppendError`], `Busy` among them.
     pub async fn try_append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.append_with(append, Wait::Never).await
+        let resident = self.resident_unless_stale(&append)?;
+        self.append_with(append, resident, Wait::Never).await
     }
 
-    async fn append_with(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
-        if self.middleware.is_empty() {
-            return self.mailroom.append(append, wait).await;
+    /// Asked before the append goes anywhere: to move it through the futures below costs more than all else of a
+    /// refusal. Middleware comes first where there is some.
+    fn resident_unless_stale(&self, append: &Append) -> Result<Option<Lease>, AppendError> {
+        match self.middleware.is_empty() {
+            true => self.mailroom.lease_unless_stale(append),
+            false => Ok(None),
         }
-        let end = move |append| self.mailroom.append(append, wait).boxed();
+    }
+
+    async fn append_with(
+        &self,
+        append: Append,
+        resident: Option<Lease>,
+        wait: Wait,
+    ) -> Result<Appended, AppendError> {
+        if self.middleware.is_empty() {
+            return self.mailroom.append(append, resident, wait).await;
+        }
+        let end = move |append| {
+            let appending = async move {
+                let resident = self.mailroom.lease_unless_stale(&append)?;
+                self.mailroom.append(append, resident, wait).await
+            };
+            appending.boxed()
+        };
         NextAppend::new(&self.middleware, Box::new(end)).run(append).await
     }
 

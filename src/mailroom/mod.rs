@@ -59,7 +59,8 @@ use admission::{Admission, Ticket};
 use arbiters::Arbiters;
 pub(crate) use entity::{Command, CommandAnswer, Decision, State};
 use mail::{From, Mail};
-use registry::{Found, Lease, Registry, Room};
+pub(crate) use registry::Lease;
+use registry::{Found, Registry, Room};
 pub(crate) use runtime::{OpenDriver, Runtime};
 
 /// What a command counts against the bytes in flight: its events are not known yet.
@@ -152,14 +153,15 @@ impl Mailroom {
         }
     }
 
-    /// The way of an append, from the caller's thread to the answer. Dropping the future leaves the
-    /// append to its fate: whole or not at all.
-    pub(crate) async fn append(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
-        if self.is_closed() {
-            return Err(AppendError::Closed);
-        }
-        // Before the events are looked at: a writer that conflicts often pays for nothing else.
-        let resident = self.lease_unless_stale(&append)?;
+    /// The way of an append, from the caller's thread to the answer, behind
+    /// [`lease_unless_stale`](Mailroom::lease_unless_stale). Dropping the future leaves the append to its fate: whole
+    /// or not at all.
+    pub(crate) async fn append(
+        &self,
+        append: Append,
+        resident: Option<Lease>,
+        wait: Wait,
+    ) -> Result<Appended, AppendError> {
         let append = append.check()?;
         self.limits.check_append(&append).map_err(|exceeded| {
             let key = append.key.clone();
@@ -236,8 +238,12 @@ impl Mailroom {
     }
 
     /// A lease on the aggregate if it is resident. An expectation below what is known to be durable is wrong
-    /// for certain, and needs no message.
-    fn lease_unless_stale(&self, append: &Append) -> Result<Option<Lease>, AppendError> {
+    /// for certain, and needs no message. Asked before the events are looked at: a writer that conflicts often pays
+    /// for nothing else.
+    pub(crate) fn lease_unless_stale(&self, append: &Append) -> Result<Option<Lease>, AppendError> {
+        if self.is_closed() {
+            return Err(AppendError::Closed);
+        }
         let Ok(key) = append.key() else { return Ok(None) };
         match self.registry.find(key, append.may_be_refused_early()) {
             Found::Resident(lease) => Ok(Some(lease)),

@@ -28,7 +28,7 @@ pub(super) enum Found {
 }
 
 /// Keeps an aggregate resident.
-pub(super) struct Lease(Arc<Slot>);
+pub(crate) struct Lease(Arc<Slot>);
 
 impl Lease {
     fn new(slot: &Arc<Slot>) -> Self {
