@@ -29,6 +29,9 @@ use crate::driver::DriverError;
 pub(super) const FOLDER: &str = "journal";
 /// How much is filled with zeros at once. A flush of the writer's meanwhile waits for all of it.
 const STEP: u64 = 512 << 10;
+/// A step is written in pieces. What was written at once the system keeps together, and goes through all of it whenever a
+/// small frame in it is flushed; but a large frame in many small pieces takes as much longer.
+const PIECE: usize = 32 << 10;
 /// So much of a file is used before the next one's turn.
 const TURN: u64 = 4 << 20;
 /// How soon the keeper tries again after a failure.
@@ -60,7 +63,11 @@ impl JournalFile {
     fn extend(&self, file_bytes: u64) -> io::Result<()> {
         let at = self.ready();
         let end = (at + STEP).min(file_bytes);
-        self.file.write_at(at, &vec![0; (end - at) as usize])?;
+        let zeros = vec![0; PIECE];
+        for piece in (at..end).step_by(PIECE) {
+            let bytes = (end - piece).min(PIECE as u64);
+            self.file.write_at(piece, &zeros[..bytes as usize])?;
+        }
         self.file.sync()?;
         self.ready.store(end, Ordering::Release);
         Ok(())

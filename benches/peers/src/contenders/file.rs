@@ -37,7 +37,8 @@ impl WriteAhead {
     pub(crate) fn open(directory: &Path, space: Space) -> Self {
         let file = File::create(directory.join("events.log")).unwrap();
         if space == Space::Zeroed {
-            let zeros = vec![0; 1 << 20];
+            // In pieces as small as the store's: what was written at once takes longer to flush in part.
+            let zeros = vec![0; 32 << 10];
             for offset in (0..ZEROED_BYTES).step_by(zeros.len()) {
                 file.write_all_at(&zeros, offset).unwrap();
             }
