@@ -18,18 +18,32 @@ const LOOKS: u32 = 8;
 /// After so many in vain, and nothing else, one in so many is tried.
 const PATIENCE: u32 = 32;
 
-/// How often in a row one thread has slept uncalled.
-#[derive(Default)]
-pub(crate) struct Lingering(AtomicU32);
+/// One thread's moments.
+pub(crate) struct Lingering {
+    is_alone: bool,
+    /// How often in a row it slept uncalled.
+    in_vain: AtomicU32,
+}
+
+impl Default for Lingering {
+    fn default() -> Self {
+        // On a single core, whatever is waited for waits for that core.
+        let is_alone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+        Lingering { is_alone, in_vain: AtomicU32::new(0) }
+    }
+}
 
 impl Lingering {
     /// Returns when `is_called` says so, after [`LINGER`] at the latest, or at once where it never comes so soon.
     pub(crate) fn linger(&self, is_called: impl Fn() -> bool) {
-        let in_vain = self.0.load(Ordering::Relaxed);
+        if self.is_alone {
+            return;
+        }
+        let in_vain = self.in_vain.load(Ordering::Relaxed);
         let is_tried = in_vain < PATIENCE || in_vain.is_multiple_of(PATIENCE);
         let is_called = is_tried && is_called_soon(is_called);
         let in_vain = if is_called { 0 } else { in_vain.wrapping_add(1) };
-        self.0.store(in_vain, Ordering::Relaxed);
+        self.in_vain.store(in_vain, Ordering::Relaxed);
     }
 }
 
@@ -54,6 +68,10 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
+    fn on_cores(cores: usize) -> Lingering {
+        Lingering { is_alone: cores == 1, in_vain: AtomicU32::new(0) }
+    }
+
     /// Whether it looked, when the call comes at the third look or never.
     fn lingers(lingering: &Lingering, comes: bool) -> bool {
         let (looks, began) = (Cell::new(0), Instant::now());
@@ -70,14 +88,19 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_call_or_after_a_moment() {
-        let lingering = Lingering::default();
+        let lingering = on_cores(2);
         assert!(lingers(&lingering, true));
         assert!(lingers(&lingering, false));
     }
 
     #[test]
+    fn a_single_core_is_left_at_once() {
+        on_cores(1).linger(|| panic!("it looked"));
+    }
+
+    #[test]
     fn it_is_given_up_where_it_never_pays_and_kept_up_where_it_does_now_and_then() {
-        let lingering = Lingering::default();
+        let lingering = on_cores(2);
         let now_and_then = (0..PATIENCE * 8).all(|number| lingers(&lingering, number % 8 == 7));
         assert!(now_and_then);
         let never = (0..PATIENCE * 8).filter(|_| lingers(&lingering, false)).count();

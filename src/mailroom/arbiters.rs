@@ -61,7 +61,7 @@ impl Call {
 }
 
 impl Thread {
-    fn start(needs_io: bool, lingers: bool) -> io::Result<Self> {
+    fn start(needs_io: bool) -> io::Result<Self> {
         let call = Arc::<Call>::default();
         let heard = call.clone();
         let arbiter = Arbiter::try_with_tokio_rt(move || {
@@ -70,10 +70,8 @@ impl Thread {
                 true => runtime.enable_all(),
                 false => runtime.enable_time(),
             };
-            if lingers {
-                let lingering = Lingering::default();
-                runtime.on_thread_park(move || lingering.linger(|| heard.is_given()));
-            }
+            let lingering = Lingering::default();
+            runtime.on_thread_park(move || lingering.linger(|| heard.is_given()));
             runtime.build()
         })?;
         Ok(Thread { arbiter: arbiter.handle(), call })
@@ -83,12 +81,10 @@ impl Thread {
 impl Arbiters {
     /// Starts so many threads, of the running actix system, with tokio's I/O driver if that is needed.
     pub(super) fn start(count: usize, needs_io: bool) -> io::Result<Self> {
-        // On a single core, whatever is waited for waits for that core.
-        let lingers = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
         let mut arbiters = Arbiters { threads: Vec::new(), hasher: RandomState::new() };
         for _ in 0..count {
             // One that cannot be started must not leave the others running.
-            let started = Thread::start(needs_io, lingers).inspect_err(|_| arbiters.stop());
+            let started = Thread::start(needs_io).inspect_err(|_| arbiters.stop());
             arbiters.threads.push(started?);
         }
         Ok(arbiters)
