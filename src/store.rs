@@ -99,8 +99,8 @@ impl EventStore {
         self.append_with(append, resident, Wait::Never).await
     }
 
-    /// Asked before the append goes anywhere: to move it through the futures below costs more than all else of a
-    /// refusal. Middleware comes first where there is some.
+    /// Asked before the append goes anywhere: moving it through the futures below would be three tenths of what a
+    /// refusal costs. Middleware comes first where there is some.
     fn resident_unless_stale(&self, append: &Append) -> Result<Option<Lease>, AppendError> {
         match self.middleware.is_empty() {
             true => self.mailroom.lease_unless_stale(append),
