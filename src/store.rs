@@ -25,7 +25,7 @@ use crate::driver::{DriverError, Fetch};
 use crate::entity::{Aggregate, Entities, LoadError};
 use crate::error::{AppendError, CloseError, NoLog, OpenError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
-use crate::mailroom::{Lease, Mailroom, Runtime, Wait};
+use crate::mailroom::{Mailroom, Runtime, Wait};
 use crate::middleware::{Chain, NextAppend};
 use crate::subscription::{Consumer, Log, Subscription};
 use crate::upcast::Upcasters;
@@ -84,9 +84,11 @@ impl EventStore {
     /// # Errors
     ///
     /// [`AppendError`]; every variant but `Indeterminate` means that nothing was written.
-    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        let resident = self.resident_unless_stale(&append)?;
-        self.append_with(append, resident, Wait::ForRoom).await
+    pub fn append(
+        &self,
+        append: Append,
+    ) -> impl Future<Output = Result<Appended, AppendError>> + Send {
+        self.append_with(append, Wait::ForRoom)
     }
 
     /// Like [`EventStore::append`], but never waits for room: [`AppendError::Busy`] instead.
@@ -94,27 +96,18 @@ impl EventStore {
     /// # Errors
     ///
     /// [`AppendError`], `Busy` among them.
-    pub async fn try_append(&self, append: Append) -> Result<Appended, AppendError> {
-        let resident = self.resident_unless_stale(&append)?;
-        self.append_with(append, resident, Wait::Never).await
-    }
-
-    /// Asked before the append goes anywhere: moving it through the futures below would be three tenths of what a
-    /// refusal costs. Middleware comes first where there is some.
-    fn resident_unless_stale(&self, append: &Append) -> Result<Option<Lease>, AppendError> {
-        match self.middleware.is_empty() {
-            true => self.mailroom.lease_unless_stale(append),
-            false => Ok(None),
-        }
-    }
-
-    async fn append_with(
+    pub fn try_append(
         &self,
         append: Append,
-        resident: Option<Lease>,
-        wait: Wait,
-    ) -> Result<Appended, AppendError> {
+    ) -> impl Future<Output = Result<Appended, AppendError>> + Send {
+        self.append_with(append, Wait::Never)
+    }
+
+    /// A stale append is found out before it is moved into a further future: that would be three tenths of what its
+    /// refusal costs.
+    async fn append_with(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
         if self.middleware.is_empty() {
+            let resident = self.mailroom.lease_unless_stale(&append)?;
             return self.mailroom.append(append, resident, wait).await;
         }
         let end = move |append| {

@@ -59,8 +59,7 @@ use admission::{Admission, Ticket};
 use arbiters::Arbiters;
 pub(crate) use entity::{Command, CommandAnswer, Decision, State};
 use mail::{From, Mail};
-pub(crate) use registry::Lease;
-use registry::{Found, Registry, Room};
+use registry::{Found, Lease, Registry, Room};
 pub(crate) use runtime::{OpenDriver, Runtime};
 
 /// What a command counts against the bytes in flight: its events are not known yet.
