@@ -49,20 +49,20 @@ pub mod driver;
 mod entity;
 mod error;
 mod event;
-mod linger;
 mod mailroom;
 pub mod middleware;
+mod spin_wait;
 mod store;
 pub mod subscription;
 pub mod testing;
 mod upcast;
 
-pub use append::{Append, Appended, Expected};
+pub use append::{Append, Appended, ExecuteOptions, Expected};
 pub use entity::{
-    Aggregate, EncodeError, Entities, Entity, ExecuteError, ExecuteOptions, Executed, LoadError,
-    Loaded, Snapshots, TransactError, TransactOptions,
+    Aggregate, EncodeError, Entities, Entity, ExecuteError, Executed, Loaded, Snapshots,
+    TransactError, TransactOptions,
 };
-pub use error::{AppendError, CloseError, NoLog, OpenError, ReadError};
+pub use error::{AppendError, CloseError, LoadError, NoLog, OpenError, ReadError};
 pub use event::{
     AggregateKey, EventError, KeyError, KeyedEvent, MAX_EVENT_TYPE_BYTES, NewEvent, Position,
     RawJson, RawJsonError, RecordError, Sequence, Timestamp, TimestampError,

@@ -35,9 +35,8 @@ use std::sync::Arc;
 pub use async_trait::async_trait;
 pub use spans::Spans;
 
-use crate::append::{Append, Appended};
+use crate::append::{Append, Appended, ExecuteOptions};
 use crate::driver::{EventPage, Fetch};
-use crate::entity::ExecuteOptions;
 use crate::error::{AppendError, ReadError};
 use crate::event::AggregateKey;
 

@@ -22,8 +22,8 @@ use tokio::time::timeout;
 
 use crate::append::{Append, Appended};
 use crate::driver::{DriverError, Fetch};
-use crate::entity::{Aggregate, Entities, LoadError};
-use crate::error::{AppendError, CloseError, NoLog, OpenError, ReadError};
+use crate::entity::{Aggregate, Entities};
+use crate::error::{AppendError, CloseError, LoadError, NoLog, OpenError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
 use crate::mailroom::{Mailroom, Runtime, Wait};
 use crate::middleware::{Chain, NextAppend};

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use crate::entity::LoadError;
+use crate::error::LoadError;
 use crate::event::{KeyedEvent, RawJson, RawJsonError};
 
 /// So many steps from the first form to today's are enough for anybody; more are a circle.

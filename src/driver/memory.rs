@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
+use super::put::refuse_unless_next;
 use super::{
     Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, LogBell, LogFetch,
     LogPage, LogStore, Put, PutDone, PutReceipt, SnapshotStore, async_trait, check_checkpoint_name,
@@ -179,21 +180,6 @@ impl Events {
         }
         Ok(PutReceipt::at(first_position))
     }
-}
-
-/// A put's first sequence must be the one behind the latest: below it is a conflict, above it a gap.
-pub(super) fn refuse_unless_next(
-    key: &AggregateKey,
-    first: Sequence,
-    latest: Sequence,
-) -> Result<(), DriverError> {
-    if first <= latest {
-        return Err(DriverError::Conflict { key: key.clone(), sequence: first });
-    }
-    if first > latest.next() {
-        return Err(DriverError::Gap { key: key.clone(), first, latest });
-    }
-    Ok(())
 }
 
 #[async_trait]

@@ -15,6 +15,7 @@
 //!
 //! [`conformance`] proves a driver; [`from_callbacks`] makes one from four closures.
 
+mod answer_batch;
 #[cfg(feature = "azure-tables")]
 pub mod azure_tables;
 mod callbacks;
@@ -22,9 +23,9 @@ mod callbacks;
 pub mod cassandra;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod contract;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
-mod error;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;
 mod log;
@@ -32,282 +33,22 @@ pub mod memory;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 mod open;
+mod pages;
 mod put;
 #[cfg(feature = "redb")]
 pub mod redb;
 #[cfg(feature = "remote")]
 pub(crate) mod remote;
-mod together;
 
-use std::pin::Pin;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use futures_core::Stream;
-use futures_util::StreamExt;
-
+pub use crate::error::{DriverError, Limit, LimitExceeded};
+pub use answer_batch::answer_together;
+pub(crate) use answer_batch::{Answer, leave};
 pub use async_trait::async_trait;
 pub use callbacks::{CallbackFuture, Options, from_callbacks};
-pub use error::{DriverError, Limit, LimitExceeded};
+pub use contract::{Driver, EventPage, EventPages, Fetch, KeyPages, PutDone, SnapshotStore};
 pub(crate) use log::check_checkpoint_name;
 pub use log::{LogBell, LogFetch, LogListener, LogPage, LogStore, MAX_CHECKPOINT_NAME_BYTES};
 pub use open::{URL_FORMS, open};
 pub(crate) use open::{is_known, without_secrets};
+pub use pages::{paged, paged_keys};
 pub use put::{InvalidPut, Limits, Put, PutReceipt};
-pub use together::answer_together;
-pub(crate) use together::{Answer, leave};
-
-use crate::event::{AggregateKey, KeyedEvent, Sequence};
-
-/// Events page by page, as a driver hands them out. A page is never empty; the stream ends after the
-/// last one, or with an error.
-pub type EventPages = Pin<Box<dyn Stream<Item = Result<Vec<KeyedEvent>, DriverError>> + Send>>;
-
-/// Keys page by page, in ascending byte order.
-pub type KeyPages = Pin<Box<dyn Stream<Item = Result<Vec<AggregateKey>, DriverError>> + Send>>;
-
-/// Takes a put's answer, see [`Driver::put_events_then`] and [`answer_together`].
-pub type PutDone = Box<dyn FnOnce(Result<PutReceipt, DriverError>) + Send>;
-
-/// Which of an aggregate's events are wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Fetch {
-    /// Only events behind this one in the direction of reading: greater sequences forwards, smaller
-    /// ones backwards. `None` begins at the aggregate's first event, or at its last.
-    pub after: Option<Sequence>,
-    /// From the latest event to the first.
-    pub backwards: bool,
-    /// No more events than this.
-    pub limit: Option<usize>,
-}
-
-impl Fetch {
-    /// All events, forwards.
-    pub const ALL: Fetch = Fetch { after: None, backwards: false, limit: None };
-
-    /// Only events behind this one in the direction of reading.
-    pub fn after(mut self, sequence: Sequence) -> Self {
-        self.after = Some(sequence);
-        self
-    }
-
-    /// From the latest event to the first.
-    pub fn backwards(mut self) -> Self {
-        self.backwards = true;
-        self
-    }
-
-    /// No more events than this.
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.limit = Some(limit);
-        self
-    }
-
-    /// The smallest and the greatest sequence wanted, or `None` where no sequence can be.
-    pub fn bounds(&self) -> Option<(Sequence, Sequence)> {
-        let greatest = Sequence::new(u64::MAX);
-        let (low, high) = match (self.backwards, self.after) {
-            (_, None) => (Sequence::FIRST, greatest),
-            (false, Some(after)) if after == greatest => return None,
-            (false, Some(after)) => (after.next(), greatest),
-            (true, Some(after)) => (Sequence::FIRST, after.previous()),
-        };
-        (low <= high && self.limit != Some(0)).then_some((low, high))
-    }
-}
-
-/// Durable storage for events. See the [module](self) for what a driver must promise.
-#[async_trait]
-pub trait Driver: Send + Sync + 'static {
-    /// Whether this aggregate has an event with this sequence.
-    async fn check_sequence(
-        &self,
-        key: &AggregateKey,
-        sequence: Sequence,
-    ) -> Result<bool, DriverError>;
-
-    /// The aggregate's events in sequence order, forwards or backwards, page by page: never the whole
-    /// history in memory. An aggregate without events has no page.
-    fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages;
-
-    /// Writes all of the put's events or none, durably. [`DriverError::Conflict`] if any
-    /// (key, sequence) exists already.
-    async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError>;
-
-    /// Ends the driver's work. Every later call answers [`DriverError::Closed`]; closing twice is no
-    /// error.
-    async fn close(&self) -> Result<(), DriverError>;
-
-    /// The aggregate's latest sequence; [`Sequence::NONE`] where it has no event.
-    ///
-    /// Provided: a galloping search by `check_sequence`, some 2 log2(n) calls. A driver that can say
-    /// it with one read overrides it.
-    async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
-        let mut there = 0;
-        let mut probe = 1;
-        while self.check_sequence(key, Sequence::new(probe)).await? {
-            there = probe;
-            probe = probe.saturating_mul(2);
-        }
-        let mut missing = probe;
-        while missing - there > 1 {
-            let middle = there + (missing - there) / 2;
-            if self.check_sequence(key, Sequence::new(middle)).await? {
-                there = middle;
-            } else {
-                missing = middle;
-            }
-        }
-        Ok(Sequence::new(there))
-    }
-
-    /// Like [`Driver::put_events`], but `done` is called with the answer on whatever thread knows it first,
-    /// so that the answer reaches who waits for it without passing through another thread. `done` does
-    /// not block, and is called once or (if the driver dies) dropped. A driver that has several puts to answer
-    /// does so inside [`answer_together`].
-    ///
-    /// `alone` says that no other append of the store is under way: nobody would join the put, and nobody
-    /// is kept waiting if this thread does the work itself.
-    ///
-    /// Provided: hands `done` back, and the store awaits `put_events`.
-    ///
-    /// # Errors
-    ///
-    /// `done`, uncalled, when the driver has no such way.
-    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
-        let _ = (put, alone);
-        Err(done)
-    }
-
-    /// A read that is cheap enough for the caller's own thread, answered at once: the first page of
-    /// what [`Driver::fetch_events`] would return (empty where there is none), and whether more follow.
-    ///
-    /// Provided: `None`, and the store reads through `fetch_events` on its own runtime. Embedded drivers
-    /// override it, and save every reader two changes of thread.
-    fn fetch_page_now(
-        &self,
-        key: &AggregateKey,
-        fetch: Fetch,
-    ) -> Option<Result<EventPage, DriverError>> {
-        let _ = (key, fetch);
-        None
-    }
-
-    /// The keys that begin with `prefix` and come after `after`, in ascending byte order.
-    ///
-    /// Provided: [`DriverError::Unsupported`].
-    fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
-        let _ = (prefix, after);
-        let refusal = DriverError::unsupported("this driver cannot list keys");
-        futures_util::stream::iter([Err(refusal)]).boxed()
-    }
-
-    /// Where snapshots of entities are kept.
-    ///
-    /// Provided: nowhere; entities are then folded from their first event on.
-    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
-        None
-    }
-
-    /// The log: every event in commit order.
-    ///
-    /// Provided: none; the store then has no subscriptions.
-    fn log(&self) -> Option<&dyn LogStore> {
-        None
-    }
-
-    /// Whether nobody puts but through this driver. Where others may, a store that puts to one aggregate again and
-    /// again leaves them a pause now and then, or they would lose every race to it.
-    ///
-    /// Provided: false.
-    fn is_exclusive(&self) -> bool {
-        false
-    }
-
-    /// Whether its futures wait for sockets or pipes, and so need tokio's I/O driver on the threads that poll them. A
-    /// driver that says no though it does is answered with tokio's panic, as a failure. Where no driver needs it,
-    /// each wake-up of such a thread costs a system call less.
-    ///
-    /// Provided: true.
-    fn needs_io(&self) -> bool {
-        true
-    }
-
-    /// What a put may hold.
-    ///
-    /// Provided: [`Limits::default`].
-    fn limits(&self) -> Limits {
-        Limits::default()
-    }
-}
-
-/// Keeps the latest snapshot of each entity's state. A snapshot saves reading and decides nothing: it may
-/// be lost, and losing one costs time only.
-#[async_trait]
-pub trait SnapshotStore: Send + Sync {
-    /// The snapshot saved last.
-    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError>;
-
-    /// Keeps this snapshot in place of an earlier one.
-    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError>;
-}
-
-/// A page read at once, see [`Driver::fetch_page_now`].
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct EventPage {
-    /// The events, in the order asked for.
-    pub events: Vec<KeyedEvent>,
-    /// Whether there may be more behind the last one.
-    pub more: bool,
-}
-
-impl EventPage {
-    /// A page of these events.
-    pub fn new(events: Vec<KeyedEvent>, more: bool) -> Self {
-        EventPage { events, more }
-    }
-}
-
-/// Pages made one by one by a function that reads the page at a [`Fetch`]: what most drivers need for
-/// [`Driver::fetch_events`]. Each page is asked for behind the last event of the one before.
-pub fn paged<F>(fetch: Fetch, mut read: F) -> EventPages
-where
-    F: FnMut(Fetch) -> Result<EventPage, DriverError> + Send + 'static,
-{
-    let mut next = Some(fetch);
-    let pages = std::iter::from_fn(move || {
-        let mut fetch = next.take()?;
-        match read(fetch) {
-            Err(error) => Some(Err(error)),
-            Ok(page) => {
-                let last = page.events.last()?.sequence;
-                fetch.after = Some(last);
-                fetch.limit = fetch.limit.map(|limit| limit.saturating_sub(page.events.len()));
-                if page.more && fetch.bounds().is_some() {
-                    next = Some(fetch);
-                }
-                Some(Ok(page.events))
-            }
-        }
-    });
-    futures_util::stream::iter(pages).boxed()
-}
-
-/// Pages of keys made one by one by a function that reads the page behind a key: what most drivers need
-/// for [`Driver::keys`]. An empty page is the end.
-pub fn paged_keys<F>(after: Option<AggregateKey>, mut read: F) -> KeyPages
-where
-    F: FnMut(Option<&AggregateKey>) -> Result<Vec<AggregateKey>, DriverError> + Send + 'static,
-{
-    let mut next = Some(after);
-    let pages = std::iter::from_fn(move || match read(next.take()?.as_ref()) {
-        Err(error) => Some(Err(error)),
-        Ok(page) => {
-            next = Some(Some(page.last()?.clone()));
-            Some(Ok(page))
-        }
-    });
-    futures_util::stream::iter(pages).boxed()
-}

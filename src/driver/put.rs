@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::error::{DriverError, Limit, LimitExceeded};
 use crate::append::CheckedAppend;
+use crate::error::{DriverError, Limit, LimitExceeded};
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 /// The events of one or more appends, to be written all or not at all.
@@ -175,4 +175,19 @@ impl Limits {
 
 fn at_most(limit: Limit, max: usize, actual: usize) -> Result<(), LimitExceeded> {
     if actual > max { Err(LimitExceeded::new(limit, max, actual)) } else { Ok(()) }
+}
+
+/// A put's first sequence must be the one behind the latest: below it is a conflict, above it a gap.
+pub(crate) fn refuse_unless_next(
+    key: &AggregateKey,
+    first: Sequence,
+    latest: Sequence,
+) -> Result<(), DriverError> {
+    if first <= latest {
+        return Err(DriverError::Conflict { key: key.clone(), sequence: first });
+    }
+    if first > latest.next() {
+        return Err(DriverError::Gap { key: key.clone(), first, latest });
+    }
+    Ok(())
 }

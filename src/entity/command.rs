@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 
 use super::Aggregate;
 use super::entities::Executed;
-use super::error::{ExecuteError, LoadError};
+use super::error::ExecuteError;
 use super::state::{Folded, Reading};
+use crate::error::LoadError;
 use crate::event::{AggregateKey, CheckedEvents, EventError, RawJson, Sequence};
 use crate::mailroom::{Command, CommandAnswer, Decision, State};
 

@@ -7,18 +7,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use serde::Serialize;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use super::Aggregate;
 use super::command::SentCommand;
-use super::error::{ExecuteError, LoadError};
+use super::error::ExecuteError;
 use super::handle::Entity;
 use super::state::{Folded, Reading, Snapshots};
-use crate::append::Appended;
-use crate::error::AppendError;
-use crate::event::{AggregateKey, EventError, KeyError, KeyedEvent, RawJson, Sequence, Timestamp};
+use crate::append::{Appended, ExecuteOptions};
+use crate::error::{AppendError, LoadError};
+use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence, Timestamp};
 use crate::mailroom::State;
 use crate::middleware::{Execution, NextExecute, Outcome};
 use crate::store::EventStore;
@@ -81,61 +79,6 @@ pub struct Loaded<A> {
     pub state: A,
     /// The sequence of the last event in it; [`Sequence::NONE`] where there is none.
     pub sequence: Sequence,
-}
-
-/// What goes with a command.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct ExecuteOptions {
-    commit_id: Option<Uuid>,
-    metadata: Option<Result<RawJson, EventError>>,
-}
-
-impl ExecuteOptions {
-    /// Nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A commit id of the caller's own: the command can be repeated, from any process, and is executed
-    /// once. It is looked for among the entity's latest events
-    /// ([`commit_id_window`](crate::Builder::commit_id_window)). A command that wrote nothing leaves no
-    /// trace of its id.
-    pub fn commit_id(mut self, commit_id: Uuid) -> Self {
-        self.commit_id = Some(commit_id);
-        self
-    }
-
-    /// Metadata for the events: a value that serializes to a JSON object. It replaces what was set
-    /// before.
-    pub fn metadata<T: Serialize + ?Sized>(mut self, metadata: &T) -> Self {
-        let json = RawJson::serialize(metadata).map_err(EventError::Metadata);
-        self.metadata = Some(json.and_then(|json| match json.is_object() {
-            true => Ok(json),
-            false => Err(EventError::MetadataNotAnObject),
-        }));
-        self
-    }
-
-    /// `correlation_id` in the events' metadata: what all consequences of one request share.
-    pub fn correlation_id(self, id: impl AsRef<str>) -> Self {
-        self.metadata_field("correlation_id", id.as_ref())
-    }
-
-    /// `causation_id` in the events' metadata: the event or message that caused the command.
-    pub fn causation_id(self, id: impl AsRef<str>) -> Self {
-        self.metadata_field("causation_id", id.as_ref())
-    }
-
-    /// One more field in the events' metadata, in front of those that are there.
-    pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
-        let metadata = self.metadata.take().transpose().and_then(|own| {
-            let value = RawJson::serialize(value).map_err(EventError::Metadata)?;
-            RawJson::object_with(own.as_ref(), &[(name, value)]).map_err(EventError::Metadata)
-        });
-        self.metadata = Some(metadata);
-        self
-    }
 }
 
 impl<A: Aggregate> Entities<A> {
@@ -244,7 +187,8 @@ impl<A: Aggregate> Entities<A> {
         command: A::Command,
         options: ExecuteOptions,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        let metadata = options.metadata.transpose().map_err(|source| {
+        let (commit_id, metadata) = options.into_parts();
+        let metadata = metadata.transpose().map_err(|source| {
             let key = key.clone();
             ExecuteError::Append(AppendError::InvalidEvent { key, index: 0, source })
         })?;
@@ -259,7 +203,7 @@ impl<A: Aggregate> Entities<A> {
         };
         let mailroom = self.store.mailroom();
         mailroom
-            .execute(key.clone(), options.commit_id, Box::new(execution))
+            .execute(key.clone(), commit_id, Box::new(execution))
             .await
             .map_err(ExecuteError::Append)?;
         let lost = |_| ExecuteError::Append(AppendError::ActorFailed { key });

@@ -1,98 +1,11 @@
-//! Why a command, a load or a transaction did not succeed.
+//! Why a command or a transaction did not succeed.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-use crate::driver::DriverError;
-use crate::error::{AppendError, ReadError};
-use crate::event::{AggregateKey, KeyError, Sequence};
-
-/// Why an entity's state could not be loaded.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The id makes no aggregate key, or the kind does not. Mend it.
-    #[error("no key for an entity: {0}")]
-    InvalidKey(#[source] KeyError),
-    /// Another Rust type uses the same kind in this store. Give one of them another
-    /// [`KIND`](super::Aggregate::KIND).
-    #[error("{kind:?} is the kind of {other}, not of {this}")]
-    WrongKind {
-        /// The kind.
-        kind: &'static str,
-        /// The type that had it first.
-        other: &'static str,
-        /// The type that asked.
-        this: &'static str,
-    },
-    /// The enum has no variant of this type. Add it, register an upcaster, or skip unknown types with
-    /// [`Entities::skip_unknown_types`](super::Entities::skip_unknown_types).
-    #[error("{key} at {sequence}: unknown event type {event_type:?}")]
-    UnknownType {
-        /// The aggregate.
-        key: AggregateKey,
-        /// The event.
-        sequence: Sequence,
-        /// Its type.
-        event_type: String,
-    },
-    /// The event's data is not what the enum's variant of that type takes. Register an upcaster for its
-    /// schema version.
-    #[error("{key} at {sequence}: data of {event_type:?}: {message}")]
-    Data {
-        /// The aggregate.
-        key: AggregateKey,
-        /// The event.
-        sequence: Sequence,
-        /// Its type.
-        event_type: String,
-        /// What serde said.
-        message: String,
-    },
-    /// An upcaster failed, or upcasters turn an event in circles. Mend the upcaster.
-    #[error("{key} at {sequence}: upcasting {event_type:?}: {message}")]
-    Upcast {
-        /// The aggregate.
-        key: AggregateKey,
-        /// The event.
-        sequence: Sequence,
-        /// Its type.
-        event_type: String,
-        /// What the upcaster said.
-        message: String,
-    },
-    /// `apply` (or an upcaster) panicked on this event. Mend it.
-    #[error("{key} at {sequence}: applying the event panicked")]
-    Panicked {
-        /// The aggregate.
-        key: AggregateKey,
-        /// The event.
-        sequence: Sequence,
-    },
-    /// The driver could not read. [`DriverError`] says whether trying again helps.
-    #[error("{key}: {source}")]
-    Driver {
-        /// The aggregate.
-        key: AggregateKey,
-        /// What the driver said.
-        source: DriverError,
-    },
-    /// The events could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-}
-
-impl LoadError {
-    /// Whether the same call may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            LoadError::Driver { source, .. } => source.is_retryable(),
-            LoadError::Read(source) => source.is_retryable(),
-            _ => false,
-        }
-    }
-}
+use crate::error::{AppendError, LoadError};
+use crate::event::AggregateKey;
 
 /// Why a command was not executed. Only [`AppendError::Indeterminate`] leaves open whether it was.
 #[derive(Clone, Debug)]

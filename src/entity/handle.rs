@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Aggregate;
-use super::entities::{Entities, ExecuteOptions, Executed, Loaded};
-use super::error::{ExecuteError, LoadError, TransactError};
+use super::entities::{Entities, Executed, Loaded};
+use super::error::{ExecuteError, TransactError};
+use crate::append::ExecuteOptions;
+use crate::error::LoadError;
 use crate::event::{AggregateKey, KeyError, Sequence, Timestamp};
 
 /// One entity. Cheap to clone.

@@ -23,8 +23,8 @@ mod transact;
 
 pub use codec::EncodeError;
 pub(crate) use codec::{decode, encode};
-pub use entities::{Entities, ExecuteOptions, Executed, Loaded};
-pub use error::{ExecuteError, LoadError, TransactError};
+pub use entities::{Entities, Executed, Loaded};
+pub use error::{ExecuteError, TransactError};
 pub use handle::Entity;
 pub use state::Snapshots;
 pub use transact::TransactOptions;

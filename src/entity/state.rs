@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Aggregate;
 use super::codec::{DecodeError, decode, encode};
-use super::error::LoadError;
+use crate::error::LoadError;
 use crate::event::{EventError, KeyedEvent, NewEvent, Sequence};
 use crate::mailroom::State;
 use crate::upcast::Upcasters;

@@ -30,8 +30,7 @@ use super::settle::{Batch, send_off};
 use super::slot::{Known, PutPermit, Slot};
 use super::window::Window;
 use crate::driver::{DriverError, Fetch, Put};
-use crate::entity::LoadError;
-use crate::error::AppendError;
+use crate::error::{AppendError, LoadError};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 /// One aggregate's appends, one after another.

@@ -3,7 +3,7 @@
 //! Every actor of the store runs on one of them: threads of the store's own, so it serves callers from any runtime
 //! and outlives each. An aggregate always lands on the same one.
 //!
-//! A thread that has nothing to do lingers a moment before it sleeps ([`crate::linger`]). It cannot see who wakes
+//! A thread that has nothing to do lingers a moment before it sleeps ([`crate::spin_wait`]). It cannot see who wakes
 //! its tasks; so whoever does calls it besides, afterwards. A call that is missed or comes late costs that moment and
 //! no more, for the wake-up itself is never in doubt.
 
@@ -20,7 +20,7 @@ use tokio::runtime::Builder;
 use super::aggregate_actor::AggregateActor;
 use super::inbox::Reader;
 use super::slot::Slot;
-use crate::linger::Lingering;
+use crate::spin_wait::SpinWait;
 
 pub(super) struct Arbiters {
     threads: Vec<Thread>,
@@ -70,8 +70,8 @@ impl Thread {
                 true => runtime.enable_all(),
                 false => runtime.enable_time(),
             };
-            let lingering = Lingering::default();
-            runtime.on_thread_park(move || lingering.linger(|| heard.is_given()));
+            let spin_wait = SpinWait::default();
+            runtime.on_thread_park(move || spin_wait.wait_until(|| heard.is_given()));
             runtime.build()
         })?;
         Ok(Thread { arbiter: arbiter.handle(), call })

@@ -9,8 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 
 use crate::append::Appended;
-use crate::entity::LoadError;
-use crate::error::AppendError;
+use crate::error::{AppendError, LoadError};
 use crate::event::{CheckedEvents, EventError, KeyedEvent, Sequence};
 
 /// An entity's state, boxed.

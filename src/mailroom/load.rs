@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use super::Common;
 use super::entity::Entity;
 use crate::driver::{DriverError, EventPages, Fetch};
-use crate::entity::LoadError;
+use crate::error::LoadError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 /// Brings the state up to the latest event. A blank one begins with the snapshot.

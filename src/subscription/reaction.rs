@@ -19,8 +19,9 @@ use uuid::Uuid;
 use super::deliver::{Chunk, Deliver, Delivered};
 use super::feed::aggregate_page;
 use crate::append::Append;
+use crate::append::ExecuteOptions;
 use crate::driver::{Fetch, async_trait};
-use crate::entity::{Aggregate, ExecuteError, ExecuteOptions};
+use crate::entity::{Aggregate, ExecuteError};
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Position};
 use crate::store::EventStore;
 

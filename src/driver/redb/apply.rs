@@ -28,6 +28,7 @@ use super::tables::{EARLIER, LATEST, LOG, STORE, State};
 use super::tail::Group;
 use crate::driver::DriverError;
 use crate::event::AggregateKey;
+use crate::spin_wait::yield_now;
 
 /// How soon a transaction that found no room is tried again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -53,7 +54,7 @@ pub(super) fn run(core: &Core) -> Result<(), DriverError> {
             Ok(()) => {
                 for (number, group) in groups.into_iter().enumerate() {
                     if number % 8 == 0 {
-                        let_others_run();
+                        yield_now();
                     }
                     drop(group);
                 }
@@ -245,7 +246,7 @@ fn write_log(log: &mut Log<'_>, frames: &[&Journaled]) -> Result<(), DriverError
             segment.finish(&mut bytes);
             end.insert_before(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
             segment.begin(position);
-            let_others_run();
+            yield_now();
         }
         segment.push(&event);
     }
@@ -255,12 +256,6 @@ fn write_log(log: &mut Log<'_>, frames: &[&Journaled]) -> Result<(), DriverError
     segment.finish(&mut bytes);
     end.insert_before(segment.first_position(), bytes.as_slice()).map_err(redb_failed)?;
     end.close().map_err(redb_failed)
-}
-
-/// A batch is many milliseconds of work without a pause: where cores are few, appends would wait for the
-/// whole of this thread's time slice. Costs nothing while nobody waits for the core.
-pub(super) fn let_others_run() {
-    std::thread::yield_now();
 }
 
 /// After the last event was applied: marks the store closed, and removes the journal.

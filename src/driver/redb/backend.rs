@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
-use super::apply::let_others_run;
 use super::files::DiskFile;
 use super::room::Room;
+use crate::spin_wait::yield_now;
 
 /// Kept pages over this are written without waiting for the flush.
 const KEPT_BYTES: usize = 16 << 20;
@@ -123,7 +123,7 @@ impl Backend {
             self.room.give_up_for(|| self.file.write_at(start, &run))?;
             unflushed += run.len();
             self.kept().remove_before(start + run.len() as u64);
-            let_others_run();
+            yield_now();
         }
     }
 }

@@ -8,12 +8,12 @@ use std::collections::hash_map::Entry;
 
 use redb::{ReadableTable, Table};
 
-use super::apply::let_others_run;
 use super::block::Block;
 use super::read::decode_block;
 use super::redb_failed;
 use super::tables::earlier_key;
 use crate::driver::DriverError;
+use crate::spin_wait::yield_now;
 
 pub(super) type Latest<'t> = Table<'t, &'static str, &'static [u8]>;
 pub(super) type Earlier<'t> = Table<'t, &'static [u8], &'static [u8]>;
@@ -94,7 +94,7 @@ impl<'a> ByAggregate<'a> {
         let (mut bytes, mut place) = (Vec::new(), Vec::new());
         for (number, (key, additions)) in self.iter().enumerate() {
             if number % 32 == 0 {
-                let_others_run();
+                yield_now();
             }
             let mut block = match latest.get(key).map_err(redb_failed)? {
                 Some(stored) => decode_block(key, stored.value())?,

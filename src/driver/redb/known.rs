@@ -15,7 +15,7 @@ use dashmap::mapref::entry::Entry;
 use smallvec::SmallVec;
 
 use super::journaled::Journaled;
-use crate::driver::memory::refuse_unless_next;
+use crate::driver::put::refuse_unless_next;
 use crate::driver::{DriverError, Put};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 

@@ -14,7 +14,7 @@ use super::company::{Company, Wait};
 use super::frame::{self, checkpoint_bytes};
 use super::known::Looked;
 use crate::driver::{DriverError, Put, PutDone, PutReceipt};
-use crate::linger::Lingering;
+use crate::spin_wait::SpinWait;
 
 /// Puts of one frame; more only make the first of them wait longer.
 const PUTS_PER_FRAME: usize = 4_096;
@@ -58,7 +58,7 @@ pub(super) struct Queue {
     more: Condvar,
     /// Grows with each put that comes, to be looked at without the lock.
     came: AtomicUsize,
-    lingering: Lingering,
+    spin_wait: SpinWait,
 }
 
 #[derive(Default)]
@@ -138,7 +138,7 @@ impl Queue {
         if state.waiting.is_empty() && state.saving.is_empty() && !state.closed {
             let came = self.came.load(Ordering::Relaxed);
             drop(state);
-            self.lingering.linger(|| self.came.load(Ordering::Relaxed) != came);
+            self.spin_wait.wait_until(|| self.came.load(Ordering::Relaxed) != came);
             state = self.state();
         }
         let mut since = None;

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::apply::let_others_run;
 use super::checkpoints::Checkpoint;
 use super::journaled::Journaled;
 use super::known::{Aggregates, Part};
 use super::tables::Place;
 use crate::driver::Put;
 use crate::event::{KeyedEvent, Timestamp};
+use crate::spin_wait::yield_now;
 
 /// What the part of one aggregate and put takes beside its events' bytes, about.
 const PART_BYTES: usize = 128;
@@ -113,7 +113,7 @@ impl Tail {
     pub(super) fn release(&self, groups: &[Arc<Group>]) {
         for (number, part) in groups.iter().flat_map(|group| &group.parts).enumerate() {
             if number % 64 == 0 {
-                let_others_run();
+                yield_now();
             }
             Aggregates::release(part);
         }

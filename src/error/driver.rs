@@ -142,15 +142,15 @@ impl From<RecordError> for DriverError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`Limits::events_per_put`](super::Limits::events_per_put).
+    /// [`Limits::events_per_put`](crate::driver::Limits::events_per_put).
     EventsPerPut,
-    /// [`Limits::bytes_per_put`](super::Limits::bytes_per_put).
+    /// [`Limits::bytes_per_put`](crate::driver::Limits::bytes_per_put).
     BytesPerPut,
-    /// [`Limits::bytes_per_event`](super::Limits::bytes_per_event).
+    /// [`Limits::bytes_per_event`](crate::driver::Limits::bytes_per_event).
     BytesPerEvent,
-    /// [`Limits::bytes_per_key`](super::Limits::bytes_per_key).
+    /// [`Limits::bytes_per_key`](crate::driver::Limits::bytes_per_key).
     BytesPerKey,
-    /// [`Limits::aggregates_per_put`](super::Limits::aggregates_per_put).
+    /// [`Limits::aggregates_per_put`](crate::driver::Limits::aggregates_per_put).
     AggregatesPerPut,
 }
 

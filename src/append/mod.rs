@@ -1,46 +1,19 @@
 //! What a writer asks for, and what it is told.
 
+mod checked;
+mod execute_options;
+mod expected;
+
 use serde::Serialize;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+pub(crate) use checked::CheckedAppend;
+pub use execute_options::ExecuteOptions;
+pub use expected::Expected;
+
 use crate::error::AppendError;
 use crate::event::{AggregateKey, CheckedEvents, KeyError, NewEvent, Position, Sequence};
-
-/// What the writer believes an aggregate's latest sequence is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Expected {
-    /// Whatever it is: the events go behind it.
-    #[default]
-    Any,
-    /// The aggregate has no event yet.
-    NoEvents,
-    /// Exactly this one. `Sequence(0)` is the same as [`Expected::NoEvents`].
-    Sequence(Sequence),
-}
-
-impl Expected {
-    /// The sequence that must be the latest, if it must be a certain one.
-    pub fn exact(self) -> Option<Sequence> {
-        match self {
-            Expected::Any => None,
-            Expected::NoEvents => Some(Sequence::NONE),
-            Expected::Sequence(sequence) => Some(sequence),
-        }
-    }
-}
-
-impl From<Sequence> for Expected {
-    fn from(sequence: Sequence) -> Self {
-        Expected::Sequence(sequence)
-    }
-}
-
-impl From<u64> for Expected {
-    fn from(sequence: u64) -> Self {
-        Expected::Sequence(Sequence::new(sequence))
-    }
-}
 
 /// One or more events for one aggregate, all or nothing.
 ///
@@ -160,46 +133,6 @@ impl Append {
             commit_id: self.commit_id.unwrap_or_else(Uuid::now_v7),
             size_bytes,
         })
-    }
-}
-
-/// An [`Append`] found fit to be decided on.
-#[derive(Debug)]
-pub(crate) struct CheckedAppend {
-    pub(crate) key: AggregateKey,
-    pub(crate) expected: Expected,
-    pub(crate) events: CheckedEvents,
-    pub(crate) commit_id: Uuid,
-    /// Whether the commit id came from the caller, who may then repeat the append.
-    pub(crate) own_commit_id: bool,
-    pub(crate) size_bytes: usize,
-}
-
-impl CheckedAppend {
-    /// Room for what a command will decide, behind whatever the latest event is then.
-    pub(crate) fn undecided(key: AggregateKey, commit_id: Option<Uuid>) -> Self {
-        CheckedAppend {
-            key,
-            expected: Expected::Any,
-            events: SmallVec::new(),
-            own_commit_id: commit_id.is_some(),
-            commit_id: commit_id.unwrap_or_else(Uuid::now_v7),
-            size_bytes: 0,
-        }
-    }
-
-    pub(crate) fn set_events(&mut self, events: CheckedEvents) {
-        self.size_bytes = events.iter().map(|event| event.size_bytes(&self.key)).sum();
-        self.events = events;
-    }
-
-    pub(crate) fn len(&self) -> u64 {
-        self.events.len() as u64
-    }
-
-    pub(crate) fn same_content(&self, other: &CheckedAppend) -> bool {
-        self.events.len() == other.events.len()
-            && self.events.iter().zip(&other.events).all(|(a, b)| a == b)
     }
 }
 

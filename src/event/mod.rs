@@ -7,142 +7,30 @@
 //! Data is JSON that stays as it was written ([`RawJson`]): checked once, on append, and parsed only
 //! when [`KeyedEvent::json`] asks for it.
 
+mod checked;
 mod key;
 mod raw_json;
 mod record;
+mod sequence;
 mod timestamp;
 
+pub(crate) use checked::{CheckedEvent, CheckedEvents};
 pub use key::{AggregateKey, KeyError};
 pub use raw_json::{RawJson, RawJsonError};
 pub use record::RecordError;
+pub use sequence::{Position, Sequence};
 pub use timestamp::{Timestamp, TimestampError};
-
-use std::fmt;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use checked::{Payload, size_bytes};
+
 /// The longest event type, in bytes.
 pub const MAX_EVENT_TYPE_BYTES: usize = 256;
-
-/// The number of an event within its aggregate: 1, 2, 3 … without gaps.
-///
-/// Zero ([`Sequence::NONE`]) means "no event yet".
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct Sequence(u64);
-
-impl Sequence {
-    /// No event yet.
-    pub const NONE: Sequence = Sequence(0);
-    /// The sequence of an aggregate's first event.
-    pub const FIRST: Sequence = Sequence(1);
-
-    /// The sequence with this number.
-    pub const fn new(number: u64) -> Self {
-        Sequence(number)
-    }
-
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The sequence after this one. The last possible sequence is its own successor; no store lives
-    /// long enough to meet it.
-    pub const fn next(self) -> Self {
-        Sequence(self.0.saturating_add(1))
-    }
-
-    /// The sequence before this one, or [`Sequence::NONE`].
-    pub const fn previous(self) -> Self {
-        Sequence(self.0.saturating_sub(1))
-    }
-
-    /// The sequence `count` events later.
-    pub const fn plus(self, count: u64) -> Self {
-        Sequence(self.0.saturating_add(count))
-    }
-}
-
-impl From<u64> for Sequence {
-    fn from(number: u64) -> Self {
-        Sequence(number)
-    }
-}
-
-impl From<Sequence> for u64 {
-    fn from(sequence: Sequence) -> Self {
-        sequence.0
-    }
-}
-
-impl PartialEq<u64> for Sequence {
-    fn eq(&self, other: &u64) -> bool {
-        self.0 == *other
-    }
-}
-
-impl fmt::Display for Sequence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The number of an event within the whole store: 1, 2, 3 … dense, in commit order.
-///
-/// Only drivers with a log give positions.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct Position(u64);
-
-impl Position {
-    /// The position with this number.
-    pub const fn new(number: u64) -> Self {
-        Position(number)
-    }
-
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The position before this one; 0, which no event has, before the first.
-    pub const fn previous(self) -> Self {
-        Position(self.0.saturating_sub(1))
-    }
-
-    /// The position `count` events later.
-    pub const fn plus(self, count: u64) -> Self {
-        Position(self.0.saturating_add(count))
-    }
-}
-
-impl From<u64> for Position {
-    fn from(number: u64) -> Self {
-        Position(number)
-    }
-}
-
-impl PartialEq<u64> for Position {
-    fn eq(&self, other: &u64) -> bool {
-        self.0 == *other
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// An event that is not stored yet.
 ///
@@ -166,30 +54,6 @@ pub struct NewEvent {
     version: u16,
     metadata: Option<Payload>,
     event_id: Option<Uuid>,
-}
-
-#[derive(Clone, Debug)]
-enum Payload {
-    Checked(RawJson),
-    Unchecked(Bytes),
-    Failed(RawJsonError),
-}
-
-impl Payload {
-    fn serialized<T: Serialize + ?Sized>(value: &T) -> Self {
-        match RawJson::serialize(value) {
-            Ok(json) => Payload::Checked(json),
-            Err(error) => Payload::Failed(error),
-        }
-    }
-
-    fn check(self) -> Result<RawJson, RawJsonError> {
-        match self {
-            Payload::Checked(json) => Ok(json),
-            Payload::Unchecked(bytes) => RawJson::parse(bytes),
-            Payload::Failed(error) => Err(error),
-        }
-    }
 }
 
 impl NewEvent {
@@ -311,60 +175,6 @@ pub enum EventError {
     /// The metadata is JSON, but not an object.
     #[error("the metadata is not a JSON object")]
     MetadataNotAnObject,
-}
-
-/// A [`NewEvent`] found fit to be stored.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct CheckedEvent {
-    pub(crate) event_type: SmolStr,
-    pub(crate) data: RawJson,
-    pub(crate) version: u16,
-    pub(crate) metadata: Option<RawJson>,
-    pub(crate) event_id: Option<Uuid>,
-}
-
-/// The events of an append. One is the rule, and stands in its place: what another thread frees than the one that
-/// asked for it makes both meet at the allocator.
-pub(crate) type CheckedEvents = SmallVec<[CheckedEvent; 1]>;
-
-impl CheckedEvent {
-    pub(crate) fn size_bytes(&self, key: &AggregateKey) -> usize {
-        size_bytes(key, &self.event_type, &self.data, self.metadata.as_ref())
-    }
-
-    pub(crate) fn place(
-        &self,
-        key: &AggregateKey,
-        sequence: Sequence,
-        commit_id: Uuid,
-        recorded_at: Timestamp,
-    ) -> KeyedEvent {
-        KeyedEvent {
-            key: key.clone(),
-            sequence,
-            event_type: self.event_type.clone(),
-            data: self.data.clone(),
-            version: self.version,
-            metadata: self.metadata.clone(),
-            explicit_event_id: self.event_id,
-            commit_id,
-            recorded_at,
-            position: None,
-        }
-    }
-
-    /// Whether `stored` holds what this event says, wherever and whenever it was stored.
-    pub(crate) fn same_content(&self, stored: &KeyedEvent) -> bool {
-        self.event_type == stored.event_type
-            && self.version == stored.version
-            && self.data == stored.data
-            && self.metadata == stored.metadata
-            && self.event_id == stored.explicit_event_id
-    }
-}
-
-fn size_bytes(key: &AggregateKey, kind: &str, data: &RawJson, metadata: Option<&RawJson>) -> usize {
-    key.as_str().len() + kind.len() + data.len() + metadata.map_or(0, RawJson::len)
 }
 
 /// A stored event: which aggregate, which sequence, what happened.

@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+mod driver;
+mod read;
+
+pub use driver::{DriverError, Limit, LimitExceeded};
+pub use read::{LoadError, NoLog, ReadError};
+
 use crate::append::Expected;
-use crate::driver::{DriverError, LimitExceeded};
-use crate::entity::LoadError;
 use crate::event::{AggregateKey, EventError, KeyError, Sequence};
 
 /// Why a store could not be opened.
@@ -177,87 +181,6 @@ impl AppendError {
             | AppendError::Timeout { .. }
             | AppendError::ActorFailed { .. } => true,
             AppendError::Driver { source, .. } => source.is_retryable(),
-            _ => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Expected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Expected::Any => f.write_str("any sequence"),
-            Expected::NoEvents => f.write_str("no events"),
-            Expected::Sequence(sequence) => write!(f, "sequence {sequence}"),
-        }
-    }
-}
-
-/// Why a read (of events, of keys, of a latest sequence) failed.
-///
-/// A stream that yields an error has ended: what it yielded before is right, and what follows was not
-/// read.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The key is no aggregate key. Mend the key.
-    #[error("invalid aggregate key: {0}")]
-    InvalidKey(#[source] KeyError),
-    /// The driver failed. [`DriverError`] says whether trying again helps.
-    #[error("the read failed: {0}")]
-    Driver(#[from] DriverError),
-    /// The driver did not answer within the read deadline. Try again.
-    #[error("the driver did not answer a read within {deadline:?}")]
-    Timeout {
-        /// The store's deadline for one read of the driver.
-        deadline: Duration,
-    },
-    /// A middleware refused it; the reason is its own.
-    #[error("{key}: refused: {reason}")]
-    Refused {
-        /// The aggregate.
-        key: AggregateKey,
-        /// Why.
-        reason: String,
-    },
-    /// An event could not be brought into its latest form; see [`LoadError::Upcast`].
-    #[error(transparent)]
-    Upcast(Box<LoadError>),
-    /// The store's driver keeps no log.
-    #[error(transparent)]
-    NoLog(#[from] NoLog),
-    /// The store is closed.
-    #[error("the store is closed")]
-    Closed,
-}
-
-/// The store's driver keeps no log, so there are no positions and no subscriptions. Open the store with a
-/// driver that has one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("the store's driver keeps no log; drivers that do: {}", LOG_URLS)]
-#[non_exhaustive]
-pub struct NoLog;
-
-/// The URLs of drivers with a log.
-const LOG_URLS: &str = "memory:, redb:DIRECTORY";
-
-impl ReadError {
-    pub(crate) fn from_driver(error: DriverError) -> Self {
-        match error {
-            DriverError::Closed => ReadError::Closed,
-            other => ReadError::Driver(other),
-        }
-    }
-
-    /// Always false: a read expects nothing.
-    pub fn is_conflict(&self) -> bool {
-        false
-    }
-
-    /// Whether the same read may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            ReadError::Timeout { .. } => true,
-            ReadError::Driver(source) => source.is_retryable(),
             _ => false,
         }
     }

@@ -1,0 +1,47 @@
+//! An append found fit to be decided on.
+
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::Expected;
+use crate::event::{AggregateKey, CheckedEvents};
+
+/// An [`Append`] found fit to be decided on.
+#[derive(Debug)]
+pub(crate) struct CheckedAppend {
+    pub(crate) key: AggregateKey,
+    pub(crate) expected: Expected,
+    pub(crate) events: CheckedEvents,
+    pub(crate) commit_id: Uuid,
+    /// Whether the commit id came from the caller, who may then repeat the append.
+    pub(crate) own_commit_id: bool,
+    pub(crate) size_bytes: usize,
+}
+
+impl CheckedAppend {
+    /// Room for what a command will decide, behind whatever the latest event is then.
+    pub(crate) fn undecided(key: AggregateKey, commit_id: Option<Uuid>) -> Self {
+        CheckedAppend {
+            key,
+            expected: Expected::Any,
+            events: SmallVec::new(),
+            own_commit_id: commit_id.is_some(),
+            commit_id: commit_id.unwrap_or_else(Uuid::now_v7),
+            size_bytes: 0,
+        }
+    }
+
+    pub(crate) fn set_events(&mut self, events: CheckedEvents) {
+        self.size_bytes = events.iter().map(|event| event.size_bytes(&self.key)).sum();
+        self.events = events;
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    pub(crate) fn same_content(&self, other: &CheckedAppend) -> bool {
+        self.events.len() == other.events.len()
+            && self.events.iter().zip(&other.events).all(|(a, b)| a == b)
+    }
+}

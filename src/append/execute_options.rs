@@ -1,0 +1,66 @@
+//! What goes with a command.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::event::{EventError, RawJson};
+
+/// What goes with a command.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct ExecuteOptions {
+    commit_id: Option<Uuid>,
+    metadata: Option<Result<RawJson, EventError>>,
+}
+
+impl ExecuteOptions {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A commit id of the caller's own: the command can be repeated, from any process, and is executed
+    /// once. It is looked for among the entity's latest events
+    /// ([`commit_id_window`](crate::Builder::commit_id_window)). A command that wrote nothing leaves no
+    /// trace of its id.
+    pub fn commit_id(mut self, commit_id: Uuid) -> Self {
+        self.commit_id = Some(commit_id);
+        self
+    }
+
+    /// Metadata for the events: a value that serializes to a JSON object. It replaces what was set
+    /// before.
+    pub fn metadata<T: Serialize + ?Sized>(mut self, metadata: &T) -> Self {
+        let json = RawJson::serialize(metadata).map_err(EventError::Metadata);
+        self.metadata = Some(json.and_then(|json| match json.is_object() {
+            true => Ok(json),
+            false => Err(EventError::MetadataNotAnObject),
+        }));
+        self
+    }
+
+    /// `correlation_id` in the events' metadata: what all consequences of one request share.
+    pub fn correlation_id(self, id: impl AsRef<str>) -> Self {
+        self.metadata_field("correlation_id", id.as_ref())
+    }
+
+    /// `causation_id` in the events' metadata: the event or message that caused the command.
+    pub fn causation_id(self, id: impl AsRef<str>) -> Self {
+        self.metadata_field("causation_id", id.as_ref())
+    }
+
+    /// One more field in the events' metadata, in front of those that are there.
+    pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        let metadata = self.metadata.take().transpose().and_then(|own| {
+            let value = RawJson::serialize(value).map_err(EventError::Metadata)?;
+            RawJson::object_with(own.as_ref(), &[(name, value)]).map_err(EventError::Metadata)
+        });
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// The commit id, and the metadata or why it cannot be stored.
+    pub(crate) fn into_parts(self) -> (Option<Uuid>, Option<Result<RawJson, EventError>>) {
+        (self.commit_id, self.metadata)
+    }
+}

@@ -1,0 +1,92 @@
+//! Events found fit to be stored, and the JSON they are made of before that is known.
+
+use bytes::Bytes;
+use serde::Serialize;
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+use uuid::Uuid;
+
+use super::{AggregateKey, KeyedEvent, RawJson, RawJsonError, Sequence, Timestamp};
+
+#[derive(Clone, Debug)]
+pub(super) enum Payload {
+    Checked(RawJson),
+    Unchecked(Bytes),
+    Failed(RawJsonError),
+}
+
+impl Payload {
+    pub(super) fn serialized<T: Serialize + ?Sized>(value: &T) -> Self {
+        match RawJson::serialize(value) {
+            Ok(json) => Payload::Checked(json),
+            Err(error) => Payload::Failed(error),
+        }
+    }
+
+    pub(super) fn check(self) -> Result<RawJson, RawJsonError> {
+        match self {
+            Payload::Checked(json) => Ok(json),
+            Payload::Unchecked(bytes) => RawJson::parse(bytes),
+            Payload::Failed(error) => Err(error),
+        }
+    }
+}
+
+/// A [`NewEvent`] found fit to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CheckedEvent {
+    pub(crate) event_type: SmolStr,
+    pub(crate) data: RawJson,
+    pub(crate) version: u16,
+    pub(crate) metadata: Option<RawJson>,
+    pub(crate) event_id: Option<Uuid>,
+}
+
+/// The events of an append. One is the rule, and stands in its place: what another thread frees than the one that
+/// asked for it makes both meet at the allocator.
+pub(crate) type CheckedEvents = SmallVec<[CheckedEvent; 1]>;
+
+impl CheckedEvent {
+    pub(crate) fn size_bytes(&self, key: &AggregateKey) -> usize {
+        size_bytes(key, &self.event_type, &self.data, self.metadata.as_ref())
+    }
+
+    pub(crate) fn place(
+        &self,
+        key: &AggregateKey,
+        sequence: Sequence,
+        commit_id: Uuid,
+        recorded_at: Timestamp,
+    ) -> KeyedEvent {
+        KeyedEvent {
+            key: key.clone(),
+            sequence,
+            event_type: self.event_type.clone(),
+            data: self.data.clone(),
+            version: self.version,
+            metadata: self.metadata.clone(),
+            explicit_event_id: self.event_id,
+            commit_id,
+            recorded_at,
+            position: None,
+        }
+    }
+
+    /// Whether `stored` holds what this event says, wherever and whenever it was stored.
+    pub(crate) fn same_content(&self, stored: &KeyedEvent) -> bool {
+        self.event_type == stored.event_type
+            && self.version == stored.version
+            && self.data == stored.data
+            && self.metadata == stored.metadata
+            && self.event_id == stored.explicit_event_id
+    }
+}
+
+pub(super) fn size_bytes(
+    key: &AggregateKey,
+    kind: &str,
+    data: &RawJson,
+    metadata: Option<&RawJson>,
+) -> usize {
+    key.as_str().len() + kind.len() + data.len() + metadata.map_or(0, RawJson::len)
+}
