@@ -44,7 +44,8 @@ pub enum DriverError {
     /// The driver is closed.
     #[error("the driver is closed")]
     Closed,
-    /// The driver could not be reached, or is overloaded. Nothing was written; trying again may help.
+    /// The driver could not be reached, or is overloaded. Nothing was written; trying again may
+    /// help.
     #[error("{message}")]
     Unavailable {
         /// What happened.
