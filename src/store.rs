@@ -23,11 +23,10 @@ use tokio::time::timeout;
 use crate::append::{Append, Appended};
 use crate::driver::{DriverError, Fetch};
 use crate::entity::{Aggregate, Entities};
-use crate::error::{AppendError, CloseError, LoadError, NoLog, OpenError, ReadError};
+use crate::error::{AppendError, CloseError, LoadError, OpenError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
 use crate::mailroom::{Mailroom, Runtime, Wait};
 use crate::middleware::{Chain, NextAppend};
-use crate::subscription::{Consumer, Log, Subscription};
 use crate::upcast::Upcasters;
 
 /// An open event store. Clones are handles of the same store; when the last one is dropped, the store
@@ -180,26 +179,6 @@ impl EventStore {
     /// A driver that cannot list keys yields [`DriverError::Unsupported`].
     pub fn keys(&self, prefix: impl Into<String>) -> Keys {
         Keys::new(&self.mailroom, prefix.into())
-    }
-
-    /// The log: every event of the store in commit order, by position.
-    ///
-    /// # Errors
-    ///
-    /// [`NoLog`] where the driver keeps none; it names those that do.
-    pub fn log(&self) -> Result<Log, NoLog> {
-        Log::new(self.mailroom.clone())
-    }
-
-    /// A subscription: the events there are, and then those that come; see [`Subscription`] for where it
-    /// begins. Where the driver keeps no log it yields [`ReadError::NoLog`].
-    pub fn subscribe(&self) -> Subscription {
-        Subscription::new(self.mailroom.clone())
-    }
-
-    /// A durable consumer of this name: 1 to 256 bytes without control characters. See [`Consumer`].
-    pub fn consumer(&self, name: impl AsRef<str>) -> Consumer {
-        Consumer::new(self.clone(), name.as_ref())
     }
 
     /// The entities of type `A`; see [`Aggregate`].
