@@ -1,14 +1,19 @@
-//! For an application's own tests: entities by given-when-then, and a store that fails on demand.
+//! For tests: entities by given-when-then, stores and drivers that fail on demand, and the suite that
+//! proves a driver.
 //!
-//! A [`Scenario`] needs no store and no runtime. It folds events into a state, lets it decide on commands,
-//! and panics with a readable difference where that comes out otherwise than expected. Every event
-//! passes through its stored form on the way, so that one that cannot be stored, or not be read back,
-//! fails the scenario too.
-//!
-//! A [`FailingStore`] is a store in memory whose next append fails as the test says.
+//! - [`Scenario`] needs no store and no runtime. It folds events into a state, lets the state decide
+//!   on commands, and panics with a readable difference where the outcome is not the expected one.
+//!   Every event passes through its stored form on the way, so an event that cannot be stored, or
+//!   not be read back, fails the scenario too.
+//! - [`FailingStore`] is a store in memory whose next append fails as the test says.
+//! - [`faulty_driver`] plans faults for any driver, call by call; for tests of a store.
+//! - `conformance` (feature `conformance`) proves a driver.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod diff;
 mod failing_store;
+pub mod faulty_driver;
 mod scenario;
 
 pub use failing_store::{FailingStore, Failure};

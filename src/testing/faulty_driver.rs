@@ -1,18 +1,19 @@
 //! A driver that fails on demand, around any other: for tests of stores and of applications.
 //!
-//! Faults are queued from the test, one per call they are meant for; a call that finds none goes straight to
-//! the driver inside. Calls are counted, by method.
+//! A test plans faults. Each planned fault meets one put or one read; a call that no fault is planned
+//! for goes straight to the driver inside. All puts can also be held at a gate, and let through one
+//! by one. Calls are counted by method.
 //!
 //! ```
-//! use seriatim::driver::faults::{FaultyDriver, PutFault};
 //! use seriatim::driver::memory::MemoryDriver;
+//! use seriatim::testing::faulty_driver::{FaultyDriver, PutFault};
 //! use seriatim::{Append, EventStore, NewEvent};
 //!
 //! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let faults = FaultyDriver::around(MemoryDriver::new());
 //! let store = EventStore::builder().driver(faults.clone()).open().await?;
 //!
-//! // The write happens, its answer is lost: the store sends the same put again and finds it written.
+//! // The put is written and its answer is lost: the store sends it again and finds it written.
 //! faults.next_put(PutFault::WrittenThenTimeout);
 //! store.append(Append::to("a").event(NewEvent::raw("E", "{}"))).await?;
 //! assert_eq!(store.latest_sequence("a").await?, 1);
@@ -25,13 +26,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
+use uuid::Uuid;
 
-use super::{
+use crate::driver::{
     Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, LogStore, Put, PutDone,
     PutReceipt, SnapshotStore, async_trait,
 };
-use crate::event::{AggregateKey, Sequence};
+use crate::event::{AggregateKey, NewEvent, Sequence, Timestamp};
 
 /// What happens to a put.
 #[derive(Clone, Debug)]
@@ -49,6 +51,11 @@ pub enum PutFault {
     Hangs,
     /// The call panics, and nothing is written.
     Panics,
+    /// Another writer writes this event at the put's first sequence; the put arrives after it.
+    Overtaken(NewEvent),
+    /// None: the put goes to the driver inside. For one of the sendings that
+    /// [`FaultyDriver::next_put_sendings`] plans.
+    Passes,
 }
 
 /// What happens to a read.
@@ -101,13 +108,23 @@ impl Counts {
 /// A driver around another one, see the [module](self).
 pub struct FaultyDriver {
     inner: Arc<dyn Driver>,
-    state: Arc<Mutex<State>>,
+    limits: Limits,
+    plan: Arc<Mutex<Plan>>,
+    /// One permit a put, while puts are held.
+    gate: Semaphore,
 }
 
 #[derive(Default)]
-struct State {
+struct Plan {
     counts: Counts,
+    /// Events in each put that came, in order.
+    put_sizes: Vec<usize>,
+    holds_puts: bool,
+    close_hangs: bool,
+    is_closed: bool,
     puts: VecDeque<Planned>,
+    /// What is left for puts that were sent and can come again.
+    sendings: Vec<(Uuid, Sendings)>,
     every_put: Option<(u64, PutFault)>,
     checks: VecDeque<ReadFault>,
     latests: VecDeque<ReadFault>,
@@ -115,8 +132,12 @@ struct State {
     pages: VecDeque<(usize, ReadFault)>,
 }
 
+/// One fault for each sending of a put; the last one stays.
+type Sendings = VecDeque<PutFault>;
+
 enum Planned {
     Fault(PutFault),
+    Sendings(Sendings),
     Late(Arc<Late>),
     Held(Arc<Held>),
 }
@@ -129,72 +150,185 @@ impl FaultyDriver {
 
     /// [`FaultyDriver::around`] a driver that is shared already.
     pub fn around_shared(inner: Arc<dyn Driver>) -> Arc<Self> {
-        Arc::new(FaultyDriver { inner, state: Arc::default() })
+        let limits = inner.limits();
+        Self::with_limits(inner, limits)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// [`FaultyDriver::around_shared`] with limits other than those of the driver inside.
+    pub fn with_limits(inner: Arc<dyn Driver>, limits: Limits) -> Arc<Self> {
+        Arc::new(FaultyDriver { inner, limits, plan: Arc::default(), gate: Semaphore::new(0) })
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next put that has no fault yet gets this one. Faults queue up.
     pub fn next_put(&self, fault: PutFault) {
-        self.state().puts.push_back(Planned::Fault(fault));
+        self.plan().puts.push_back(Planned::Fault(fault));
+    }
+
+    /// The next put that has no fault yet gets these, one for each time it is sent; the last one stays
+    /// with it.
+    pub fn next_put_sendings(&self, faults: impl IntoIterator<Item = PutFault>) {
+        self.plan().puts.push_back(Planned::Sendings(faults.into_iter().collect()));
+    }
+
+    /// Every put from here on waits at a gate, neither written nor answered.
+    pub fn hold_puts(&self) {
+        self.plan().holds_puts = true;
+        self.gate.forget_permits(usize::MAX);
+    }
+
+    /// Lets so many held puts through, now or when they come.
+    pub fn let_through(&self, puts: usize) {
+        self.gate.add_permits(puts);
+    }
+
+    /// Opens the gate: no put is held any more.
+    pub fn release_puts(&self) {
+        self.plan().holds_puts = false;
+        // Permits that nobody needs any more do no harm: holding forgets them.
+        self.gate.add_permits(Semaphore::MAX_PERMITS / 2 - self.gate.available_permits());
+    }
+
+    /// From here on `close` does not end.
+    pub fn close_hangs(&self) {
+        self.plan().close_hangs = true;
+    }
+
+    /// Whether `close` was called and went through.
+    pub fn is_closed(&self) -> bool {
+        self.plan().is_closed
+    }
+
+    /// The puts that came, by how many events each has, in order. Each sending counts.
+    pub fn put_sizes(&self) -> Vec<usize> {
+        self.plan().put_sizes.clone()
     }
 
     /// Every put whose number (by [`Counts::put_events`]) `n` divides gets this fault, unless one is
     /// queued for it; 0 ends that.
     pub fn every_nth_put(&self, n: u64, fault: PutFault) {
-        self.state().every_put = (n > 0).then_some((n, fault));
+        self.plan().every_put = (n > 0).then_some((n, fault));
     }
 
     /// The next put is answered [`DriverError::Unknown`] and not written, until told to land.
     pub fn next_put_lands_late(&self) -> LatePut {
         let late = Arc::new(Late::default());
-        self.state().puts.push_back(Planned::Late(late.clone()));
+        self.plan().puts.push_back(Planned::Late(late.clone()));
         LatePut { late, inner: self.inner.clone() }
     }
 
     /// The next put waits, neither written nor answered, until it is released.
     pub fn next_put_is_held(&self) -> HeldPut {
         let held = Arc::new(Held { sent: Notify::new(), released: watch::channel(false).0 });
-        self.state().puts.push_back(Planned::Held(held.clone()));
+        self.plan().puts.push_back(Planned::Held(held.clone()));
         HeldPut { held }
     }
 
     /// The next `check_sequence` gets this fault.
     pub fn next_check(&self, fault: ReadFault) {
-        self.state().checks.push_back(fault);
+        self.plan().checks.push_back(fault);
     }
 
     /// The next `latest_sequence` gets this fault.
     pub fn next_latest(&self, fault: ReadFault) {
-        self.state().latests.push_back(fault);
+        self.plan().latests.push_back(fault);
     }
 
     /// The next fetch gets this fault after so many pages that are as they should be.
     pub fn next_fetch(&self, good_pages: usize, fault: ReadFault) {
-        self.state().pages.push_back((good_pages, fault));
+        self.plan().pages.push_back((good_pages, fault));
     }
 
     /// The calls so far.
     pub fn counts(&self) -> Counts {
-        self.state().counts
+        self.plan().counts
     }
 
     /// The calls since the last call of this, or from the beginning.
     pub fn take_counts(&self) -> Counts {
-        std::mem::take(&mut self.state().counts)
+        std::mem::take(&mut self.plan().counts)
     }
 
-    fn planned(&self) -> Option<Planned> {
-        let mut state = self.state();
-        state.counts.put_events += 1;
-        let number = state.counts.put_events;
-        state.puts.pop_front().or_else(|| match &state.every_put {
+    /// Counts the put, and says what is planned for it.
+    fn planned(&self, put: &Put) -> Option<Planned> {
+        let mut plan = self.plan();
+        plan.count_put(put);
+        if let Some((_, left)) = plan.sendings.iter_mut().find(|(id, _)| *id == put.id()) {
+            return next_sending(left).map(Planned::Fault);
+        }
+        let number = plan.counts.put_events;
+        let planned = plan.puts.pop_front().or_else(|| match &plan.every_put {
             Some((n, fault)) if number.is_multiple_of(*n) => Some(Planned::Fault(fault.clone())),
             _ => None,
-        })
+        });
+        match planned {
+            Some(Planned::Sendings(mut left)) => {
+                let first = next_sending(&mut left).map(Planned::Fault);
+                plan.sendings.push((put.id(), left));
+                first
+            }
+            planned => planned,
+        }
     }
+
+    /// Waits at the gate while puts are held.
+    async fn pass_gate(&self) {
+        if self.plan().holds_puts
+            && let Ok(permit) = self.gate.acquire().await
+        {
+            permit.forget();
+        }
+    }
+
+    /// Writes the event where the put was to begin.
+    async fn overtake(&self, put: &Put, event: NewEvent) -> Result<(), DriverError> {
+        let Some(first) = put.events().first() else { return Ok(()) };
+        let unfit = |error: &dyn std::fmt::Display| DriverError::failed(error.to_string());
+        let event = event.check().map_err(|error| unfit(&error))?;
+        let event = event.place(&first.key, first.sequence, Uuid::now_v7(), Timestamp::now());
+        let overtaking = Put::new(vec![event]).map_err(|error| unfit(&error))?;
+        self.inner.put_events(Arc::new(overtaking)).await.map(drop)
+    }
+
+    async fn put_with(&self, put: Arc<Put>, fault: PutFault) -> Result<PutReceipt, DriverError> {
+        match fault {
+            PutFault::WrittenThenTimeout => {
+                self.inner.put_events(put).await?;
+                Err(lost())
+            }
+            PutFault::TimeoutOnly => Err(lost()),
+            PutFault::Fails(error) => Err(error),
+            PutFault::Slow(time) => {
+                tokio::time::sleep(time).await;
+                self.inner.put_events(put).await
+            }
+            PutFault::Hangs => std::future::pending().await,
+            PutFault::Panics => on_demand(),
+            PutFault::Overtaken(event) => {
+                self.overtake(&put, event).await?;
+                self.inner.put_events(put).await
+            }
+            PutFault::Passes => self.inner.put_events(put).await,
+        }
+    }
+}
+
+impl Plan {
+    fn count_put(&mut self, put: &Put) {
+        self.counts.put_events += 1;
+        self.put_sizes.push(put.events().len());
+    }
+}
+
+fn next_sending(left: &mut Sendings) -> Option<PutFault> {
+    if left.len() > 1 { left.pop_front() } else { left.front().cloned() }
+}
+
+fn lost() -> DriverError {
+    DriverError::unknown("the answer to the put was lost, on demand")
 }
 
 #[derive(Default)]
@@ -276,9 +410,9 @@ impl Driver for FaultyDriver {
         sequence: Sequence,
     ) -> Result<bool, DriverError> {
         let fault = {
-            let mut state = self.state();
-            state.counts.check_sequence += 1;
-            state.checks.pop_front()
+            let mut plan = self.plan();
+            plan.counts.check_sequence += 1;
+            plan.checks.pop_front()
         };
         match fault {
             Some(fault) => read_fault(fault).await,
@@ -288,15 +422,15 @@ impl Driver for FaultyDriver {
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
         let fault = {
-            let mut state = self.state();
-            state.counts.fetch_events += 1;
-            state.pages.pop_front()
+            let mut plan = self.plan();
+            plan.counts.fetch_events += 1;
+            plan.pages.pop_front()
         };
-        let counting = self.state.clone();
+        let counting = self.plan.clone();
         let pages = self.inner.fetch_events(key, fetch).inspect(move |page| {
             if let Ok(page) = page {
-                let mut state = counting.lock().unwrap_or_else(PoisonError::into_inner);
-                state.counts.events_fetched += page.len() as u64;
+                let mut plan = counting.lock().unwrap_or_else(PoisonError::into_inner);
+                plan.counts.events_fetched += page.len() as u64;
             }
         });
         match fault {
@@ -309,23 +443,11 @@ impl Driver for FaultyDriver {
     }
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
-        let lost = || DriverError::unknown("the answer to the put was lost, on demand");
-        match self.planned() {
-            None => self.inner.put_events(put).await,
-            Some(Planned::Fault(fault)) => match fault {
-                PutFault::WrittenThenTimeout => {
-                    self.inner.put_events(put).await?;
-                    Err(lost())
-                }
-                PutFault::TimeoutOnly => Err(lost()),
-                PutFault::Fails(error) => Err(error),
-                PutFault::Slow(time) => {
-                    tokio::time::sleep(time).await;
-                    self.inner.put_events(put).await
-                }
-                PutFault::Hangs => std::future::pending().await,
-                PutFault::Panics => on_demand(),
-            },
+        let planned = self.planned(&put);
+        self.pass_gate().await;
+        match planned {
+            None | Some(Planned::Sendings(_)) => self.inner.put_events(put).await,
+            Some(Planned::Fault(fault)) => self.put_with(put, fault).await,
             Some(Planned::Late(late)) => {
                 *late.put.lock().unwrap_or_else(PoisonError::into_inner) = Some(put);
                 late.sent.notify_waiters();
@@ -342,15 +464,23 @@ impl Driver for FaultyDriver {
     }
 
     async fn close(&self) -> Result<(), DriverError> {
-        self.state().counts.close += 1;
+        let hangs = {
+            let mut plan = self.plan();
+            plan.counts.close += 1;
+            plan.close_hangs
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        self.plan().is_closed = true;
         self.inner.close().await
     }
 
     async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let fault = {
-            let mut state = self.state();
-            state.counts.latest_sequence += 1;
-            state.latests.pop_front()
+            let mut plan = self.plan();
+            plan.counts.latest_sequence += 1;
+            plan.latests.pop_front()
         };
         match fault {
             Some(fault) => read_fault(fault).await,
@@ -358,22 +488,34 @@ impl Driver for FaultyDriver {
         }
     }
 
-    /// Where a put is to fail, the store awaits `put_events` instead.
+    /// Where a put is to fail or to wait, the store awaits `put_events` instead.
     fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
         {
-            let mut state = self.state();
-            if !state.puts.is_empty() || state.every_put.is_some() {
+            let plan = self.plan();
+            let is_planned = !plan.puts.is_empty() || plan.every_put.is_some();
+            if is_planned || plan.holds_puts || !plan.sendings.is_empty() {
                 return Err(done);
             }
-            // Before the answer, so that whoever is answered finds the put counted.
-            state.counts.put_events += 1;
         }
-        let refused = self.inner.put_events_then(put, alone, done);
-        if refused.is_err() {
-            // It comes again, by `put_events`.
-            self.state().counts.put_events -= 1;
+        // Counted before the answer, so that whoever is answered finds the put counted; and not
+        // before it is sure that the driver inside takes it this way.
+        let done = Arc::new(Mutex::new(Some(done)));
+        let (answered, plan, sent) = (done.clone(), self.plan.clone(), put.clone());
+        let count_and_answer: PutDone = Box::new(move |answer| {
+            plan.lock().unwrap_or_else(PoisonError::into_inner).count_put(&sent);
+            let done = answered.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(done) = done {
+                done(answer);
+            }
+        });
+        if self.inner.put_events_then(put, alone, count_and_answer).is_ok() {
+            return Ok(());
         }
-        refused
+        match done.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(done) => Err(done),
+            // It was answered and handed back: the driver inside broke the contract.
+            None => Ok(()),
+        }
     }
 
     /// Where a fetch is to fail, the store reads through `fetch_events` instead.
@@ -382,18 +524,18 @@ impl Driver for FaultyDriver {
         key: &AggregateKey,
         fetch: Fetch,
     ) -> Option<Result<EventPage, DriverError>> {
-        if !self.state().pages.is_empty() {
+        if !self.plan().pages.is_empty() {
             return None;
         }
         let page = self.inner.fetch_page_now(key, fetch)?;
-        let mut state = self.state();
-        state.counts.fetch_events += 1;
-        state.counts.events_fetched += page.as_ref().map_or(0, |page| page.events.len() as u64);
+        let mut plan = self.plan();
+        plan.counts.fetch_events += 1;
+        plan.counts.events_fetched += page.as_ref().map_or(0, |page| page.events.len() as u64);
         Some(page)
     }
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
-        self.state().counts.keys += 1;
+        self.plan().counts.keys += 1;
         self.inner.keys(prefix, after)
     }
 
@@ -414,14 +556,14 @@ impl Driver for FaultyDriver {
     }
 
     fn limits(&self) -> Limits {
-        self.inner.limits()
+        self.limits
     }
 }
 
 #[async_trait]
 impl SnapshotStore for FaultyDriver {
     async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<bytes::Bytes>, DriverError> {
-        self.state().counts.load_snapshot += 1;
+        self.plan().counts.load_snapshot += 1;
         match self.inner.snapshots() {
             Some(snapshots) => snapshots.load_snapshot(key).await,
             None => Ok(None),

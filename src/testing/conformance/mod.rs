@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use seriatim::driver::conformance::{Harness, async_trait, run};
+//! use seriatim::testing::conformance::{Harness, async_trait, run};
 //! use seriatim::driver::memory::MemoryDriver;
 //! use seriatim::driver::{Driver, DriverError};
 //!
@@ -49,7 +49,7 @@ use std::sync::Arc;
 
 pub use async_trait::async_trait;
 
-use super::{Driver, DriverError};
+use crate::driver::{Driver, DriverError};
 use support::Bench;
 
 /// Opens the driver under test.

@@ -10,10 +10,10 @@ use super::Checked;
 use super::support::{Bench, PASSED, same, sequences};
 use crate::append::{Append, Expected};
 use crate::driver::DriverError;
-use crate::driver::faults::{FaultyDriver, PutFault, ReadFault};
 use crate::error::AppendError;
 use crate::event::{AggregateKey, NewEvent};
 use crate::store::EventStore;
+use crate::testing::faulty_driver::{FaultyDriver, PutFault, ReadFault};
 
 /// Short enough for a test, long enough for a driver that does its work.
 const ATTEMPT: Duration = Duration::from_millis(400);
