@@ -9,10 +9,10 @@ use reqwest::Client;
 use reqwest::redirect::Policy;
 
 use super::service::{Credential, Service};
-use super::{AzureTablesDriver, Connection};
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
-use crate::driver::remote::{RemoteUrl, Retry};
+use super::{AzureTable, AzureTablesDriver};
+use crate::driver::remote::CallKind;
+use crate::driver::remote::{RemoteUrl, RetryPolicy};
+use crate::error::DriverError;
 
 const OPTIONS: &str = "key, sas, endpoint, create, timeout_ms";
 /// Where the key is looked for.
@@ -84,12 +84,14 @@ impl AzureTablesBuilder {
         self
     }
 
-    /// Opens the driver on this table of this storage account, on the tokio runtime that will poll it.
+    /// Opens the driver on this table of this storage account, on the tokio runtime that will poll
+    /// it.
     ///
     /// # Errors
     ///
-    /// [`DriverError::Failed`] where an option is wrong, the table is missing or the service refuses the
-    /// credential; [`DriverError::Unavailable`] where it cannot be reached within the timeout.
+    /// [`DriverError::Failed`] where an option is wrong, the table is missing or the service
+    /// refuses the credential; [`DriverError::Unavailable`] where it cannot be reached within the
+    /// timeout.
     pub async fn open(self, account: &str, table: &str) -> Result<AzureTablesDriver, DriverError> {
         let timeout = self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT);
         if timeout.is_zero() {
@@ -115,9 +117,9 @@ impl AzureTablesBuilder {
             self.endpoint.unwrap_or_else(|| format!("https://{account}.table.core.windows.net"));
         let service =
             Service::new(client, account.to_owned(), &endpoint, table.to_owned(), credential);
-        let connection = Connection { service, retry: Retry { deadline: timeout } };
+        let connection = AzureTable { service, retry: RetryPolicy { deadline: timeout } };
         let there = || connection.service.has_table();
-        if !connection.retry(Call::Read, "opening", there).await? {
+        if !connection.retry(CallKind::Read, "opening", there).await? {
             if !self.create {
                 return Err(DriverError::failed(format!(
                     "{} is missing: add ?create=true to make it",
@@ -125,7 +127,7 @@ impl AzureTablesBuilder {
                 )));
             }
             let make = || connection.service.make_table();
-            connection.retry(Call::Read, "making it", make).await?;
+            connection.retry(CallKind::Read, "making it", make).await?;
         }
         Ok(AzureTablesDriver::new(connection))
     }

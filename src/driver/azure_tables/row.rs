@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::driver::{DriverError, Limit, LimitExceeded};
+use crate::error::{DriverError, Limit, LimitExceeded};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 /// The row key of an aggregate's head; behind all digits.

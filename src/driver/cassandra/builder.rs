@@ -15,11 +15,11 @@ use scylla::policies::retry::FallthroughRetryPolicy;
 use tokio::time::timeout;
 
 use super::CassandraDriver;
-use super::refusal::refusal;
-use super::table::{Connection, Serial, columns};
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
-use crate::driver::remote::{RemoteUrl, Retry, decoded};
+use super::failure::classify;
+use super::table::{CassandraTable, Serial, columns};
+use crate::driver::remote::CallKind;
+use crate::driver::remote::{RemoteUrl, RetryPolicy, decoded};
+use crate::error::DriverError;
 
 const OPTIONS: &str = "table, create, replication, serial, fixed_address, timeout_ms";
 const DEFAULT_TABLE: &str = "events";
@@ -74,7 +74,8 @@ impl CassandraBuilder {
         self
     }
 
-    /// Whether a missing keyspace and table are made; not unless told. Existing ones are never changed.
+    /// Whether a missing keyspace and table are made; not unless told. Existing ones are never
+    /// changed.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
@@ -86,15 +87,15 @@ impl CassandraBuilder {
         self
     }
 
-    /// Arbitrates within this datacentre only (`LOCAL_SERIAL`), which is right only where **all** writers of the
-    /// store are in it.
+    /// Arbitrates within this datacentre only (`LOCAL_SERIAL`), which is right only where **all**
+    /// writers of the store are in it.
     pub fn local_serial(mut self) -> Self {
         self.serial = Serial::Local;
         self
     }
 
-    /// Speaks to every node through the first host given, whatever address it tells: for a single node behind a
-    /// forwarded port.
+    /// Speaks to every node through the first host given, whatever address it tells: for a single
+    /// node behind a forwarded port.
     pub fn fixed_address(mut self, fixed: bool) -> Self {
         self.fixed_address = fixed;
         self
@@ -113,13 +114,13 @@ impl CassandraBuilder {
         self
     }
 
-    /// Opens the driver on this keyspace of the cluster that these nodes (`host:port`) belong to, on the
-    /// tokio runtime that will poll it.
+    /// Opens the driver on this keyspace of the cluster that these nodes (`host:port`) belong to,
+    /// on the tokio runtime that will poll it.
     ///
     /// # Errors
     ///
-    /// [`DriverError::Failed`] where an option is wrong or the table is missing; [`DriverError::Unavailable`]
-    /// where no node can be reached within the timeout.
+    /// [`DriverError::Failed`] where an option is wrong or the table is missing;
+    /// [`DriverError::Unavailable`] where no node can be reached within the timeout.
     pub async fn open<H: AsRef<str>>(
         self,
         hosts: impl IntoIterator<Item = H>,
@@ -137,9 +138,9 @@ impl CassandraBuilder {
         if self.create {
             self.make(&session, keyspace, &table, &name).await?;
         }
-        let retry = Retry { deadline: limit };
+        let retry = RetryPolicy { deadline: limit };
         let connection =
-            Connection::prepare(session, &table, name.clone(), retry, self.serial).await;
+            CassandraTable::prepare(session, &table, name.clone(), retry, self.serial).await;
         let connection = connection.map_err(|error| match error {
             DriverError::Failed { .. } => DriverError::failed(format!(
                 "{name} is missing or is none of events: add ?create=true to make it ({error})"
@@ -155,8 +156,8 @@ impl CassandraBuilder {
         name: &str,
         limit: Duration,
     ) -> Result<Session, DriverError> {
-        // One attempt a sending: the driver tries again what surely was not written, and the mailroom sends
-        // again what may have been. The deadline is the driver's too.
+        // One attempt a sending: the driver tries again what surely was not written, and the
+        // mailroom sends again what may have been. The deadline is the driver's too.
         let profile = ExecutionProfile::builder()
             .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
             .speculative_execution_policy(None)
@@ -207,7 +208,7 @@ impl CassandraBuilder {
             format!("CREATE TABLE IF NOT EXISTS {table} ({})", columns()),
         ] {
             let made = session.query_unpaged(statement, ()).await;
-            made.map_err(|e| refusal(Call::Read, &format!("Cassandra, making {name}"), e))?;
+            made.map_err(|e| classify(CallKind::Read, &format!("Cassandra, making {name}"), e))?;
         }
         Ok(())
     }

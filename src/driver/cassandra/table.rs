@@ -10,10 +10,11 @@ use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row};
 
-use super::refusal::refusal;
-use crate::driver::remote::Retry;
-use crate::driver::remote::{Call, late};
-use crate::driver::{DriverError, EventPage, Fetch, Put};
+use super::failure::classify;
+use crate::driver::remote::RetryPolicy;
+use crate::driver::remote::{CallKind, late};
+use crate::driver::{EventPage, Fetch, Put};
+use crate::error::DriverError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 /// Events asked for at once: so many of the largest fit one response.
@@ -52,11 +53,11 @@ impl Serial {
 }
 
 /// The session and its statements.
-pub(super) struct Connection {
+pub(super) struct CassandraTable {
     session: Session,
     /// The table and its hosts, for messages.
     pub(super) name: String,
-    retry: Retry,
+    retry: RetryPolicy,
     serial: Serial,
     insert: PreparedStatement,
     has: PreparedStatement,
@@ -66,18 +67,18 @@ pub(super) struct Connection {
     keys: PreparedStatement,
 }
 
-impl Connection {
+impl CassandraTable {
     /// Prepares the statements; fails where the table is missing.
     pub(super) async fn prepare(
         session: Session,
         table: &str,
         name: String,
-        retry: Retry,
+        retry: RetryPolicy,
         serial: Serial,
     ) -> Result<Self, DriverError> {
         let prepared = async |text: String, consistency: Consistency| {
             let mut statement = session.prepare(text).await.map_err(|e| {
-                refusal(Call::Read, &format!("Cassandra, opening {name}"), e.into())
+                classify(CallKind::Read, &format!("Cassandra, opening {name}"), e.into())
             })?;
             statement.set_consistency(consistency);
             statement.set_serial_consistency(Some(serial.of_conditions()));
@@ -90,7 +91,7 @@ impl Connection {
         let insert = format!(
             "INSERT INTO {table} (k, s, p, t, c, r) VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS"
         );
-        Ok(Connection {
+        Ok(CassandraTable {
             insert: prepared(insert, writes).await?,
             has: prepared(format!("SELECT s FROM {table} WHERE k = ? AND s = ?"), reads).await?,
             latest: prepared(
@@ -123,7 +124,7 @@ impl Connection {
 
     pub(super) async fn retry<T, R>(
         &self,
-        call: Call,
+        call: CallKind,
         operation: &str,
         attempt: impl FnMut() -> R,
     ) -> Result<T, DriverError>
@@ -152,13 +153,13 @@ impl Connection {
     ) -> Result<bool, DriverError> {
         let Ok(number) = i64::try_from(sequence.get()) else { return Ok(false) };
         let found = self.session.execute_unpaged(&self.has, (key.as_str(), number)).await;
-        let found = found.map_err(|e| refusal(Call::Read, &self.doing("SELECT"), e))?;
+        let found = found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
         Ok(self.rows(found)?.rows_num() > 0)
     }
 
     pub(super) async fn latest(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let found = self.session.execute_unpaged(&self.latest, (key.as_str(),)).await;
-        let found = found.map_err(|e| refusal(Call::Read, &self.doing("SELECT"), e))?;
+        let found = found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
         let last = self.rows(found)?.maybe_first_row::<(i64,)>();
         match last.map_err(|e| self.odd("SELECT", &e))? {
             Some((last,)) => sequence(key, last),
@@ -179,7 +180,7 @@ impl Connection {
         let statement = if fetch.backwards { &self.backwards } else { &self.forwards };
         let values = (key.as_str(), low, high, i32::try_from(wanted).unwrap_or(i32::MAX));
         let found = self.session.execute_unpaged(statement, values).await;
-        let found = found.map_err(|e| refusal(Call::Read, &self.doing("SELECT"), e))?;
+        let found = found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
         let rows = self.rows(found)?;
         let mut events = Vec::with_capacity(rows.rows_num());
         for row in rows.rows::<(i64, Bytes)>().map_err(|e| self.odd("SELECT", &e))? {
@@ -200,7 +201,8 @@ impl Connection {
         place: &PagingState,
     ) -> Result<(Vec<AggregateKey>, Option<PagingState>), DriverError> {
         let found = self.session.execute_single_page(&self.keys, (), place.clone()).await;
-        let (found, next) = found.map_err(|e| refusal(Call::Read, &self.doing("SELECT"), e))?;
+        let (found, next) =
+            found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
         let rows = self.rows(found)?;
         let mut keys = Vec::with_capacity(rows.rows_num());
         for row in rows.rows::<(&str,)>().map_err(|e| self.odd("SELECT", &e))? {
@@ -243,7 +245,7 @@ impl Connection {
                 self.session.batch(&batch, several).await
             }
         };
-        let answer = answer.map_err(|e| refusal(Call::Write, &self.doing("INSERT"), e))?;
+        let answer = answer.map_err(|e| classify(CallKind::Write, &self.doing("INSERT"), e))?;
         self.verdict(put, answer)
     }
 

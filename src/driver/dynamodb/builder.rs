@@ -9,9 +9,9 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{Credentials, StalledStreamProtectionConfig};
 
-use super::{Connection, DynamoDbDriver};
-use crate::driver::DriverError;
-use crate::driver::remote::{RemoteUrl, Retry};
+use super::{DynamoDbDriver, DynamoDbTable};
+use crate::driver::remote::{RemoteUrl, RetryPolicy};
+use crate::error::DriverError;
 
 const OPTIONS: &str = "region, endpoint, profile, access_key_id, secret_access_key, \
                        session_token, create, timeout_ms";
@@ -149,19 +149,19 @@ impl DynamoDbBuilder {
             Some(endpoint) => endpoint.clone(),
             None => format!("region {region}"),
         };
-        // One attempt a sending: the driver tries again what surely was not written, and the mailroom
-        // sends again what may have been. The deadline is the driver's too.
+        // One attempt a sending: the driver tries again what surely was not written, and the
+        // mailroom sends again what may have been. The deadline is the driver's too.
         let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(endpoint) = self.endpoint {
             config = config.endpoint_url(endpoint);
         }
-        let connection = Connection {
+        let connection = DynamoDbTable {
             client: Client::from_conf(config.build()),
             table: table.to_owned(),
             address,
-            retry: Retry { deadline: timeout },
+            retry: RetryPolicy { deadline: timeout },
         };
         connection.prepare(self.create).await?;
         Ok(DynamoDbDriver::new(connection))

@@ -9,23 +9,23 @@ use aws_sdk_dynamodb::types::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::Connection;
+use super::DynamoDbTable;
+use super::failure::{classify, no_table};
 use super::item::{KEY, SEQUENCE};
-use super::refusal::{late, no_table, refusal};
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
+use crate::driver::remote::{CallKind, late};
+use crate::error::DriverError;
 
 /// How long a new table may take until it can be used; half a minute is usual.
 const CREATING: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(250);
 
-impl Connection {
+impl DynamoDbTable {
     /// Makes sure that the table is there, is usable and is one of events.
     pub(super) async fn prepare(&self, create: bool) -> Result<(), DriverError> {
         let give_up = Instant::now() + CREATING;
         let mut creating = false;
         loop {
-            match self.retry(Call::Read, "DescribeTable", || self.describe()).await? {
+            match self.retry(CallKind::Read, "DescribeTable", || self.describe()).await? {
                 Some(table) => {
                     self.check_schema(&table)?;
                     match table.table_status() {
@@ -42,7 +42,7 @@ impl Connection {
                 }
                 None if creating => {}
                 None if create => {
-                    self.retry(Call::Read, "CreateTable", || self.create()).await?;
+                    self.retry(CallKind::Read, "CreateTable", || self.create()).await?;
                     creating = true;
                 }
                 None => {
@@ -68,7 +68,7 @@ impl Connection {
         match self.client.describe_table().table_name(&self.table).send().await {
             Ok(found) => Ok(found.table),
             Err(error) if no_table(&error) => Ok(None),
-            Err(error) => Err(refusal(Call::Read, &self.doing("DescribeTable"), error)),
+            Err(error) => Err(classify(CallKind::Read, &self.doing("DescribeTable"), error)),
         }
     }
 
@@ -90,7 +90,7 @@ impl Connection {
             Ok(_) => Ok(()),
             // Another process was quicker.
             Err(error) if error.code() == Some("ResourceInUseException") => Ok(()),
-            Err(error) => Err(refusal(Call::Read, &doing, error)),
+            Err(error) => Err(classify(CallKind::Read, &doing, error)),
         }
     }
 
@@ -113,10 +113,10 @@ impl Connection {
         )))
     }
 
-    /// Runs `attempt` until the deadline, see [`crate::driver::remote::Retry`].
+    /// Runs `attempt` until the deadline, see [`crate::driver::remote::RetryPolicy`].
     pub(super) async fn retry<T, R>(
         &self,
-        call: Call,
+        call: CallKind,
         operation: &str,
         attempt: impl FnMut() -> R,
     ) -> Result<T, DriverError>

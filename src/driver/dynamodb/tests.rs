@@ -1,5 +1,5 @@
-//! What becomes of answers that an engine gives only when something is wrong: a server that says what it
-//! is told to.
+//! What becomes of answers that an engine gives only when something is wrong: a server that says
+//! what it is told to.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,8 +29,8 @@ enum Does {
 
 const WRITTEN: Does = Does::Answers(200, "{}");
 
-/// An engine that does this with its first request, the next with its second, and with all that follow
-/// what the last says; and how many requests it has read.
+/// An engine that does this with its first request, the next with its second, and with all that
+/// follow what the last says; and how many requests it has read.
 fn engine(script: &'static [Does]) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -91,11 +91,11 @@ fn driver(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> Dyn
         .credentials_provider(credentials)
         .endpoint_url(endpoint)
         .retry_config(RetryConfig::disabled());
-    DynamoDbDriver::new(Connection {
+    DynamoDbDriver::new(DynamoDbTable {
         client: Client::from_conf(config.build()),
         table: "events".to_owned(),
         address: endpoint.to_owned(),
-        retry: Retry { deadline: Duration::from_secs(30) },
+        retry: RetryPolicy { deadline: Duration::from_secs(30) },
     })
 }
 
@@ -103,8 +103,8 @@ fn driver(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> Dyn
 fn impatient(endpoint: &str) -> DynamoDbDriver {
     let driver = driver(endpoint, local());
     let shared = Arc::into_inner(driver.shared).unwrap();
-    let retry = Retry { deadline: Duration::from_millis(700) };
-    DynamoDbDriver::new(Connection { retry, ..shared.connection })
+    let retry = RetryPolicy { deadline: Duration::from_millis(700) };
+    DynamoDbDriver::new(DynamoDbTable { retry, ..shared.connection })
 }
 
 fn local() -> Credentials {

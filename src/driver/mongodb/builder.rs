@@ -10,11 +10,11 @@ use ::mongodb::options::{
 use ::mongodb::{Client, Collection, Database, IndexModel};
 use futures_util::TryStreamExt;
 
-use super::refusal::refusal;
-use super::{Connection, MongoDbDriver};
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
-use crate::driver::remote::Retry;
+use super::failure::classify;
+use super::{MongoDbCollection, MongoDbDriver};
+use crate::driver::remote::CallKind;
+use crate::driver::remote::RetryPolicy;
+use crate::error::DriverError;
 
 const DEFAULT_COLLECTION: &str = "events";
 
@@ -62,14 +62,15 @@ impl MongoDbBuilder {
         self
     }
 
-    /// Opens the driver on the database that this connection string names, on the tokio runtime that will
-    /// poll it. What the string says of the driver's own options counts more than the builder.
+    /// Opens the driver on the database that this connection string names, on the tokio runtime
+    /// that will poll it. What the string says of the driver's own options counts more than the
+    /// builder.
     ///
     /// # Errors
     ///
-    /// [`DriverError::Failed`] where the connection string is wrong or names no database, or where the
-    /// collection lacks its indexes; [`DriverError::Unavailable`] where no server can be reached within the
-    /// timeout.
+    /// [`DriverError::Failed`] where the connection string is wrong or names no database, or where
+    /// the collection lacks its indexes; [`DriverError::Unavailable`] where no server can be
+    /// reached within the timeout.
     pub async fn open(self, url: &str) -> Result<MongoDbDriver, DriverError> {
         let (builder, url) = read_url(self, url)?;
         builder.open_plain(&url).await
@@ -84,9 +85,9 @@ impl MongoDbBuilder {
         let parsed = parsed.map_err(|_elapsed| {
             DriverError::unavailable("MongoDB: the hosts could not be looked up within the timeout")
         })?;
-        let mut options = parsed.map_err(|e| refusal(Call::Read, "MongoDB, opening", e))?;
-        // One attempt a sending: the driver tries again what surely was not written, and the mailroom sends
-        // again what may have been.
+        let mut options = parsed.map_err(|e| classify(CallKind::Read, "MongoDB, opening", e))?;
+        // One attempt a sending: the driver tries again what surely was not written, and the
+        // mailroom sends again what may have been.
         options.retry_writes = Some(false);
         options.retry_reads = Some(false);
         options.server_selection_timeout = Some(timeout);
@@ -99,14 +100,14 @@ impl MongoDbBuilder {
         let collection = self.collection.as_deref().unwrap_or(DEFAULT_COLLECTION);
         let name = format!("the collection {database}.{collection} at {}", hosts.join(","));
         let client = Client::with_options(options)
-            .map_err(|e| refusal(Call::Read, &format!("MongoDB, opening {name}"), e))?;
+            .map_err(|e| classify(CallKind::Read, &format!("MongoDB, opening {name}"), e))?;
         let database = client.database(&database);
-        let connection = Connection {
+        let connection = MongoDbCollection {
             collection: durable(&database, collection),
             name,
-            retry: Retry { deadline: timeout },
+            retry: RetryPolicy { deadline: timeout },
         };
-        let made = connection.retry(Call::Read, "opening", || {
+        let made = connection.retry(CallKind::Read, "opening", || {
             connection.prepare(&database, collection, self.create)
         });
         made.await?;
@@ -130,7 +131,7 @@ fn indexes() -> [Document; 2] {
     [doc! { "k": 1, "e.s": 1 }, doc! { "k": 1, "f": 1 }]
 }
 
-impl Connection {
+impl MongoDbCollection {
     /// Makes sure that the unique indexes are there: without them a race would be lost in silence.
     async fn prepare(
         &self,
@@ -143,9 +144,9 @@ impl Connection {
             let models = indexes()
                 .map(|keys| IndexModel::builder().keys(keys).options(unique.clone()).build());
             let made = self.collection.create_indexes(models).await;
-            made.map_err(|e| refusal(Call::Read, &self.doing("createIndexes"), e))?;
+            made.map_err(|e| classify(CallKind::Read, &self.doing("createIndexes"), e))?;
         }
-        let failed = |e| refusal(Call::Read, &self.doing("listIndexes"), e);
+        let failed = |e| classify(CallKind::Read, &self.doing("listIndexes"), e);
         let named = database.list_collection_names().filter(doc! { "name": collection });
         let there = !named.await.map_err(failed)?.is_empty();
         let found: Vec<IndexModel> = match there {

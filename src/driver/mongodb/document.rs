@@ -7,7 +7,8 @@ use ::mongodb::bson::{Binary, Document, RawDocumentBuf, doc};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::driver::{DriverError, Put};
+use crate::driver::Put;
+use crate::error::DriverError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 const VERSION: i32 = 1;

@@ -5,25 +5,26 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::driver::DriverError;
+use crate::error::DriverError;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long an operation may be tried.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Retry {
+pub(crate) struct RetryPolicy {
     /// From the first attempt to the last answer.
     pub(crate) deadline: Duration,
 }
 
-impl Retry {
-    /// Runs `attempt` until it answers anything but [`DriverError::Unavailable`], or the deadline has
-    /// passed; pauses between two attempts double and are jittered, so that writers that were throttled
-    /// together do not come back together.
+impl RetryPolicy {
+    /// Runs `attempt` until it answers anything but [`DriverError::Unavailable`], or the deadline
+    /// has passed; pauses between two attempts double and are jittered, so that writers that were
+    /// throttled together do not come back together.
     ///
-    /// `late` is the error of an attempt still under way at the deadline: [`DriverError::unknown`] for a
-    /// put, because its request may be with the engine, [`DriverError::unavailable`] for a read.
+    /// `late` is the error of an attempt still under way at the deadline: [`DriverError::unknown`]
+    /// for a put, because its request may be with the engine, [`DriverError::unavailable`] for a
+    /// read.
     pub(crate) async fn run<T, A, R>(
         self,
         late: impl FnOnce() -> DriverError,
@@ -57,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    const RETRY: Retry = Retry { deadline: Duration::from_secs(5) };
+    const RETRY: RetryPolicy = RetryPolicy { deadline: Duration::from_secs(5) };
 
     fn late() -> DriverError {
         DriverError::unknown("late")

@@ -3,14 +3,14 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use crate::driver::DriverError;
+use crate::error::DriverError;
 
-/// `//authority/path?name=value&…`, taken apart and percent-decoded. Options are taken out one by one,
-/// and what is left at the end is refused: a misspelt option must not be a silent default.
+/// `//authority/path?name=value&…`, taken apart and percent-decoded. Options are taken out one by
+/// one, and what is left at the end is refused: a misspelt option must not be a silent default.
 #[derive(Debug)]
 pub(crate) struct RemoteUrl {
-    /// Everything before the first `/`, `?` or the end; not decoded, because several hosts in one address
-    /// are no URL to a URL parser.
+    /// Everything before the first `/`, `?` or the end; not decoded, because several hosts in one
+    /// address are no URL to a URL parser.
     pub(crate) authority: String,
     /// What follows the authority's `/`, percent-decoded; empty where there is none.
     pub(crate) path: String,

@@ -1,69 +1,58 @@
 //! What a failed call means.
 //!
-//! The one question for a put is whether it may have been written. It surely was not where no node could be
-//! spoken to, where the coordinator found too few replicas before it began, and where the statement itself is
-//! refused. Everything else leaves it open: timeouts, a broken connection, the unknown end of a Paxos round.
+//! The one question for a put is whether it may have been written. It surely was not where no node
+//! could be spoken to, where the coordinator found too few replicas before it began, and where the
+//! statement itself is refused. Everything else leaves it open: timeouts, a broken connection, the
+//! unknown end of a Paxos round.
 
 use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
 
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
+use crate::driver::remote::{CallKind, FailureKind};
+use crate::error::DriverError;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
-    /// Not done; trying again may help.
-    Passing,
-    /// Not done; trying again will not help.
-    Lasting,
-    /// It may have been done, or may be done yet.
-    Open,
-}
-
-fn meaning(error: &ExecutionError) -> Meaning {
+fn kind_of(error: &ExecutionError) -> FailureKind {
     match error {
-        ExecutionError::BadQuery(_) => Meaning::Lasting,
-        ExecutionError::EmptyPlan | ExecutionError::ConnectionPoolError(_) => Meaning::Passing,
+        ExecutionError::BadQuery(_) => FailureKind::Permanent,
+        ExecutionError::EmptyPlan | ExecutionError::ConnectionPoolError(_) => {
+            FailureKind::Transient
+        }
         ExecutionError::PrepareError(PrepareError::AllAttemptsFailed { first_attempt }) => {
             // Nothing was executed.
             match of_attempt(first_attempt) {
-                Meaning::Lasting => Meaning::Lasting,
-                _ => Meaning::Passing,
+                FailureKind::Permanent => FailureKind::Permanent,
+                _ => FailureKind::Transient,
             }
         }
-        ExecutionError::PrepareError(_) => Meaning::Passing,
+        ExecutionError::PrepareError(_) => FailureKind::Transient,
         ExecutionError::LastAttemptError(attempt) => of_attempt(attempt),
-        _ => Meaning::Open,
+        _ => FailureKind::Ambiguous,
     }
 }
 
-fn of_attempt(error: &RequestAttemptError) -> Meaning {
+fn of_attempt(error: &RequestAttemptError) -> FailureKind {
     match error {
         RequestAttemptError::SerializationError(_)
-        | RequestAttemptError::CqlRequestSerialization(_) => Meaning::Lasting,
-        RequestAttemptError::UnableToAllocStreamId => Meaning::Passing,
+        | RequestAttemptError::CqlRequestSerialization(_) => FailureKind::Permanent,
+        RequestAttemptError::UnableToAllocStreamId => FailureKind::Transient,
         RequestAttemptError::DbError(refused, _) => match refused {
             DbError::SyntaxError
             | DbError::Invalid
             | DbError::AuthenticationError
             | DbError::Unauthorized
-            | DbError::ConfigError => Meaning::Lasting,
+            | DbError::ConfigError => FailureKind::Permanent,
             DbError::Unavailable { .. } | DbError::Overloaded | DbError::IsBootstrapping => {
-                Meaning::Passing
+                FailureKind::Transient
             }
-            _ => Meaning::Open,
+            _ => FailureKind::Ambiguous,
         },
-        _ => Meaning::Open,
+        _ => FailureKind::Ambiguous,
     }
 }
 
 /// The error of a call that failed. `doing` says which and where.
-pub(super) fn refusal(call: Call, doing: &str, error: ExecutionError) -> DriverError {
+pub(super) fn classify(call: CallKind, doing: &str, error: ExecutionError) -> DriverError {
     let message = format!("{doing}: {error}");
-    let answer = match (meaning(&error), call) {
-        (Meaning::Lasting, _) => DriverError::failed(message),
-        (Meaning::Passing, _) | (Meaning::Open, Call::Read) => DriverError::unavailable(message),
-        (Meaning::Open, Call::Write) => DriverError::unknown(message),
-    };
+    let answer = kind_of(&error).into_error(call, message);
     answer.caused_by(error)
 }
 
@@ -76,7 +65,7 @@ mod tests {
     /// What an error answer of the engine is turned into, for a put.
     fn of(error: DbError) -> DriverError {
         let attempt = RequestAttemptError::DbError(error, "said".to_owned());
-        refusal(Call::Write, "here", ExecutionError::LastAttemptError(attempt))
+        classify(CallKind::Write, "here", ExecutionError::LastAttemptError(attempt))
     }
 
     #[test]
@@ -85,8 +74,8 @@ mod tests {
         assert!(of(DbError::Other(0x1700)).may_have_been_written());
         assert!(of(DbError::ServerError).may_have_been_written());
         let timeout = ExecutionError::RequestTimeout(std::time::Duration::from_secs(1));
-        assert!(refusal(Call::Write, "here", timeout.clone()).may_have_been_written());
-        assert!(!refusal(Call::Read, "here", timeout).may_have_been_written());
+        assert!(classify(CallKind::Write, "here", timeout.clone()).may_have_been_written());
+        assert!(!classify(CallKind::Read, "here", timeout).may_have_been_written());
     }
 
     #[test]
