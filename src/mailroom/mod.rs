@@ -64,6 +64,10 @@ pub(crate) use runtime::{OpenDriver, Runtime};
 
 /// What a command counts against the bytes in flight: its events are not known yet.
 const COMMAND_BYTES: usize = 1_024;
+/// What a driver that answers at the end of its time still needs to be heard.
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
+/// A year: an instant that much later can be reckoned with.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The clock that events are stamped with.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -78,6 +82,8 @@ pub(crate) struct Config {
     pub(crate) bytes_in_flight: usize,
     pub(crate) put_deadline: Duration,
     pub(crate) put_attempt_timeout: Duration,
+    /// Whether it is at least as long as the driver says that it tries a put.
+    pub(crate) waits_for_driver: bool,
     pub(crate) read_deadline: Duration,
     pub(crate) close_deadline: Duration,
     pub(crate) commit_id_window: usize,
@@ -134,7 +140,13 @@ impl Common {
 }
 
 impl Mailroom {
-    fn new(driver: Arc<dyn Driver>, config: Config, arbiters: Arbiters) -> Self {
+    fn new(driver: Arc<dyn Driver>, mut config: Config, arbiters: Arbiters) -> Self {
+        if config.waits_for_driver
+            && let Some(timeout) = driver.put_timeout()
+        {
+            let answered = timeout.saturating_add(ANSWER_MARGIN).min(LONGEST_ATTEMPT);
+            config.put_attempt_timeout = config.put_attempt_timeout.max(answered);
+        }
         let common = Arc::new(Common {
             limits: driver.limits(),
             is_exclusive: driver.is_exclusive(),

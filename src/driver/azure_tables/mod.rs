@@ -103,16 +103,17 @@ mod service;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use builder::AzureTablesBuilder;
 
-use super::remote::{CallKind, RetryPolicy, SharedConnection, late, sorted_key_pages};
+use super::remote::{CallKind, RetryPolicy, SharedConnection, engine_key_pages, late};
 use super::{Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
-use service::{RowPage, Service};
+use service::{Continuation, RowPage, Service};
 
 /// One row of a transaction is the head's.
 const LIMITS: Limits = Limits {
@@ -144,36 +145,7 @@ impl fmt::Debug for AzureTablesDriver {
 
 struct AzureTable {
     service: Service,
-    retry: RetryPolicy,
-}
-
-impl SharedConnection<AzureTable> {
-    /// All keys with this prefix behind `after`, in no order.
-    async fn keys(
-        &self,
-        prefix: &str,
-        after: Option<&AggregateKey>,
-    ) -> Result<Vec<AggregateKey>, DriverError> {
-        let filter = format!("RowKey eq '{}'", row::row_key(Sequence::FIRST));
-        let mut keys = Vec::new();
-        let mut next = None;
-        loop {
-            let connection = self.open()?;
-            let ask = || connection.service.query(&filter, "PartitionKey", PAGE, next.as_ref());
-            let found = connection.retry(CallKind::Read, "a query", ask).await?;
-            for row in &found.rows {
-                let key = row::key_of(row)?;
-                if key.as_str().starts_with(prefix) && after.is_none_or(|after| key > *after) {
-                    keys.push(key);
-                }
-            }
-            next = found.next;
-            if next.is_none() {
-                break;
-            }
-        }
-        Ok(keys)
-    }
+    policy: RetryPolicy,
 }
 
 impl AzureTable {
@@ -186,7 +158,7 @@ impl AzureTable {
     where
         R: Future<Output = Result<T, DriverError>>,
     {
-        self.retry.run(|| late(call, &self.service.doing(operation)), attempt).await
+        self.policy.run(|| late(call, &self.service.doing(operation)), attempt).await
     }
 
     /// The rows of a query that has one at most.
@@ -319,8 +291,27 @@ impl Driver for AzureTablesDriver {
     }
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
-        let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        sorted_key_pages(async move { shared.keys(&prefix, after.as_ref()).await })
+        let (shared, prefix) = (self.shared.clone(), prefix.to_owned());
+        let filter = row::keys_filter(&prefix, after);
+        engine_key_pages(move |place: Option<Continuation>| {
+            let (shared, prefix, filter) = (shared.clone(), prefix.clone(), filter.clone());
+            async move {
+                let table = shared.open()?;
+                let ask = || table.service.query(&filter, "PartitionKey", PAGE, place.as_ref());
+                let found = table.retry(CallKind::Read, "a query", ask).await?;
+                let mut keys: Vec<AggregateKey> =
+                    found.rows.iter().map(row::key_of).collect::<Result<_, _>>()?;
+                // Keys with the prefix stand together, from the prefix on.
+                let wanted = |key: &AggregateKey| key.as_str().starts_with(&prefix);
+                let is_past = keys.last().is_some_and(|last| !wanted(last));
+                keys.retain(wanted);
+                Ok((keys, found.next.filter(|_| !is_past)))
+            }
+        })
+    }
+
+    fn put_timeout(&self) -> Option<Duration> {
+        Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {

@@ -1,11 +1,15 @@
 //! What a failed call means.
 //!
 //! The one question for a put is whether it may have been written. It surely was not where no node
-//! could be spoken to, where the coordinator found too few replicas before it began, and where the
-//! statement itself is refused. Everything else leaves it open: timeouts, a broken connection, the
-//! unknown end of a Paxos round.
+//! could be spoken to, and where the statement itself is refused. Everything else leaves it open:
+//! timeouts, a broken connection, the unknown end of a Paxos round. So do too few replicas and
+//! overload: a coordinator reports them in every phase of a round, also behind the one in which the
+//! put was accepted.
 
-use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
+use scylla::errors::{
+    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, ExecutionError,
+    MetadataError, NewSessionError, PrepareError, RequestAttemptError,
+};
 
 use crate::driver::remote::{CallKind, FailureKind};
 use crate::error::DriverError;
@@ -13,9 +17,8 @@ use crate::error::DriverError;
 fn kind_of(error: &ExecutionError) -> FailureKind {
     match error {
         ExecutionError::BadQuery(_) => FailureKind::Permanent,
-        ExecutionError::EmptyPlan | ExecutionError::ConnectionPoolError(_) => {
-            FailureKind::Transient
-        }
+        ExecutionError::EmptyPlan => FailureKind::Transient,
+        ExecutionError::ConnectionPoolError(error) => of_pool(error),
         ExecutionError::PrepareError(PrepareError::AllAttemptsFailed { first_attempt }) => {
             // Nothing was executed.
             match of_attempt(first_attempt) {
@@ -34,26 +37,54 @@ fn of_attempt(error: &RequestAttemptError) -> FailureKind {
         RequestAttemptError::SerializationError(_)
         | RequestAttemptError::CqlRequestSerialization(_) => FailureKind::Permanent,
         RequestAttemptError::UnableToAllocStreamId => FailureKind::Transient,
-        RequestAttemptError::DbError(refused, _) => match refused {
+        RequestAttemptError::DbError(
             DbError::SyntaxError
             | DbError::Invalid
             | DbError::AuthenticationError
             | DbError::Unauthorized
-            | DbError::ConfigError => FailureKind::Permanent,
-            DbError::Unavailable { .. } | DbError::Overloaded | DbError::IsBootstrapping => {
-                FailureKind::Transient
-            }
-            _ => FailureKind::Ambiguous,
-        },
+            | DbError::ConfigError,
+            _,
+        ) => FailureKind::Permanent,
         _ => FailureKind::Ambiguous,
+    }
+}
+
+/// No connection could be had, so nothing was sent. That a user is refused does not pass.
+fn of_pool(error: &ConnectionPoolError) -> FailureKind {
+    let ConnectionPoolError::Broken {
+        last_connection_error: ConnectionError::ConnectionSetupRequestError(setup),
+    } = error
+    else {
+        return FailureKind::Transient;
+    };
+    match &setup.error {
+        ConnectionSetupRequestErrorKind::MissingAuthentication
+        | ConnectionSetupRequestErrorKind::StartAuthSessionError(_)
+        | ConnectionSetupRequestErrorKind::AuthChallengeEvaluationError(_)
+        | ConnectionSetupRequestErrorKind::AuthFinishError(_)
+        | ConnectionSetupRequestErrorKind::DbError(
+            DbError::AuthenticationError | DbError::Unauthorized,
+            _,
+        ) => FailureKind::Permanent,
+        _ => FailureKind::Transient,
     }
 }
 
 /// The error of a call that failed. `doing` says which and where.
 pub(super) fn classify(call: CallKind, doing: &str, error: ExecutionError) -> DriverError {
-    let message = format!("{doing}: {error}");
-    let answer = kind_of(&error).into_error(call, message);
-    answer.caused_by(error)
+    kind_of(&error).into_error(call, format!("{doing}: {error}")).caused_by(error)
+}
+
+/// The error of a session that could not be made.
+pub(super) fn not_opened(doing: &str, error: NewSessionError) -> DriverError {
+    let kind = match &error {
+        NewSessionError::MetadataError(MetadataError::ConnectionPoolError(pool)) => of_pool(pool),
+        NewSessionError::IllegalConfig(_) | NewSessionError::EmptyKnownNodesList => {
+            FailureKind::Permanent
+        }
+        _ => FailureKind::Transient,
+    };
+    kind.into_error(CallKind::Read, format!("{doing}: {error}")).caused_by(error)
 }
 
 #[cfg(test)]
@@ -79,12 +110,16 @@ mod tests {
     }
 
     #[test]
-    fn too_few_replicas_and_overload_wrote_nothing() {
+    fn too_few_replicas_and_overload_leave_a_put_open() {
         let few = DbError::Unavailable { consistency: Consistency::Serial, required: 2, alive: 1 };
         for error in [few, DbError::Overloaded, DbError::IsBootstrapping] {
-            let error = of(error);
-            assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");
-            assert!(error.to_string().starts_with("here: "), "{error}");
+            let attempt = RequestAttemptError::DbError(error.clone(), "said".to_owned());
+            let read = ExecutionError::LastAttemptError(attempt);
+            let read = classify(CallKind::Read, "here", read);
+            assert!(matches!(read, DriverError::Unavailable { .. }), "{read:?}");
+            let put = of(error);
+            assert!(put.may_have_been_written(), "{put:?}");
+            assert!(put.to_string().starts_with("here: "), "{put}");
         }
     }
 

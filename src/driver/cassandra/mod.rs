@@ -106,12 +106,14 @@ mod table;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use scylla::response::PagingState;
 
 pub use builder::CassandraBuilder;
 
-use super::remote::{CallKind, SharedConnection, sorted_key_pages};
+use super::remote::{CallKind, SharedConnection, engine_key_pages};
 use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
@@ -139,29 +141,6 @@ impl fmt::Debug for CassandraDriver {
         f.debug_struct("CassandraDriver")
             .field("table", &self.shared.connection.name)
             .finish_non_exhaustive()
-    }
-}
-
-impl SharedConnection<CassandraTable> {
-    /// All keys with this prefix behind `after`, in no order.
-    async fn keys(
-        &self,
-        prefix: &str,
-        after: Option<&AggregateKey>,
-    ) -> Result<Vec<AggregateKey>, DriverError> {
-        let mut keys = Vec::new();
-        let mut next = Some(Default::default());
-        while let Some(place) = next {
-            let connection = self.open()?;
-            let (found, behind) =
-                connection.retry(CallKind::Read, "SELECT", || connection.some_keys(&place)).await?;
-            let wanted = |key: &AggregateKey| {
-                key.as_str().starts_with(prefix) && after.is_none_or(|after| key > after)
-            };
-            keys.extend(found.into_iter().filter(wanted));
-            next = behind;
-        }
-        Ok(keys)
     }
 }
 
@@ -213,7 +192,20 @@ impl Driver for CassandraDriver {
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
         let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        sorted_key_pages(async move { shared.keys(&prefix, after.as_ref()).await })
+        engine_key_pages(move |place: Option<PagingState>| {
+            let (shared, prefix, after) = (shared.clone(), prefix.clone(), after.clone());
+            async move {
+                let table = shared.open()?;
+                let ask = || table.some_keys(after.as_ref(), place.clone());
+                let (mut keys, next) = table.retry(CallKind::Read, "SELECT", ask).await?;
+                keys.retain(|key| key.as_str().starts_with(&prefix));
+                Ok((keys, next))
+            }
+        })
+    }
+
+    fn put_timeout(&self) -> Option<Duration> {
+        Some(self.shared.connection.put_timeout())
     }
 
     fn limits(&self) -> Limits {

@@ -1,5 +1,7 @@
 //! The statements, and rows as events.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use scylla::client::session::Session;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
@@ -11,8 +13,7 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row};
 
 use super::failure::classify;
-use crate::driver::remote::RetryPolicy;
-use crate::driver::remote::{CallKind, late};
+use crate::driver::remote::{CallKind, RetryPolicy, late};
 use crate::driver::{EventPage, Fetch, Put};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
@@ -57,7 +58,7 @@ pub(super) struct CassandraTable {
     session: Session,
     /// The table and its hosts, for messages.
     pub(super) name: String,
-    retry: RetryPolicy,
+    policy: RetryPolicy,
     serial: Serial,
     insert: PreparedStatement,
     has: PreparedStatement,
@@ -65,6 +66,7 @@ pub(super) struct CassandraTable {
     forwards: PreparedStatement,
     backwards: PreparedStatement,
     keys: PreparedStatement,
+    keys_behind: PreparedStatement,
 }
 
 impl CassandraTable {
@@ -73,7 +75,7 @@ impl CassandraTable {
         session: Session,
         table: &str,
         name: String,
-        retry: RetryPolicy,
+        policy: RetryPolicy,
         serial: Serial,
     ) -> Result<Self, DriverError> {
         let prepared = async |text: String, consistency: Consistency| {
@@ -88,6 +90,9 @@ impl CassandraTable {
         let range = "k = ? AND s >= ? AND s <= ?";
         let mut keys = prepared(format!("SELECT DISTINCT k FROM {table}"), writes).await?;
         keys.set_page_size(KEYS);
+        let behind = format!("SELECT DISTINCT k FROM {table} WHERE token(k) > token(?)");
+        let mut keys_behind = prepared(behind, writes).await?;
+        keys_behind.set_page_size(KEYS);
         let insert = format!(
             "INSERT INTO {table} (k, s, p, t, c, r) VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS"
         );
@@ -110,11 +115,16 @@ impl CassandraTable {
             )
             .await?,
             keys,
+            keys_behind,
             session,
             name,
-            retry,
+            policy,
             serial,
         })
+    }
+
+    pub(super) fn put_timeout(&self) -> Duration {
+        self.policy.deadline()
     }
 
     /// An operation, where it was done: the beginning of every message of a failure.
@@ -131,7 +141,7 @@ impl CassandraTable {
     where
         R: Future<Output = Result<T, DriverError>>,
     {
-        self.retry.run(|| late(call, &self.doing(operation)), attempt).await
+        self.policy.run(|| late(call, &self.doing(operation)), attempt).await
     }
 
     fn rows(&self, result: QueryResult) -> Result<QueryRowsResult, DriverError> {
@@ -195,12 +205,21 @@ impl CassandraTable {
         Ok(EventPage::new(events, more))
     }
 
-    /// Some of the table's keys, in no order, and where the next ones are.
+    /// Some of the table's keys, by token, and where the next ones are. Without a place the first
+    /// ones, or those whose tokens are behind that of `after`.
     pub(super) async fn some_keys(
         &self,
-        place: &PagingState,
+        after: Option<&AggregateKey>,
+        place: Option<PagingState>,
     ) -> Result<(Vec<AggregateKey>, Option<PagingState>), DriverError> {
-        let found = self.session.execute_single_page(&self.keys, (), place.clone()).await;
+        let place = place.unwrap_or_default();
+        let found = match after {
+            None => self.session.execute_single_page(&self.keys, (), place).await,
+            Some(after) => {
+                let values = (after.as_str(),);
+                self.session.execute_single_page(&self.keys_behind, values, place).await
+            }
+        };
         let (found, next) =
             found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
         let rows = self.rows(found)?;

@@ -59,6 +59,9 @@ fn of_answer(code: &str, status: u16) -> FailureKind {
     match code {
         // An earlier sending of the same put is being worked on.
         "TransactionInProgressException" => FailureKind::Ambiguous,
+        // A gateway's word for no answer from behind it.
+        code if code.contains("Timeout") => FailureKind::Ambiguous,
+        _ if status == 408 => FailureKind::Ambiguous,
         code if PASSING.contains(&code) => FailureKind::Transient,
         _ if status == 429 => FailureKind::Transient,
         _ if (400..500).contains(&status) => FailureKind::Permanent,
@@ -175,6 +178,8 @@ mod tests {
             ("AccessDeniedException", 400, FailureKind::Permanent),
             ("InternalServerError", 500, FailureKind::Ambiguous),
             ("ServiceUnavailable", 503, FailureKind::Ambiguous),
+            ("RequestTimeoutException", 400, FailureKind::Ambiguous),
+            ("", 408, FailureKind::Ambiguous),
             ("", 502, FailureKind::Ambiguous),
             ("", 200, FailureKind::Ambiguous),
         ] {

@@ -120,17 +120,18 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 
 pub use builder::DynamoDbBuilder;
 
-use super::remote::{CallKind, RetryPolicy, SharedConnection, sorted_key_pages};
+use super::remote::{CallKind, RetryPolicy, SharedConnection, engine_key_pages};
 use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
-use item::LIMITS;
+use item::AttributeMap;
 
 pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
     Ok(builder::open_url(rest).await?)
@@ -156,39 +157,14 @@ struct DynamoDbTable {
     table: String,
     /// The endpoint or the region, for messages.
     address: String,
-    retry: RetryPolicy,
+    policy: RetryPolicy,
+    limits: Limits,
 }
 
 impl DynamoDbTable {
     /// An operation, where it was done: the beginning of every message of a failure.
     fn doing(&self, operation: &str) -> String {
         format!("DynamoDB, {operation} on the table {} at {}", self.table, self.address)
-    }
-}
-
-impl SharedConnection<DynamoDbTable> {
-    /// All keys with this prefix behind `after`, in no order.
-    async fn keys(
-        &self,
-        prefix: &str,
-        after: Option<&AggregateKey>,
-    ) -> Result<Vec<AggregateKey>, DriverError> {
-        let mut keys = Vec::new();
-        let mut start = None;
-        loop {
-            let connection = self.open()?;
-            let (at, found) = connection
-                .retry(CallKind::Read, "Scan", || {
-                    connection.scan_keys(prefix, after, start.clone())
-                })
-                .await?;
-            keys.extend(found);
-            start = at;
-            if start.is_none() {
-                break;
-            }
-        }
-        Ok(keys)
     }
 }
 
@@ -223,7 +199,7 @@ impl Driver for DynamoDbDriver {
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
         let connection = self.shared.open()?;
-        LIMITS.check(&put)?;
+        connection.limits.check(&put)?;
         let operation = if put.events().len() == 1 { "PutItem" } else { "TransactWriteItems" };
         connection.retry(CallKind::Write, operation, || connection.send(&put)).await?;
         Ok(PutReceipt::default())
@@ -241,10 +217,21 @@ impl Driver for DynamoDbDriver {
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
         let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        sorted_key_pages(async move { shared.keys(&prefix, after.as_ref()).await })
+        engine_key_pages(move |place: Option<AttributeMap>| {
+            let (shared, prefix, after) = (shared.clone(), prefix.clone(), after.clone());
+            async move {
+                let table = shared.open()?;
+                let ask = || table.scan_keys(&prefix, after.as_ref(), place.clone());
+                table.retry(CallKind::Read, "Scan", ask).await
+            }
+        })
+    }
+
+    fn put_timeout(&self) -> Option<Duration> {
+        Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {
-        LIMITS
+        self.shared.connection.limits
     }
 }

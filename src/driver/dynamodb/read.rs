@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::DynamoDbTable;
 use super::failure::classify;
-use super::item::{self, KEY, SEQUENCE, key_value, sequence_value};
+use super::item::{self, AttributeMap, KEY, SEQUENCE, key_value, sequence_value};
 use crate::driver::remote::CallKind;
 use crate::driver::{EventPage, Fetch};
 use crate::error::DriverError;
@@ -74,14 +74,20 @@ impl DynamoDbTable {
         }
     }
 
-    /// One step of a walk through the whole table: where the next one begins, and the keys with
-    /// this prefix behind `after`, in no order.
+    /// One step of a walk through the whole table: the keys with this prefix in the step, and where
+    /// the next one begins. Without a place the walk begins at the start of the table, or behind
+    /// the partition of `after`.
     pub(super) async fn scan_keys(
         &self,
         prefix: &str,
         after: Option<&AggregateKey>,
-        start: Option<item::AttributeMap>,
-    ) -> Result<(Option<item::AttributeMap>, Vec<AggregateKey>), DriverError> {
+        place: Option<AttributeMap>,
+    ) -> Result<(Vec<AggregateKey>, Option<AttributeMap>), DriverError> {
+        let behind = |after: &AggregateKey| {
+            let last = Sequence::new(u64::MAX);
+            let (key, last) = (key_value(after), sequence_value(last));
+            AttributeMap::from([(KEY.to_owned(), key), (SEQUENCE.to_owned(), last)])
+        };
         let mut filter = format!("{SEQUENCE} = :first");
         let mut request = self
             .client
@@ -90,19 +96,15 @@ impl DynamoDbTable {
             .consistent_read(true)
             .projection_expression(KEY)
             .expression_attribute_values(":first", sequence_value(Sequence::FIRST))
-            .set_exclusive_start_key(start);
+            .set_exclusive_start_key(place.or_else(|| after.map(behind)));
         if !prefix.is_empty() {
             filter += &format!(" AND begins_with({KEY}, :prefix)");
             let prefix = AttributeValue::S(prefix.to_owned());
             request = request.expression_attribute_values(":prefix", prefix);
         }
-        if let Some(after) = after {
-            filter += &format!(" AND {KEY} > :after");
-            request = request.expression_attribute_values(":after", key_value(after));
-        }
         let answer = request.filter_expression(filter).send().await;
         let found = answer.map_err(|e| classify(CallKind::Read, &self.doing("Scan"), e))?;
         let keys: Result<Vec<_>, _> = found.items().iter().map(item::key).collect();
-        Ok((found.last_evaluated_key, keys?))
+        Ok((keys?, found.last_evaluated_key))
     }
 }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    TableDescription, TableStatus,
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, MultiRegionConsistency,
+    ScalarAttributeType, TableDescription, TableStatus,
 };
 use tokio::time::{Instant, sleep};
 
 use super::DynamoDbTable;
 use super::failure::{classify, no_table};
-use super::item::{KEY, SEQUENCE};
+use super::item::{KEY, LIMITS, SEQUENCE};
+use crate::driver::Limits;
 use crate::driver::remote::{CallKind, late};
 use crate::error::DriverError;
 
@@ -21,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 impl DynamoDbTable {
     /// Makes sure that the table is there, is usable and is one of events.
-    pub(super) async fn prepare(&self, create: bool) -> Result<(), DriverError> {
+    pub(super) async fn prepare(&self, create: bool) -> Result<TableDescription, DriverError> {
         let give_up = Instant::now() + CREATING;
         let mut creating = false;
         loop {
@@ -37,7 +38,7 @@ impl DynamoDbTable {
                             )));
                         }
                         // One that is being updated serves reads and writes.
-                        _ => return Ok(()),
+                        _ => return Ok(table),
                     }
                 }
                 None if creating => {}
@@ -62,6 +63,31 @@ impl DynamoDbTable {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// What a put on this table may hold; refuses a global table whose regions would overwrite
+    /// each other.
+    pub(super) fn limits_of(
+        &self,
+        table: &TableDescription,
+        one_writing_region: bool,
+    ) -> Result<Limits, DriverError> {
+        if table.replicas().is_empty() && table.global_table_version().is_none() {
+            return Ok(LIMITS);
+        }
+        if table.multi_region_consistency() == Some(&MultiRegionConsistency::Strong) {
+            // Its regions arbitrate together, but it has no transactions.
+            return Ok(Limits { events_per_put: 1, aggregates_per_put: 1, ..LIMITS });
+        }
+        if one_writing_region {
+            return Ok(LIMITS);
+        }
+        Err(DriverError::failed(format!(
+            "the table {} at {} is a global table, whose regions overwrite each other: use a table \
+             of one region, or, if all writers use one region for ever, add \
+             ?global_table=one_writing_region",
+            self.table, self.address
+        )))
     }
 
     async fn describe(&self) -> Result<Option<TableDescription>, DriverError> {
@@ -123,6 +149,6 @@ impl DynamoDbTable {
     where
         R: Future<Output = Result<T, DriverError>>,
     {
-        self.retry.run(|| late(call, &self.doing(operation)), attempt).await
+        self.policy.run(|| late(call, &self.doing(operation)), attempt).await
     }
 }

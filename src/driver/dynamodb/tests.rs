@@ -95,7 +95,8 @@ fn driver(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> Dyn
         client: Client::from_conf(config.build()),
         table: "events".to_owned(),
         address: endpoint.to_owned(),
-        retry: RetryPolicy { deadline: Duration::from_secs(30) },
+        policy: RetryPolicy::new(Some(Duration::from_secs(30)), None).unwrap(),
+        limits: item::LIMITS,
     })
 }
 
@@ -103,8 +104,8 @@ fn driver(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> Dyn
 fn impatient(endpoint: &str) -> DynamoDbDriver {
     let driver = driver(endpoint, local());
     let shared = Arc::into_inner(driver.shared).unwrap();
-    let retry = RetryPolicy { deadline: Duration::from_millis(700) };
-    DynamoDbDriver::new(DynamoDbTable { retry, ..shared.connection })
+    let policy = RetryPolicy::new(Some(Duration::from_millis(700)), None).unwrap();
+    DynamoDbDriver::new(DynamoDbTable { policy, ..shared.connection })
 }
 
 fn local() -> Credentials {
@@ -295,7 +296,7 @@ macro_rules! table {
 /// What becomes of opening on an engine that does this, and how often it was asked.
 async fn open_on(create: bool, script: &'static [Does]) -> (Result<(), DriverError>, usize) {
     let (address, asked) = engine(script);
-    let answer = driver(&address, local()).shared.connection.prepare(create).await;
+    let answer = driver(&address, local()).shared.connection.prepare(create).await.map(drop);
     (answer, asked.load(Ordering::SeqCst))
 }
 

@@ -1,22 +1,29 @@
 //! What a failed call means.
 //!
 //! The one question for a put is whether it may have been written. It surely was not where no
-//! server was found, where the server is not primary, and where an error answer refuses the
-//! document itself. Everything else leaves it open: a broken connection, a timeout, a change of the
-//! primary, an unsatisfied write concern.
+//! server was found, where the server is not primary, where the client may not write at all, and
+//! where the document itself is refused. Everything else leaves it open: a broken connection, a
+//! timeout, a change of the primary, an unsatisfied write concern, and every other error that a
+//! router reports of a write, because it reports a lost answer of a shard in the same way.
 
 use ::mongodb::error::{Error, ErrorKind, WriteFailure};
 
-use crate::driver::remote::CallKind;
+use crate::driver::remote::{CallKind, FailureKind};
 use crate::error::DriverError;
 
 const DUPLICATE_KEY: i32 = 11_000;
-/// NotWritablePrimary and NotPrimaryNoSecondaryOk: refused before anything was done.
+/// NotWritablePrimary and NotPrimaryNoSecondaryOk, in answer to a whole command: refused before
+/// anything was done.
 const NOT_PRIMARY: [i32; 2] = [10_107, 13_435];
-/// Refusals that trying again does not change: BadValue, FailedToParse, Unauthorized,
-/// AuthenticationFailed, NamespaceNotFound, CommandNotFound, InvalidOptions, InvalidNamespace,
-/// Location (unknown command), AtlasError, BSONObjectTooLarge.
-const LASTING: [i32; 11] = [2, 9, 13, 18, 26, 59, 72, 73, 115, 8_000, 10_334];
+/// DocumentValidationFailure, BSONObjectTooLarge, KeyTooLong: the document itself is refused.
+const DOCUMENT_FAULTS: [i32; 3] = [121, 10_334, 17_280];
+/// Unauthorized, AuthenticationFailed, CommandNotFound, InvalidNamespace, in answer to a whole
+/// command: checked before it begins.
+const COMMAND_REFUSED: [i32; 4] = [13, 18, 59, 73];
+/// What asking again does not change: BadValue, FailedToParse, NamespaceNotFound,
+/// CannotCreateIndex, InvalidOptions, IndexOptionsConflict, IndexKeySpecsConflict,
+/// CommandNotSupported, AtlasError, DuplicateKey (of an index that is being made).
+const READ_REFUSED: [i32; 10] = [2, 9, 26, 67, 72, 85, 86, 115, 8_000, 11_000];
 
 /// Whether a unique index refused the document.
 pub(super) fn is_duplicate(error: &Error) -> bool {
@@ -26,25 +33,39 @@ pub(super) fn is_duplicate(error: &Error) -> bool {
     )
 }
 
-/// The error of a call that failed. `doing` says which and where.
-pub(super) fn classify(call: CallKind, doing: &str, error: Error) -> DriverError {
-    let lasting = || DriverError::failed(format!("{doing}: {error}"));
-    let passing = || DriverError::unavailable(format!("{doing}: {error}"));
-    let answer = match &*error.kind {
+fn kind_of(call: CallKind, error: &Error) -> FailureKind {
+    match &*error.kind {
         ErrorKind::InvalidArgument { .. }
         | ErrorKind::Authentication { .. }
         | ErrorKind::InvalidTlsConfig { .. }
-        | ErrorKind::IncompatibleServer { .. }
-        | ErrorKind::Write(WriteFailure::WriteError(_)) => lasting(),
-        ErrorKind::Command(refused) if LASTING.contains(&refused.code) => lasting(),
-        ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } => passing(),
-        ErrorKind::Command(refused) if NOT_PRIMARY.contains(&refused.code) => passing(),
-        _ => match call {
-            CallKind::Read => passing(),
-            CallKind::Write => DriverError::unknown(format!("{doing}: {error}")),
-        },
-    };
-    answer.caused_by(error)
+        | ErrorKind::IncompatibleServer { .. } => FailureKind::Permanent,
+        ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } => FailureKind::Transient,
+        ErrorKind::Write(WriteFailure::WriteError(refused))
+            if DOCUMENT_FAULTS.contains(&refused.code) =>
+        {
+            FailureKind::Permanent
+        }
+        ErrorKind::Command(refused) => of_command(call, refused.code),
+        _ => FailureKind::Ambiguous,
+    }
+}
+
+fn of_command(call: CallKind, code: i32) -> FailureKind {
+    if NOT_PRIMARY.contains(&code) {
+        FailureKind::Transient
+    } else if COMMAND_REFUSED.contains(&code)
+        || DOCUMENT_FAULTS.contains(&code)
+        || (call == CallKind::Read && READ_REFUSED.contains(&code))
+    {
+        FailureKind::Permanent
+    } else {
+        FailureKind::Ambiguous
+    }
+}
+
+/// The error of a call that failed. `doing` says which and where.
+pub(super) fn classify(call: CallKind, doing: &str, error: Error) -> DriverError {
+    kind_of(call, &error).into_error(call, format!("{doing}: {error}")).caused_by(error)
 }
 
 #[cfg(test)]
@@ -66,6 +87,21 @@ mod tests {
         assert!(matches!(answer(CallKind::Read, broken()), DriverError::Unavailable { .. }));
         assert!(late(CallKind::Write, "here").may_have_been_written());
         assert!(!late(CallKind::Read, "here").may_have_been_written());
+    }
+
+    #[test]
+    fn only_what_is_checked_before_a_write_begins_is_definite() {
+        for (code, kind) in [
+            (10_107, FailureKind::Transient),
+            (13, FailureKind::Permanent),
+            (121, FailureKind::Permanent),
+            (2, FailureKind::Ambiguous),
+            (8_000, FailureKind::Ambiguous),
+            (6, FailureKind::Ambiguous),
+        ] {
+            assert_eq!(of_command(CallKind::Write, code), kind, "{code}");
+        }
+        assert_eq!(of_command(CallKind::Read, 85), FailureKind::Permanent);
     }
 
     #[test]

@@ -96,17 +96,21 @@
 //! - `failure`: what a failed call means
 
 mod builder;
+mod collection;
 mod document;
 mod failure;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::mongodb::Collection;
 use ::mongodb::bson::{Document, RawDocumentBuf, doc};
 use ::mongodb::options::ReadConcern;
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 pub use builder::MongoDbBuilder;
 
@@ -153,7 +157,12 @@ struct MongoDbCollection {
     collection: Collection<RawDocumentBuf>,
     /// The collection and its hosts, for messages.
     name: String,
-    retry: RetryPolicy,
+    policy: RetryPolicy,
+    /// As many calls at once as the client's pool has connections.
+    calls: Semaphore,
+    pool: u32,
+    /// How a read sees that decides a put's fate.
+    deciding: ReadConcern,
 }
 
 impl MongoDbDriver {
@@ -193,7 +202,16 @@ impl MongoDbCollection {
     where
         R: Future<Output = Result<T, DriverError>>,
     {
-        self.retry.run(|| late(call, &self.doing(operation)), attempt).await
+        let deadline = Instant::now() + self.policy.deadline();
+        let Ok(Ok(_call)) = timeout_at(deadline, self.calls.acquire()).await else {
+            return Err(DriverError::unavailable(format!(
+                "{}: all {} connections were busy until the timeout, so nothing was sent: add \
+                 ?maxPoolSize=… for more",
+                self.doing(operation),
+                self.pool
+            )));
+        };
+        self.policy.run_until(deadline, || late(call, &self.doing(operation)), attempt).await
     }
 
     async fn has(&self, key: &AggregateKey, sequence: Sequence) -> Result<bool, DriverError> {
@@ -294,7 +312,7 @@ impl MongoDbCollection {
         let filter = holding(key, stored(first.sequence), stored(last.sequence));
         let asking = self.collection.find_one(filter).sort(doc! { "f": 1 });
         let asking = asking.projection(doc! { "_id": 1, "f": 1, "l": 1 });
-        let found = asking.read_concern(ReadConcern::linearizable()).await;
+        let found = asking.read_concern(self.deciding.clone()).await;
         // The put itself was refused, so nothing that fails here can mean that it was written now;
         // but an earlier sending of it may have been.
         let found = found.map_err(|e| classify(CallKind::Write, &doing, e))?;
@@ -364,6 +382,10 @@ impl Driver for MongoDbDriver {
             }
         })
         .boxed()
+    }
+
+    fn put_timeout(&self) -> Option<Duration> {
+        Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {

@@ -27,6 +27,6 @@ use crate::error::DriverError;
 
 pub(crate) use call::{CallKind, FailureKind, late};
 pub(crate) use connection::SharedConnection;
-pub(crate) use pages::{paged_events, sorted_key_pages};
+pub(crate) use pages::{engine_key_pages, paged_events};
 pub(crate) use retry::RetryPolicy;
-pub(crate) use url::{RemoteUrl, decoded};
+pub(crate) use url::{RemoteUrl, check_endpoint, shown_endpoint};
