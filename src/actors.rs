@@ -1,8 +1,8 @@
-//! The face for actix applications: the store as one more actor.
+//! The store as an actor, for actix applications.
 //!
 //! [`StoreActor`] runs in the application's own system and takes [`Append`], [`ReadPage`] and
-//! [`LatestSequence`] as messages. What comes by its address takes the same way and the same permits as
-//! [`EventStore::append`]; a message waits for its permit, and is answered like the method.
+//! [`LatestSequence`] as messages. A message takes the same path and the same permits as
+//! [`EventStore::append`]: it waits for its permit, and has the same answer as the method.
 //!
 //! ```
 //! use actix::prelude::*;
@@ -19,7 +19,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The other way round, [`push`] hands the events of a [`Subscription`] to an actor.
+//! In the other direction, [`push`] sends the events of a [`Subscription`] to an actor.
 
 use actix::{Actor, Context, Handler, MailboxError, Message, Recipient, ResponseFuture};
 
@@ -29,13 +29,13 @@ use crate::event::{KeyedEvent, Position, Sequence};
 use crate::store::EventStore;
 use crate::subscription::Subscription;
 
-/// A store behind an address. It holds a handle: the store stays open as long as the actor runs.
+/// A store behind an address. It holds a handle, so the store stays open as long as the actor runs.
 pub struct StoreActor {
     store: EventStore,
 }
 
 impl StoreActor {
-    /// An actor that serves this store; start it with [`Actor::start`].
+    /// An actor for this store. Start it with [`Actor::start`].
     pub fn new(store: EventStore) -> Self {
         StoreActor { store }
     }
@@ -58,21 +58,21 @@ impl Handler<Append> for StoreActor {
     }
 }
 
-/// A page of an aggregate's events, in sequence order; for the next one, ask from behind its last.
+/// A page of an aggregate's events, in sequence order. The next page begins behind its last event.
 #[derive(Clone, Debug)]
 pub struct ReadPage {
     /// The aggregate's key.
     pub key: String,
-    /// The first sequence wanted; `None` begins at the first event, or backwards at the last.
+    /// The first sequence; `None` begins at the first event, or at the last when read backwards.
     pub from: Option<Sequence>,
-    /// From later events to earlier ones.
+    /// Reads from later events to earlier ones.
     pub backwards: bool,
-    /// No more events than this.
+    /// The most events of the page.
     pub limit: usize,
 }
 
 impl ReadPage {
-    /// Events of the page unless told otherwise.
+    /// The default of [`ReadPage::limit`].
     pub const DEFAULT_LIMIT: usize = 1_000;
 
     /// The first page of this aggregate, forwards.
@@ -86,13 +86,13 @@ impl ReadPage {
         self
     }
 
-    /// From later events to earlier ones.
+    /// Reads from later events to earlier ones.
     pub fn backwards(mut self) -> Self {
         self.backwards = true;
         self
     }
 
-    /// No more events than this.
+    /// The most events of the page.
     pub fn limit(mut self, events: usize) -> Self {
         self.limit = events;
         self
@@ -126,7 +126,7 @@ pub struct LatestSequence {
 }
 
 impl LatestSequence {
-    /// Of this aggregate.
+    /// Asks for this aggregate.
     pub fn of(key: impl Into<String>) -> Self {
         LatestSequence { key: key.into() }
     }
@@ -145,7 +145,7 @@ impl Handler<LatestSequence> for StoreActor {
     }
 }
 
-/// An event of a subscription, for an actor that [`push`] hands them to.
+/// An event of a subscription, as [`push`] sends it to an actor.
 #[derive(Clone, Debug)]
 pub struct Observed(pub KeyedEvent);
 
@@ -153,23 +153,25 @@ impl Message for Observed {
     type Result = ();
 }
 
-/// Why pushing ended before the store closed.
+/// Why [`push`] ended before the store closed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
     /// The log could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The actor is gone. The event at this position was not answered; a subscription from there goes on.
-    #[error("the actor is gone; the event at position {position} was not answered")]
+    /// The actor has stopped. It did not answer the event at this position. Subscribe from there to
+    /// continue.
+    #[error("the actor has stopped without an answer to the event at position {position}")]
     Gone {
         /// The position of the event.
         position: Position,
     },
 }
 
-/// Hands the events of a subscription to an actor, the next one when it has answered the one before: an actor that
-/// answers late is given less, and its mailbox never fills. Ends when the store closes; dropped, it stops.
+/// Sends the events of a subscription to an actor, one at a time: the next event follows the answer
+/// to the previous one, so the actor's mailbox never fills. Ends when the store closes, or when the
+/// future is dropped.
 ///
 /// ```
 /// use actix::prelude::*;

@@ -1,9 +1,9 @@
-//! Schema evolution: events written long ago, read as they would be written today.
+//! Schema evolution: old events are read in the form that events have today.
 //!
-//! An upcaster turns an event of one type and schema version into a later form. It is applied wherever
-//! events are read (entities, [`Read`](crate::Read)), again and again until none fits, and never changes
-//! what is stored. Entities write their events in the version that no upcaster takes further; raw appends
-//! say theirs with [`NewEvent::version`](crate::NewEvent::version).
+//! An upcaster turns an event of one type and schema version into a later form. Wherever events are
+//! read, upcasters are applied until none fits. Stored events never change. Entities write events
+//! in the version that no upcaster takes further. Raw appends set theirs with
+//! [`NewEvent::version`](crate::NewEvent::version).
 
 use std::collections::HashMap;
 
@@ -13,12 +13,12 @@ use smol_str::SmolStr;
 use crate::error::LoadError;
 use crate::event::{KeyedEvent, RawJson, RawJsonError};
 
-/// So many steps from the first form to today's are enough for anybody; more are a circle.
+/// The most steps from the first form to the latest. A longer chain is taken for a loop.
 const LONGEST_CHAIN: usize = 1_000;
 
 type Upcaster = dyn Fn(&KeyedEvent) -> Result<Upcast, String> + Send + Sync;
 
-/// What an upcaster makes of an event: a later version, its data, and perhaps another type.
+/// The result of an upcaster: a later version, its data, and possibly another event type.
 #[derive(Clone, Debug)]
 pub struct Upcast {
     version: u16,
@@ -27,12 +27,12 @@ pub struct Upcast {
 }
 
 impl Upcast {
-    /// The event as of this schema version.
+    /// The event in this schema version.
     pub fn to<T: Serialize + ?Sized>(version: u16, data: &T) -> Self {
         Upcast { version, event_type: None, data: RawJson::serialize(data) }
     }
 
-    /// The event under another type.
+    /// Changes the event's type.
     pub fn event_type(mut self, event_type: impl AsRef<str>) -> Self {
         self.event_type = Some(SmolStr::new(event_type));
         self
@@ -57,8 +57,8 @@ impl Upcasters {
         self.by_form.insert((event_type, version), std::sync::Arc::new(upcaster));
     }
 
-    /// The version that events of this type are written in today: behind all those that have an upcaster,
-    /// or what is written now would be taken for what was written long ago.
+    /// The version in which events of this type are written now: later than every version that has
+    /// an upcaster, so that no upcaster takes a new event for an old one.
     pub(crate) fn current_version(&self, event_type: &str) -> u16 {
         self.current.get(event_type).copied().unwrap_or(1)
     }
@@ -85,7 +85,7 @@ impl Upcasters {
                 Err(message) => return Err(failed(&event, message)),
             }
         }
-        Err(failed(&event, format!("no end after {LONGEST_CHAIN} upcasters")))
+        Err(failed(&event, format!("still not in its latest form after {LONGEST_CHAIN} upcasters")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! An append found fit to be decided on.
+//! An append that passed its checks, ready for a decision.
 
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -6,20 +6,20 @@ use uuid::Uuid;
 use super::Expected;
 use crate::event::{AggregateKey, CheckedEvents};
 
-/// An [`Append`] found fit to be decided on.
+/// An [`Append`](super::Append) that passed its checks.
 #[derive(Debug)]
 pub(crate) struct CheckedAppend {
     pub(crate) key: AggregateKey,
     pub(crate) expected: Expected,
     pub(crate) events: CheckedEvents,
     pub(crate) commit_id: Uuid,
-    /// Whether the commit id came from the caller, who may then repeat the append.
+    /// Whether the caller chose the commit id, and so may repeat the append.
     pub(crate) own_commit_id: bool,
     pub(crate) size_bytes: usize,
 }
 
 impl CheckedAppend {
-    /// Room for what a command will decide, behind whatever the latest event is then.
+    /// Holds the events that a command will decide, behind whatever event is the latest then.
     pub(crate) fn undecided(key: AggregateKey, commit_id: Option<Uuid>) -> Self {
         CheckedAppend {
             key,

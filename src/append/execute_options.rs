@@ -1,11 +1,11 @@
-//! What goes with a command.
+//! The commit id and the metadata of a command.
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::event::{EventError, RawJson};
 
-/// What goes with a command.
+/// Options of one command: its commit id and its metadata.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ExecuteOptions {
@@ -14,22 +14,22 @@ pub struct ExecuteOptions {
 }
 
 impl ExecuteOptions {
-    /// Nothing.
+    /// No commit id and no metadata.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A commit id of the caller's own: the command can be repeated, from any process, and is executed
-    /// once. It is looked for among the entity's latest events
-    /// ([`commit_id_window`](crate::Builder::commit_id_window)). A command that wrote nothing leaves no
-    /// trace of its id.
+    /// Sets the commit id: the command can then be repeated, from any process, and is executed
+    /// once. The id is looked for among the entity's latest events
+    /// ([`commit_id_window`](crate::Builder::commit_id_window)). A command that wrote nothing
+    /// leaves no trace of its id.
     pub fn commit_id(mut self, commit_id: Uuid) -> Self {
         self.commit_id = Some(commit_id);
         self
     }
 
-    /// Metadata for the events: a value that serializes to a JSON object. It replaces what was set
-    /// before.
+    /// Sets the events' metadata: a value that serializes to a JSON object. It replaces all
+    /// metadata set before.
     pub fn metadata<T: Serialize + ?Sized>(mut self, metadata: &T) -> Self {
         let json = RawJson::serialize(metadata).map_err(EventError::Metadata);
         self.metadata = Some(json.and_then(|json| match json.is_object() {
@@ -39,17 +39,18 @@ impl ExecuteOptions {
         self
     }
 
-    /// `correlation_id` in the events' metadata: what all consequences of one request share.
+    /// Sets `correlation_id` in the events' metadata: the id that all consequences of one request
+    /// share.
     pub fn correlation_id(self, id: impl AsRef<str>) -> Self {
         self.metadata_field("correlation_id", id.as_ref())
     }
 
-    /// `causation_id` in the events' metadata: the event or message that caused the command.
+    /// Sets `causation_id` in the events' metadata: the event or message that caused the command.
     pub fn causation_id(self, id: impl AsRef<str>) -> Self {
         self.metadata_field("causation_id", id.as_ref())
     }
 
-    /// One more field in the events' metadata, in front of those that are there.
+    /// Adds one field to the events' metadata, in front of those that are there.
     pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
         let metadata = self.metadata.take().transpose().and_then(|own| {
             let value = RawJson::serialize(value).map_err(EventError::Metadata)?;
@@ -59,7 +60,7 @@ impl ExecuteOptions {
         self
     }
 
-    /// The commit id, and the metadata or why it cannot be stored.
+    /// The commit id, and the metadata or the reason why it cannot be stored.
     pub(crate) fn into_parts(self) -> (Option<Uuid>, Option<Result<RawJson, EventError>>) {
         (self.commit_id, self.metadata)
     }

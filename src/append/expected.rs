@@ -1,23 +1,23 @@
-//! What a writer believes the latest sequence of an aggregate is.
+//! The latest sequence that a writer expects an aggregate to have.
 
 use std::fmt;
 
 use crate::event::Sequence;
 
-/// What the writer believes an aggregate's latest sequence is.
+/// The latest sequence that a writer expects an aggregate to have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Expected {
-    /// Whatever it is: the events go behind it.
+    /// Any: the events are appended behind the latest one.
     #[default]
     Any,
     /// The aggregate has no event yet.
     NoEvents,
-    /// Exactly this one. `Sequence(0)` is the same as [`Expected::NoEvents`].
+    /// Exactly this sequence. `Sequence(0)` is the same as [`Expected::NoEvents`].
     Sequence(Sequence),
 }
 
 impl Expected {
-    /// The sequence that must be the latest, if it must be a certain one.
+    /// The sequence that must be the latest; `None` for [`Expected::Any`].
     pub fn exact(self) -> Option<Sequence> {
         match self {
             Expected::Any => None,

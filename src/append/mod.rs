@@ -1,4 +1,4 @@
-//! What a writer asks for, and what it is told.
+//! Appends: the request of a writer, its options, and the answer.
 
 mod checked;
 mod execute_options;
@@ -17,9 +17,9 @@ use crate::event::{AggregateKey, CheckedEvents, KeyError, NewEvent, Position, Se
 
 /// One or more events for one aggregate, all or nothing.
 ///
-/// The same value is [`EventStore::append`](crate::EventStore::append)'s argument and the message of
-/// [`seriatim::actors`](crate::actors). What is wrong with it (a bad key, no event) is reported by the
-/// append.
+/// It is the argument of [`EventStore::append`](crate::EventStore::append) and a message of
+/// [`seriatim::actors`](crate::actors). No method here fails: the append reports an invalid key or
+/// a missing event.
 ///
 /// ```
 /// use seriatim::{Append, Expected, NewEvent};
@@ -34,13 +34,13 @@ use crate::event::{AggregateKey, CheckedEvents, KeyError, NewEvent, Position, Se
 pub struct Append {
     key: Result<AggregateKey, KeyError>,
     expected: Expected,
-    /// One is the rule, and stands in its place without an allocation.
+    /// Most appends have one event, which is stored inline.
     events: SmallVec<[NewEvent; 1]>,
     commit_id: Option<Uuid>,
 }
 
 impl Append {
-    /// An append to this aggregate: of no event yet, and expecting [`Expected::Any`].
+    /// An append to this aggregate, without events so far, that expects [`Expected::Any`].
     pub fn to<K>(key: K) -> Self
     where
         K: TryInto<AggregateKey>,
@@ -54,47 +54,47 @@ impl Append {
         }
     }
 
-    /// What the latest sequence must be: an [`Expected`], a [`Sequence`] or a number.
+    /// Sets what the latest sequence must be: an [`Expected`], a [`Sequence`] or a number.
     pub fn expect(mut self, expected: impl Into<Expected>) -> Self {
         self.expected = expected.into();
         self
     }
 
-    /// One more event.
+    /// Adds one event.
     pub fn event(mut self, event: NewEvent) -> Self {
         self.events.push(event);
         self
     }
 
-    /// More events, in this order.
+    /// Adds events, in this order.
     pub fn events(mut self, events: impl IntoIterator<Item = NewEvent>) -> Self {
         self.events.extend(events);
         self
     }
 
-    /// A commit id of the caller's own. An append that has one can be repeated, from any process, and
-    /// gets the first result with `repeated: true`. It is scoped to its aggregate.
+    /// Sets the commit id. An append with one can be repeated, from any process, and is answered
+    /// with the first result and `repeated: true`. The id is scoped to its aggregate.
     pub fn commit_id(mut self, commit_id: Uuid) -> Self {
         self.commit_id = Some(commit_id);
         self
     }
 
-    /// Its key, if it is one.
+    /// The aggregate's key.
     ///
     /// # Errors
     ///
-    /// Why it is not; the append will be refused for that.
+    /// [`KeyError`] when the key is invalid; the append will be refused for it.
     pub fn key(&self) -> Result<&AggregateKey, &KeyError> {
         self.key.as_ref()
     }
 
-    /// How many events it has.
+    /// The number of events.
     #[allow(clippy::len_without_is_empty, reason = "an empty append is a mistake, not a state")]
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// One more field in the metadata of each of its events, in front of those that are there.
+    /// Adds one field to the metadata of each of its events, in front of those that are there.
     pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
         let events = std::mem::take(&mut self.events);
         self.events = events.into_iter().map(|event| event.metadata_field(name, value)).collect();
@@ -105,8 +105,8 @@ impl Append {
         self.expected
     }
 
-    /// Its exact expectation, if a latest sequence above that settles it. With a commit id of the caller's
-    /// own it may be a repetition.
+    /// The exact expectation, if a later latest sequence alone proves a conflict. An append with a
+    /// commit id of the caller may be a repetition instead.
     pub(crate) fn may_be_refused_early(&self) -> Option<Sequence> {
         match self.commit_id {
             None => self.expected.exact(),
@@ -136,18 +136,18 @@ impl Append {
     }
 }
 
-/// An append that is durable.
+/// The answer to an append: its events are durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
     /// The sequence of its first event.
     pub first: Sequence,
-    /// The sequence of its last event: what the next exact append expects.
+    /// The sequence of its last event, which the next exact append expects.
     pub last: Sequence,
     /// The position of its first event, where the driver has a log; its other events follow it.
     pub position: Option<Position>,
     /// The commit id stored with each of its events.
     pub commit_id: Uuid,
-    /// Whether an earlier append with this commit id wrote it, and this one wrote nothing.
+    /// Whether an earlier append with this commit id wrote the events, and this one wrote nothing.
     pub repeated: bool,
 }

@@ -1,7 +1,7 @@
 //! An event enum as `type` and `data`, and back.
 //!
-//! Stored is exactly what the enum says: the variant's name as the event's type, its content as the
-//! event's data. Both of serde's forms that keep the two apart are understood:
+//! Stored is exactly what the enum says: the variant's name as the event's type, its content
+//! as the event's data. Both of serde's forms that keep the two apart are understood:
 //!
 //! | form | variant | type | data |
 //! |---|---|---|---|
@@ -9,8 +9,9 @@
 //! | `#[serde(tag = "type", content = "data")]` | the same | `Deposited` | `{"amount":5}` |
 //! | either | `Closed` | `Closed` | `null` |
 //!
-//! Names are those that serde sees, so `#[serde(rename = "…")]` keeps a name stable whatever the Rust
-//! code calls it. Reading goes straight from the stored JSON into the enum, without a tree in between.
+//! Names are those that serde sees, so `#[serde(rename = "…")]` keeps a name stable whatever the
+//! Rust code calls it. Reading goes straight from the stored JSON into the enum, without a tree in
+//! between.
 
 use std::fmt;
 
@@ -32,10 +33,11 @@ pub enum EncodeError {
     /// serde could not write the event as JSON.
     #[error("the event could not be written as JSON: {0}")]
     Json(String),
-    /// The event is no enum in serde's default form or with `tag = "type", content = "data"`: it has no
-    /// type of its own. Mend its `#[serde(…)]` attributes.
+    /// The event is no enum in serde's default form or with `tag = "type", content = "data"`: it
+    /// has no type of its own. Fix its `#[serde(…)]` attributes.
     #[error(
-        "the event must be an enum in serde's default form or with tag = \"type\", content = \"data\""
+        "the event must be an enum in serde's default form or with tag = \"type\", \
+         content = \"data\""
     )]
     NoType,
 }
@@ -55,7 +57,7 @@ pub(crate) fn encode<E: Serialize>(event: &E) -> Result<NewEvent, EncodeError> {
     if let Ok(unit) = serde_json::from_str::<String>(&text) {
         return Ok(NewEvent::raw(unit, "null"));
     }
-    let fields: Fields<'_> = serde_json::from_str(&text).map_err(|_| EncodeError::NoType)?;
+    let fields: ObjectFields<'_> = serde_json::from_str(&text).map_err(|_| EncodeError::NoType)?;
     match fields.0.as_slice() {
         [(tag, name)] if tag == "type" => match serde_json::from_str::<String>(name.get()) {
             Ok(name) => Ok(NewEvent::raw(name, "null")),
@@ -75,13 +77,13 @@ fn raw(name: &str, data: &RawValue) -> NewEvent {
 }
 
 /// The fields of a JSON object, unparsed and in order.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
+struct ObjectFields<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> serde::Deserialize<'de> for ObjectFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
         impl<'de> Visitor<'de> for Object {
-            type Value = Fields<'de>;
+            type Value = ObjectFields<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
@@ -90,7 +92,7 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
                 while let Some(field) = map.next_entry::<String, &'de RawValue>()? {
                     fields.push(field);
                 }
-                Ok(Fields(fields))
+                Ok(ObjectFields(fields))
             }
         }
         deserializer.deserialize_map(Object)
@@ -108,7 +110,7 @@ pub(crate) enum DecodeError {
 
 /// The event from its stored form.
 pub(crate) fn decode<E: DeserializeOwned>(name: &str, data: &RawJson) -> Result<E, DecodeError> {
-    E::deserialize(Stored { name, data: data.as_bytes() })
+    E::deserialize(StoredEvent { name, data: data.as_bytes() })
 }
 
 impl fmt::Display for DecodeError {
@@ -134,12 +136,12 @@ impl de::Error for DecodeError {
 
 /// Type and data, offered to the enum in the form it asks for.
 #[derive(Clone, Copy)]
-struct Stored<'a> {
+struct StoredEvent<'a> {
     name: &'a str,
     data: &'a [u8],
 }
 
-impl<'de> Stored<'de> {
+impl<'de> StoredEvent<'de> {
     fn content<T, F>(self, read: F) -> Result<T, DecodeError>
     where
         F: FnOnce(
@@ -151,7 +153,7 @@ impl<'de> Stored<'de> {
     }
 }
 
-impl<'de> Deserializer<'de> for Stored<'de> {
+impl<'de> Deserializer<'de> for StoredEvent<'de> {
     type Error = DecodeError;
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -164,16 +166,16 @@ impl<'de> Deserializer<'de> for Stored<'de> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_map(Tagged { stored: self, next: Part::Tag })
+        visitor.visit_map(Tagged { stored: self, next: TaggedPart::Tag })
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 
-impl<'de> EnumAccess<'de> for Stored<'de> {
+impl<'de> EnumAccess<'de> for StoredEvent<'de> {
     type Error = DecodeError;
     type Variant = Self;
 
@@ -186,7 +188,7 @@ impl<'de> EnumAccess<'de> for Stored<'de> {
     }
 }
 
-impl<'de> VariantAccess<'de> for Stored<'de> {
+impl<'de> VariantAccess<'de> for StoredEvent<'de> {
     type Error = DecodeError;
 
     /// What a variant without content once had is of no interest to it.
@@ -220,11 +222,11 @@ impl<'de> VariantAccess<'de> for Stored<'de> {
 
 /// The adjacent form: `{"type": …, "data": …}`.
 struct Tagged<'a> {
-    stored: Stored<'a>,
-    next: Part,
+    stored: StoredEvent<'a>,
+    next: TaggedPart,
 }
 
-enum Part {
+enum TaggedPart {
     Tag,
     Content,
     End,
@@ -238,9 +240,9 @@ impl<'de> MapAccess<'de> for Tagged<'de> {
         seed: S,
     ) -> Result<Option<S::Value>, DecodeError> {
         let key = match self.next {
-            Part::Tag => "type",
-            Part::Content if self.stored.data != b"null" => "data",
-            Part::Content | Part::End => return Ok(None),
+            TaggedPart::Tag => "type",
+            TaggedPart::Content if self.stored.data != b"null" => "data",
+            TaggedPart::Content | TaggedPart::End => return Ok(None),
         };
         let key: StrDeserializer<'_, DecodeError> = key.into_deserializer();
         seed.deserialize(key).map(Some)
@@ -251,13 +253,13 @@ impl<'de> MapAccess<'de> for Tagged<'de> {
         seed: S,
     ) -> Result<S::Value, DecodeError> {
         match self.next {
-            Part::Tag => {
-                self.next = Part::Content;
+            TaggedPart::Tag => {
+                self.next = TaggedPart::Content;
                 let name: StrDeserializer<'_, DecodeError> = self.stored.name.into_deserializer();
                 seed.deserialize(name)
             }
-            Part::Content | Part::End => {
-                self.next = Part::End;
+            TaggedPart::Content | TaggedPart::End => {
+                self.next = TaggedPart::End;
                 self.stored.content(|json| seed.deserialize(json))
             }
         }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Aggregate;
-use super::entities::Executed;
 use super::error::ExecuteError;
+use super::executed::Executed;
 use super::state::{Folded, Reading};
 use crate::error::LoadError;
 use crate::event::{AggregateKey, CheckedEvents, EventError, RawJson, Sequence};
 use crate::mailroom::{Command, CommandAnswer, Decision, State};
 
-pub(super) type Answer<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
+pub(super) type CommandResult<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
 
 /// One command, what was decided on it last, and who waits.
 pub(super) struct SentCommand<A: Aggregate> {
@@ -22,7 +22,7 @@ pub(super) struct SentCommand<A: Aggregate> {
     pub(super) metadata: Option<RawJson>,
     pub(super) reading: Arc<Reading>,
     pub(super) decided: Option<Result<Vec<A::Event>, A::Error>>,
-    pub(super) answer: oneshot::Sender<Answer<A>>,
+    pub(super) answer: oneshot::Sender<CommandResult<A>>,
 }
 
 impl<A: Aggregate> SentCommand<A> {

@@ -1,6 +1,6 @@
-//! The handles of entities: what an application executes commands on.
+//! The handle of all entities of one type: executes commands, loads states.
 
-use std::any::type_name;
+use std::any::{TypeId, type_name};
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,14 +12,14 @@ use tokio::sync::oneshot;
 use super::Aggregate;
 use super::command::SentCommand;
 use super::error::ExecuteError;
-use super::handle::Entity;
+use super::executed::{Executed, Loaded};
 use super::state::{Folded, Reading, Snapshots};
-use crate::append::{Appended, ExecuteOptions};
+use crate::append::ExecuteOptions;
 use crate::error::{AppendError, LoadError};
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence, Timestamp};
 use crate::mailroom::State;
 use crate::middleware::{Execution, NextExecute, Outcome};
-use crate::store::EventStore;
+use crate::store::{EventStore, Read};
 
 /// All entities of one type in one store. Cheap to clone; holds the store open.
 pub struct Entities<A> {
@@ -47,43 +47,16 @@ impl<A> fmt::Debug for Entities<A> {
     }
 }
 
-/// A command that was executed.
-#[non_exhaustive]
-pub struct Executed<A: Aggregate> {
-    /// Where its events stand; `None` if nothing happened.
-    pub appended: Option<Appended>,
-    /// What happened.
-    pub events: Vec<A::Event>,
-    /// The entity's latest sequence after it.
-    pub sequence: Sequence,
-}
-
-impl<A: Aggregate> fmt::Debug for Executed<A>
-where
-    A::Event: fmt::Debug,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Executed")
-            .field("appended", &self.appended)
-            .field("events", &self.events)
-            .field("sequence", &self.sequence)
-            .finish()
+impl EventStore {
+    /// The entities of type `A`; see [`Aggregate`].
+    pub fn entities<A: Aggregate>(&self) -> Entities<A> {
+        Entities::new(self.clone())
     }
 }
 
-/// An entity's state, and the last event that is folded into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Loaded<A> {
-    /// The state.
-    pub state: A,
-    /// The sequence of the last event in it; [`Sequence::NONE`] where there is none.
-    pub sequence: Sequence,
-}
-
 impl<A: Aggregate> Entities<A> {
-    pub(crate) fn new(store: EventStore) -> Self {
-        let wrong_kind = store.claim_kind::<A>().err();
+    fn new(store: EventStore) -> Self {
+        let wrong_kind = store.claim_kind(A::KIND, TypeId::of::<A>(), type_name::<A>()).err();
         let reading = Reading {
             snapshots: Snapshots::Never,
             skip_unknown_types: false,
@@ -99,7 +72,7 @@ impl<A: Aggregate> Entities<A> {
         self
     }
 
-    /// Events of a type that the enum does not know are passed over, instead of being an error.
+    /// Skips events of a type that the enum does not know, instead of failing.
     pub fn skip_unknown_types(mut self) -> Self {
         self.reading.skip_unknown_types = true;
         self
@@ -114,11 +87,6 @@ impl<A: Aggregate> Entities<A> {
         AggregateKey::new(&format!("{}/{}", A::KIND, id.as_ref()))
     }
 
-    /// The entity with this id, whether or not it has an event.
-    pub fn entity(&self, id: impl Into<String>) -> Entity<A> {
-        Entity { entities: self.clone(), id: id.into() }
-    }
-
     fn own_key(&self, id: &str) -> Result<AggregateKey, LoadError> {
         match &self.wrong_kind {
             Some(wrong_kind) => Err(wrong_kind.clone()),
@@ -126,10 +94,11 @@ impl<A: Aggregate> Entities<A> {
         }
     }
 
-    /// Executes a command: decided in the entity's mailbox, in order, and answered when its events are
-    /// durable. A rejection, too, rests on durable events only.
+    /// Executes a command: decided in the entity's mailbox, in order, and answered when its events
+    /// are durable. A rejection, too, rests on durable events only.
     ///
-    /// Cancel-safe like [`EventStore::append`]: a dropped future leaves the command executed or not.
+    /// Cancel-safe like [`EventStore::append`]: a dropped future leaves the command executed or
+    /// not.
     ///
     /// # Errors
     ///
@@ -220,8 +189,8 @@ impl<A: Aggregate> Entities<A> {
         self.load(&key, None, |_| true).await
     }
 
-    /// The state as it was right after the event with this sequence; the latest one, if there are not
-    /// so many events.
+    /// The state as it was right after the event with this sequence; the latest one, if there are
+    /// not so many events.
     ///
     /// # Errors
     ///
@@ -319,7 +288,7 @@ fn outcome<A: Aggregate>(
 async fn fold<A: Aggregate>(
     mut folded: Folded<A>,
     mut at: Sequence,
-    mut events: crate::store::Read,
+    mut events: Read,
     wanted: impl Fn(&KeyedEvent) -> bool,
 ) -> Result<Loaded<A>, LoadError> {
     while let Some(event) = events.next().await {

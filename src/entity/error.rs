@@ -11,13 +11,15 @@ use crate::event::AggregateKey;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ExecuteError<E> {
-    /// The entity rejected the command. Nothing was written; the state it was decided on is durable.
+    /// The entity rejected the command. Nothing was written; the state it was decided on is
+    /// durable.
     Rejected(E),
     /// The command's events could not be appended.
     Append(AppendError),
     /// The entity's state could not be loaded; nothing was written.
     Load(LoadError),
-    /// `handle` or `apply` panicked on this command; nothing was written, and the state is folded anew.
+    /// `handle` or `apply` panicked on this command; nothing was written, and the state is folded
+    /// anew.
     Panicked {
         /// The entity.
         key: AggregateKey,
@@ -35,8 +37,8 @@ impl<E> ExecuteError<E> {
         false
     }
 
-    /// Whether the same command may succeed later. After [`AppendError::Indeterminate`] it must carry
-    /// the commit id named there.
+    /// Whether the same command may succeed later. After [`AppendError::Indeterminate`] it must
+    /// carry the commit id named there.
     pub fn is_retryable(&self) -> bool {
         match self {
             ExecuteError::Append(error) => error.is_retryable(),
@@ -57,7 +59,7 @@ impl<E: fmt::Display> fmt::Display for ExecuteError<E> {
     }
 }
 
-/// A rejection is told by its text, so that it may be any type that has one.
+/// A rejection is part of the text and no source, so that it may be any type with a text.
 impl<E: fmt::Debug + fmt::Display> std::error::Error for ExecuteError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -74,17 +76,18 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for ExecuteError<E> {
 pub enum TransactError<E> {
     /// The decision was to reject. Nothing was written.
     Rejected(E),
-    /// Other writers came first every time. Nothing was written; try again later, or make it a command.
+    /// Other writers came first in every attempt. Nothing was written. Retry later, or use a
+    /// command.
     TooManyConflicts {
         /// The entity.
         key: AggregateKey,
-        /// How many times it was decided and appended in vain.
+        /// The number of attempts.
         attempts: u32,
     },
-    /// The events could not be appended; after `Indeterminate` they may be written yet, under this commit
-    /// id.
+    /// The events could not be appended; after `Indeterminate` they may be written yet, under this
+    /// commit id.
     Append {
-        /// Why.
+        /// The error of the append.
         source: AppendError,
         /// The commit id of the append.
         commit_id: Uuid,
@@ -123,7 +126,7 @@ impl<E: fmt::Display> fmt::Display for TransactError<E> {
     }
 }
 
-/// A rejection is told by its text, so that it may be any type that has one.
+/// A rejection is part of the text and no source, so that it may be any type with a text.
 impl<E: fmt::Debug + fmt::Display> std::error::Error for TransactError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {

@@ -4,16 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Aggregate;
-use super::entities::{Entities, Executed, Loaded};
+use super::entities::Entities;
 use super::error::{ExecuteError, TransactError};
+use super::executed::{Executed, Loaded};
 use crate::append::ExecuteOptions;
 use crate::error::LoadError;
 use crate::event::{AggregateKey, KeyError, Sequence, Timestamp};
 
 /// One entity. Cheap to clone.
 pub struct Entity<A> {
-    pub(super) entities: Entities<A>,
-    pub(super) id: String,
+    entities: Entities<A>,
+    id: String,
 }
 
 impl<A> Clone for Entity<A> {
@@ -25,6 +26,13 @@ impl<A> Clone for Entity<A> {
 impl<A> fmt::Debug for Entity<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entity").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> Entities<A> {
+    /// The entity with this id, whether or not it has an event.
+    pub fn entity(&self, id: impl Into<String>) -> Entity<A> {
+        Entity { entities: self.clone(), id: id.into() }
     }
 }
 

@@ -1,30 +1,33 @@
 //! Entities: aggregates with a Rust type, whose commands are decided inside the mailbox.
 //!
-//! The actor that owns an aggregate's mailbox also holds the entity's state. A command is sent to it,
-//! decided there when a put is formed, on a state that includes the put's earlier commands, and its events
-//! join that put. So commands on a busy entity do not conflict: they queue, and commit together.
+//! The actor that owns an aggregate's mailbox also holds the entity's state. It decides a command
+//! when it forms a put, on a state that includes the put's earlier commands, and the command's
+//! events join that put. So commands on a busy entity do not conflict: they queue, and commit
+//! together.
 //!
 //! ```text
-//! Entities::execute ─▶ mailbox ─▶ handle(&state, &command) ─▶ events ─▶ the put ─▶ committed ─▶ answer
-//!                                   └─ rejected: the answer waits for the put it rests on
+//! Entities::execute ─▶ mailbox ─▶ handle(&state, &command) ─▶ events ─▶ put ─▶ committed ─▶ answer
+//!                                   └─ rejected: the answer waits for the put it depends on
 //! ```
 //!
-//! If the put conflicts, because another process wrote, the state catches up from the driver and the
-//! commands are decided again; so [`Aggregate::handle`] must be pure. For decisions that have to await
-//! something there is [`Entities::transact`].
+//! If the put conflicts, because another process wrote, the state catches up from the driver and
+//! the commands are decided again. So [`Aggregate::handle`] must be pure. A decision that must
+//! await something uses [`Entities::transact`].
 
 mod codec;
 mod command;
 mod entities;
 mod error;
+mod executed;
 mod handle;
 mod state;
 mod transact;
 
 pub use codec::EncodeError;
 pub(crate) use codec::{decode, encode};
-pub use entities::{Entities, Executed, Loaded};
+pub use entities::Entities;
 pub use error::{ExecuteError, TransactError};
+pub use executed::{Executed, Loaded};
 pub use handle::Entity;
 pub use state::Snapshots;
 pub use transact::TransactOptions;
@@ -32,11 +35,12 @@ pub use transact::TransactOptions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// An entity's type: its state, its commands, its events.
+/// The type of an entity: its state, its commands, its events.
 ///
-/// The state begins as `Self::default()`, and is the fold of all its events. Events are a plain serde
-/// enum; what is stored of one is its variant's name as the event's type and its content as data. That name
-/// is the one serde sees: `#[serde(rename = "…")]` keeps it when the variant is renamed.
+/// The state begins as `Self::default()`, and is the fold of all its events. The events are a serde
+/// enum: the variant's name is stored as the event's type, its content as the event's data. The
+/// name is the one that serde sees, so `#[serde(rename = "…")]` keeps it stable when the variant is
+/// renamed.
 ///
 /// ```
 /// use seriatim::{Aggregate, EventStore};
@@ -87,32 +91,32 @@ use serde::de::DeserializeOwned;
 /// # Ok(()) }
 /// ```
 pub trait Aggregate: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The kind, which is the category of its keys: `{KIND}/{id}`. No `/`, and never changed once there
-    /// are events.
+    /// The kind, which is the category of its keys: `{KIND}/{id}`. It has no `/`, and must not
+    /// change once there are events.
     const KIND: &'static str;
 
-    /// The version of the state's form. Raise it when snapshots taken before can no longer be read as
-    /// what the state is now; they are then ignored.
+    /// The version of the state's serialized form. Raise it when older snapshots do not fit the
+    /// type any more; they are then ignored.
     const SNAPSHOT_VERSION: u32 = 1;
 
-    /// What can be asked of it.
+    /// The commands.
     type Command: Send + 'static;
 
-    /// What can have happened to it.
+    /// The events: a serde enum.
     type Event: Serialize + DeserializeOwned + Send + 'static;
 
     /// Why a command is rejected.
     type Error: Send + 'static;
 
-    /// Decides what happens on a command: nothing, one event or more; or rejects it.
+    /// Decides a command: no event, one event or more, or a rejection.
     ///
-    /// Pure: it may be called more than once for one command, on different states.
+    /// It must be pure: it may be called more than once for one command, on different states.
     ///
     /// # Errors
     ///
-    /// The domain's own; nothing is written then.
+    /// The domain's own rejection. Nothing is written then.
     fn handle(&self, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
-    /// Takes in what has happened. It cannot refuse.
+    /// Folds an event into the state. It cannot refuse.
     fn apply(&mut self, event: &Self::Event);
 }

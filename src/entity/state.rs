@@ -1,7 +1,7 @@
-//! An entity's state as the mailroom holds it: folded from stored events, saved as snapshots.
+//! An entity's state in the mailroom: folded from stored events, saved as snapshots.
 //!
-//! A snapshot, little-endian: `kind u8 (1 = state) · version u8 (1) · the aggregate's snapshot version u32 ·
-//! sequence u64 · the state as JSON`.
+//! The format of a snapshot, little-endian: `kind u8 (1 = state) · version u8 (1) · the aggregate's
+//! snapshot version u32 · sequence u64 · the state as JSON`.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ pub enum Snapshots {
     /// Never: every load folds all events.
     #[default]
     Never,
-    /// When at least so many events happened since the last one; 0 is taken as 1. A load then reads some
-    /// more than that many events at most.
+    /// When at least this many events happened since the last snapshot; 0 means 1. A load then
+    /// reads few more than this many events.
     Every(u64),
 }
 
@@ -36,7 +36,7 @@ impl Snapshots {
     }
 }
 
-/// How entities of one type are read.
+/// How the events of one entity type are read and written.
 #[derive(Clone)]
 pub(super) struct Reading {
     pub(super) snapshots: Snapshots,
@@ -45,14 +45,14 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// The event as it will be stored.
+    /// The event in its stored form.
     pub(super) fn stored<E: Serialize>(&self, event: &E) -> Result<NewEvent, EventError> {
         let event = encode(event)?;
         let version = self.upcasters.current_version(event.event_type());
         Ok(event.version(version))
     }
 
-    /// The event as the enum has it; `None` where its type is unknown and to be skipped.
+    /// The event as the enum's value; `None` where its type is unknown and skipped.
     pub(super) fn event<A: Aggregate>(
         &self,
         stored: KeyedEvent,
@@ -77,7 +77,7 @@ impl Reading {
     }
 }
 
-/// A state and how it is folded.
+/// A state, and how events are read into it.
 pub(super) struct Folded<A> {
     pub(super) state: A,
     pub(super) reading: Arc<Reading>,

@@ -1,4 +1,5 @@
-//! Decisions that must await something: load, decide, append with exact expectation, again on conflict.
+//! Decisions that must await something: load, decide, append with exact expectation, again on
+//! conflict.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +7,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Aggregate;
-use super::entities::{Entities, Executed, Loaded};
+use super::entities::Entities;
 use super::error::TransactError;
+use super::executed::{Executed, Loaded};
 use crate::append::Append;
 use crate::error::AppendError;
 
@@ -21,7 +23,8 @@ pub struct TransactOptions {
 }
 
 impl Default for TransactOptions {
-    /// 16 attempts, with pauses that grow from 2 ms to 250 ms, each shortened at random by up to a half.
+    /// 16 attempts, with pauses that grow from 2 ms to 250 ms, each shortened at random by up to a
+    /// half.
     fn default() -> Self {
         TransactOptions {
             attempts: 16,
@@ -52,10 +55,12 @@ impl TransactOptions {
 }
 
 impl<A: Aggregate> Entities<A> {
-    /// Loads the entity, lets `decide` await what it needs, and appends the events it returns if nobody
-    /// else wrote meanwhile; otherwise catches up and tries again, a bounded number of times.
+    /// Loads the entity, lets `decide` await what it needs, and appends the events it returns if
+    /// nobody else wrote meanwhile; otherwise catches up and tries again, a bounded number of
+    /// times.
     ///
-    /// Prefer [`Entities::execute`] where nothing must be awaited: commands queue instead of conflicting.
+    /// Prefer [`Entities::execute`] where nothing must be awaited: commands queue instead of
+    /// conflicting.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Why a driver could not do what it was asked.
+//! Why a call of a driver failed.
 
 use std::error::Error;
 use std::fmt;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use crate::event::{AggregateKey, RecordError, Sequence};
 
-/// A driver's failure. One failure can answer many callers, so it is `Clone`.
+/// The failure of a driver. It is `Clone`, because one failure can answer many callers.
 ///
-/// For a put the one question is whether it may have been written:
-/// [`DriverError::may_have_been_written`]. Say `Unknown` whenever the request may have left and no
-/// answer came back; say anything else only when nothing was written for certain.
+/// For a put, [`DriverError::may_have_been_written`] decides what follows. A driver returns
+/// `Unknown` whenever the request may have left and no answer came back, and any other variant only
+/// when nothing was written for certain.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DriverError {
-    /// An event of the put exists already; nothing was written.
+    /// An event of the put exists already. Nothing was written.
     #[error("{key}: an event of the put exists already, at sequence {sequence} or near it")]
     Conflict {
         /// The aggregate.
@@ -22,58 +22,60 @@ pub enum DriverError {
         /// A sequence that is taken, or the put's first where the engine does not say which.
         sequence: Sequence,
     },
-    /// The put would leave a gap: the sequence before its first is not there. Nothing was written.
+    /// The put would leave a gap: the sequence before its first does not exist. Nothing was
+    /// written.
     #[error("{key}: a put from sequence {first} would leave a gap behind {latest}")]
     Gap {
         /// The aggregate.
         key: AggregateKey,
         /// The put's first sequence.
         first: Sequence,
-        /// The latest sequence that is there.
+        /// The latest sequence that exists.
         latest: Sequence,
     },
-    /// The put is over a limit of the driver; nothing was sent.
+    /// The put is over a limit of the driver. Nothing was sent.
     #[error(transparent)]
     LimitExceeded(#[from] LimitExceeded),
-    /// The driver cannot do this at all.
+    /// The driver does not support the call.
     #[error("{message}")]
     Unsupported {
-        /// What it cannot do.
+        /// What is not supported.
         message: Arc<str>,
     },
     /// The driver is closed.
     #[error("the driver is closed")]
     Closed,
-    /// The driver could not be reached, or is overloaded. Nothing was written; trying again may help.
+    /// The driver could not be reached, or is overloaded. Nothing was written. A retry may help.
     #[error("{message}")]
     Unavailable {
         /// What happened.
         message: Arc<str>,
-        /// Where it comes from.
+        /// The cause.
         #[source]
         source: Option<Arc<dyn Error + Send + Sync>>,
     },
-    /// The driver failed. Nothing was written; trying again will not help.
+    /// The driver failed. Nothing was written. A retry will not help.
     #[error("{message}")]
     Failed {
         /// What happened.
         message: Arc<str>,
-        /// Where it comes from.
+        /// The cause.
         #[source]
         source: Option<Arc<dyn Error + Send + Sync>>,
     },
-    /// What is stored cannot be read: it is damaged, or was written by a later version.
+    /// Stored data cannot be read: it is damaged, or a later version wrote it.
     #[error("{message}")]
     Damaged {
         /// What is damaged, and where.
         message: Arc<str>,
     },
-    /// No answer, or one that leaves it open: a put may have been written, or may be written yet.
+    /// There was no answer, or an inconclusive one: a put may have been written, or may be written
+    /// yet.
     #[error("{message}")]
     Unknown {
         /// What happened.
         message: Arc<str>,
-        /// Where it comes from.
+        /// The cause.
         #[source]
         source: Option<Arc<dyn Error + Send + Sync>>,
     },
@@ -105,7 +107,7 @@ impl DriverError {
         DriverError::Unknown { message: message.into(), source: None }
     }
 
-    /// The same error with the failure it comes from.
+    /// The same error with its cause.
     pub fn caused_by(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
         if let DriverError::Unavailable { source, .. }
         | DriverError::Failed { source, .. }
@@ -116,7 +118,7 @@ impl DriverError {
         self
     }
 
-    /// Whether the put that failed so may have been written, or may be written yet.
+    /// Whether the put may have been written, or may be written yet.
     pub fn may_have_been_written(&self) -> bool {
         matches!(self, DriverError::Unknown { .. })
     }
@@ -173,9 +175,9 @@ impl fmt::Display for Limit {
 pub struct LimitExceeded {
     /// The limit.
     pub limit: Limit,
-    /// What it allows.
+    /// What the limit allows.
     pub max: usize,
-    /// What was asked for.
+    /// What was requested.
     pub actual: usize,
 }
 

@@ -1,8 +1,7 @@
 //! One error enum per operation.
 //!
-//! Each answers the two questions that callers ask: `is_conflict()` (decide again on fresh state) and
-//! `is_retryable()` (the same call may succeed later). The documentation of a variant says what to do
-//! about it.
+//! Each has `is_conflict()` (decide again on fresh state) and `is_retryable()` (the same call may
+//! succeed later). The documentation of a variant says what to do about it.
 
 use std::time::Duration;
 
@@ -21,11 +20,11 @@ use crate::event::{AggregateKey, EventError, KeyError, Sequence};
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// No driver answers to what stands before the first `:` of the URL. Check its spelling, and that
-    /// the cargo feature of that driver is on.
+    /// The part of the URL before the first `:` names no driver of this build. Check its spelling,
+    /// and that the cargo feature of that driver is enabled.
     #[error("{url:?} names no driver of this build; known are: {known}")]
     UnknownScheme {
-        /// The URL given, without its options and without what stands before an `@`: it may hold secrets.
+        /// The URL, without its options and without the part before an `@`, which may hold secrets.
         url: String,
         /// The forms of URL this build knows.
         known: String,
@@ -36,9 +35,9 @@ pub enum OpenError {
     /// The driver could not open what the URL names; the message says why.
     #[error("{url:?} could not be opened: {source}")]
     Driver {
-        /// The URL given, without its options and without what stands before an `@`: it may hold secrets.
+        /// The URL, without its options and without the part before an `@`, which may hold secrets.
         url: String,
-        /// What the driver said.
+        /// The driver's error.
         source: DriverError,
     },
     /// An option of the builder has a value that cannot work.
@@ -46,18 +45,19 @@ pub enum OpenError {
     InvalidOption {
         /// The builder's method.
         option: &'static str,
-        /// What is wrong with its value.
+        /// Why its value cannot work.
         problem: &'static str,
     },
-    /// The store's own threads could not be started: the process is out of threads or descriptors.
+    /// The store's own threads could not be started: the process has no threads or descriptors
+    /// left.
     #[error("the store's threads could not be started: {message}")]
     Runtime {
-        /// What the operating system said.
+        /// The operating system's error.
         message: String,
     },
 }
 
-/// Why an append was not answered with [`Appended`](crate::Appended).
+/// Why an append failed.
 ///
 /// Every variant but [`AppendError::Indeterminate`] means that nothing was written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -69,28 +69,28 @@ pub enum AppendError {
     Conflict {
         /// The aggregate.
         key: AggregateKey,
-        /// What the writer believed.
+        /// What the writer expected.
         expected: Expected,
-        /// The latest sequence known; by now it may be later.
+        /// The latest sequence known. By now it may be a later one.
         actual: Sequence,
     },
-    /// The key is no aggregate key. Mend the key.
+    /// The key is not an aggregate key. Fix the key before retrying.
     #[error("invalid aggregate key: {0}")]
     InvalidKey(#[source] KeyError),
-    /// The append has no event. Add one, or do not append.
+    /// The append has no event. Add an event.
     #[error("{key}: an append needs at least one event")]
     Empty {
         /// The aggregate.
         key: AggregateKey,
     },
-    /// An event cannot be stored. Mend the event.
+    /// An event cannot be stored. Fix the event before retrying.
     #[error("{key}: event {index} of the append: {source}")]
     InvalidEvent {
         /// The aggregate.
         key: AggregateKey,
         /// Which of the append's events, counted from 0.
         index: usize,
-        /// What is wrong with it.
+        /// Why it cannot be stored.
         source: EventError,
     },
     /// The append is over a limit of the driver. Appends are never split: make it smaller.
@@ -101,8 +101,8 @@ pub enum AppendError {
         /// Which limit, and by how much.
         exceeded: LimitExceeded,
     },
-    /// The commit id was used for this aggregate before, with other events. Use a new id: this is a
-    /// mistake in how ids are made, not a repetition.
+    /// The commit id was used for this aggregate before, with other content. Use a new id, and
+    /// check how ids are made: this is not a repetition.
     #[error("{key}: commit id {commit_id} was used before with other content")]
     CommitIdReused {
         /// The aggregate.
@@ -110,35 +110,36 @@ pub enum AppendError {
         /// The id.
         commit_id: Uuid,
     },
-    /// It is not known whether the append was written: the driver did not say until the deadline, and
-    /// a write may still land. Repeat the append with this commit id: it is then written once, or
-    /// found written.
+    /// It is not known whether the append was written: the driver did not answer before the
+    /// deadline, and the write may still land. Repeat the append with this commit id: it is written
+    /// once, or found to be written.
     #[error("{key}: it is not known whether commit {commit_id} was written: {cause}")]
     Indeterminate {
         /// The aggregate.
         key: AggregateKey,
         /// The append's commit id.
         commit_id: Uuid,
-        /// What the driver said last.
+        /// The driver's last error.
         cause: DriverError,
     },
-    /// A middleware refused it; the reason is its own.
+    /// A middleware refused it and gave this reason.
     #[error("{key}: refused: {reason}")]
     Refused {
         /// The aggregate.
         key: AggregateKey,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// All permits of the aggregate, or of the whole store, are taken
-    /// ([`try_append`](crate::EventStore::try_append) only). Try later, or wait with `append`.
+    /// All permits of the aggregate, or of the whole store, are taken. Only
+    /// [`try_append`](crate::EventStore::try_append) fails with this. Retry later, or use `append`,
+    /// which waits.
     #[error("{key}: the mailbox is full")]
     Busy {
         /// The aggregate.
         key: AggregateKey,
     },
-    /// The append waited in its mailbox for longer than the deadline behind puts that were not
-    /// answered, and was not sent. Try again.
+    /// The append waited in its mailbox behind unanswered puts until the deadline, and was not
+    /// sent. Retry it.
     #[error("{key}: not sent within {deadline:?}")]
     Timeout {
         /// The aggregate.
@@ -146,19 +147,20 @@ pub enum AppendError {
         /// The store's deadline for a put.
         deadline: Duration,
     },
-    /// The aggregate's actor died before it sent the append. A fresh one has taken its place: try
-    /// again.
+    /// The aggregate's actor died before it sent the append. A new actor has taken its place: retry
+    /// the append.
     #[error("{key}: the aggregate's actor died before the append was sent")]
     ActorFailed {
         /// The aggregate.
         key: AggregateKey,
     },
-    /// The driver failed, and surely wrote nothing. [`DriverError`] says whether trying again helps.
+    /// The driver failed and wrote nothing. [`DriverError::is_retryable`] says whether a retry may
+    /// help.
     #[error("{key}: not written: {source}")]
     Driver {
         /// The aggregate.
         key: AggregateKey,
-        /// What the driver said.
+        /// The driver's error.
         source: DriverError,
     },
     /// The store is closed, or closing.
@@ -172,8 +174,8 @@ impl AppendError {
         matches!(self, AppendError::Conflict { .. })
     }
 
-    /// Whether the same append may succeed later. After [`AppendError::Indeterminate`] it must carry
-    /// the commit id named there.
+    /// Whether the same append may succeed later. After [`AppendError::Indeterminate`] it must
+    /// carry the commit id named there.
     pub fn is_retryable(&self) -> bool {
         match self {
             AppendError::Indeterminate { .. }
@@ -186,21 +188,21 @@ impl AppendError {
     }
 }
 
-/// Why closing did not end as it should. The store is closed all the same, and what was answered is
+/// Why a close was not clean. The store is closed nevertheless, and every answered append is
 /// durable.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseError {
-    /// What was admitted did not finish within the deadline; its callers were told
+    /// Some admitted appends did not finish before the deadline. Their callers got
     /// [`AppendError::Indeterminate`] or [`AppendError::ActorFailed`].
     #[error("{unfinished} appends did not finish within {deadline:?}")]
     Unfinished {
-        /// How many were left.
+        /// The number of unfinished appends.
         unfinished: usize,
         /// The store's deadline for closing.
         deadline: Duration,
     },
-    /// The driver could not be closed in good order.
+    /// The driver failed to close.
     #[error("the driver could not be closed: {0}")]
     Driver(#[from] DriverError),
 }

@@ -1,4 +1,4 @@
-//! Why a read or the loading of an entity did not succeed. Each can be the cause of the other.
+//! Why a read failed, or the load of an entity. Either can be the cause of the other.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use crate::event::{AggregateKey, KeyError, Sequence};
 
 /// Why a read (of events, of keys, of a latest sequence) failed.
 ///
-/// A stream that yields an error has ended: what it yielded before is right, and what follows was not
+/// A stream ends with its first error. The items before it are right; the items behind it were not
 /// read.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The key is no aggregate key. Mend the key.
+    /// The key is not an aggregate key. Fix the key before retrying.
     #[error("invalid aggregate key: {0}")]
     InvalidKey(#[source] KeyError),
-    /// The driver failed. [`DriverError`] says whether trying again helps.
+    /// The driver failed. [`DriverError::is_retryable`] says whether a retry may help.
     #[error("the read failed: {0}")]
     Driver(#[from] DriverError),
-    /// The driver did not answer within the read deadline. Try again.
+    /// The driver did not answer before the read deadline. Retry the read.
     #[error("the driver did not answer a read within {deadline:?}")]
     Timeout {
         /// The store's deadline for one read of the driver.
         deadline: Duration,
     },
-    /// A middleware refused it; the reason is its own.
+    /// A middleware refused it and gave this reason.
     #[error("{key}: refused: {reason}")]
     Refused {
         /// The aggregate.
         key: AggregateKey,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// An event could not be brought into its latest form; see [`LoadError::Upcast`].
+    /// An upcaster failed on an event; see [`LoadError::Upcast`].
     #[error(transparent)]
     Upcast(Box<LoadError>),
     /// The store's driver keeps no log.
@@ -43,8 +43,8 @@ pub enum ReadError {
     Closed,
 }
 
-/// The store's driver keeps no log, so there are no positions and no subscriptions. Open the store with a
-/// driver that has one.
+/// The store's driver keeps no log, so there are no positions and no subscriptions. Open the store
+/// with a driver that has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("the store's driver keeps no log; drivers that do: {}", LOG_URLS)]
 #[non_exhaustive]
@@ -76,12 +76,12 @@ impl ReadError {
     }
 }
 
-/// Why an entity's state could not be loaded.
+/// Why the state of an entity could not be loaded.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The id makes no aggregate key, or the kind does not. Mend it.
-    #[error("no key for an entity: {0}")]
+    /// Kind and id do not make an aggregate key. Fix the id, or the kind.
+    #[error("kind and id make no aggregate key: {0}")]
     InvalidKey(#[source] KeyError),
     /// Another Rust type uses the same kind in this store. Give one of them another
     /// [`KIND`](crate::Aggregate::KIND).
@@ -89,13 +89,13 @@ pub enum LoadError {
     WrongKind {
         /// The kind.
         kind: &'static str,
-        /// The type that had it first.
+        /// The type that used it first.
         other: &'static str,
-        /// The type that asked.
+        /// The type that asked for it.
         this: &'static str,
     },
-    /// The enum has no variant of this type. Add it, register an upcaster, or skip unknown types with
-    /// [`Entities::skip_unknown_types`](crate::Entities::skip_unknown_types).
+    /// The enum has no variant for this event type. Add one, register an upcaster, or skip unknown
+    /// types with [`Entities::skip_unknown_types`](crate::Entities::skip_unknown_types).
     #[error("{key} at {sequence}: unknown event type {event_type:?}")]
     UnknownType {
         /// The aggregate.
@@ -105,8 +105,8 @@ pub enum LoadError {
         /// Its type.
         event_type: String,
     },
-    /// The event's data is not what the enum's variant of that type takes. Register an upcaster for its
-    /// schema version.
+    /// The event's data does not fit the enum's variant. Register an upcaster for its schema
+    /// version.
     #[error("{key} at {sequence}: data of {event_type:?}: {message}")]
     Data {
         /// The aggregate.
@@ -115,10 +115,10 @@ pub enum LoadError {
         sequence: Sequence,
         /// Its type.
         event_type: String,
-        /// What serde said.
+        /// serde's message.
         message: String,
     },
-    /// An upcaster failed, or upcasters turn an event in circles. Mend the upcaster.
+    /// An upcaster failed, or upcasters form a loop. Fix the upcaster before retrying.
     #[error("{key} at {sequence}: upcasting {event_type:?}: {message}")]
     Upcast {
         /// The aggregate.
@@ -127,10 +127,10 @@ pub enum LoadError {
         sequence: Sequence,
         /// Its type.
         event_type: String,
-        /// What the upcaster said.
+        /// The upcaster's message.
         message: String,
     },
-    /// `apply` (or an upcaster) panicked on this event. Mend it.
+    /// `apply` or an upcaster panicked on this event. Fix it before retrying.
     #[error("{key} at {sequence}: applying the event panicked")]
     Panicked {
         /// The aggregate.
@@ -138,12 +138,12 @@ pub enum LoadError {
         /// The event.
         sequence: Sequence,
     },
-    /// The driver could not read. [`DriverError`] says whether trying again helps.
+    /// The driver could not read. [`DriverError::is_retryable`] says whether a retry may help.
     #[error("{key}: {source}")]
     Driver {
         /// The aggregate.
         key: AggregateKey,
-        /// What the driver said.
+        /// The driver's error.
         source: DriverError,
     },
     /// The events could not be read.

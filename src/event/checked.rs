@@ -1,4 +1,4 @@
-//! Events found fit to be stored, and the JSON they are made of before that is known.
+//! Events that passed the checks of an append, and their payload before the check.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
-use super::{AggregateKey, KeyedEvent, RawJson, RawJsonError, Sequence, Timestamp};
+use super::keyed_event::{KeyedEvent, size_bytes};
+use super::{AggregateKey, RawJson, RawJsonError, Sequence, Timestamp};
 
 #[derive(Clone, Debug)]
 pub(super) enum Payload {
@@ -32,7 +33,7 @@ impl Payload {
     }
 }
 
-/// A [`NewEvent`] found fit to be stored.
+/// A [`NewEvent`](super::NewEvent) that can be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CheckedEvent {
     pub(crate) event_type: SmolStr,
@@ -42,8 +43,8 @@ pub(crate) struct CheckedEvent {
     pub(crate) event_id: Option<Uuid>,
 }
 
-/// The events of an append. One is the rule, and stands in its place: what another thread frees than the one that
-/// asked for it makes both meet at the allocator.
+/// The events of an append. Most appends have one event, which is stored inline: memory that one
+/// thread allocates and another frees makes both contend for the allocator.
 pub(crate) type CheckedEvents = SmallVec<[CheckedEvent; 1]>;
 
 impl CheckedEvent {
@@ -72,7 +73,7 @@ impl CheckedEvent {
         }
     }
 
-    /// Whether `stored` holds what this event says, wherever and whenever it was stored.
+    /// Whether `stored` has the same content, whatever its sequence and time.
     pub(crate) fn same_content(&self, stored: &KeyedEvent) -> bool {
         self.event_type == stored.event_type
             && self.version == stored.version
@@ -80,13 +81,4 @@ impl CheckedEvent {
             && self.metadata == stored.metadata
             && self.event_id == stored.explicit_event_id
     }
-}
-
-pub(super) fn size_bytes(
-    key: &AggregateKey,
-    kind: &str,
-    data: &RawJson,
-    metadata: Option<&RawJson>,
-) -> usize {
-    key.as_str().len() + kind.len() + data.len() + metadata.map_or(0, RawJson::len)
 }

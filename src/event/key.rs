@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Names one aggregate: UTF-8, 1 to 512 bytes, no control characters. A clone is cheap.
+/// The name of one aggregate: UTF-8, 1 to 512 bytes, no control characters. A clone is cheap.
 ///
-/// What stands before the first `/` is the key's category: an entity's key is `{KIND}/{id}`.
+/// The part before the first `/` is the key's category: an entity's key is `{KIND}/{id}`.
 ///
 /// ```
 /// use seriatim::AggregateKey;
@@ -39,7 +39,7 @@ impl AggregateKey {
         if text.len() > Self::MAX_BYTES {
             return Err(KeyError::TooLong { bytes: text.len() });
         }
-        // Most keys are ASCII, and bytes are quicker to look at than characters.
+        // Most keys are printable ASCII, and a scan of bytes is faster than one of characters.
         let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         let control = || text.char_indices().find(|(_, c)| c.is_control());
         if !is_plain && let Some((index, character)) = control() {
@@ -53,13 +53,13 @@ impl AggregateKey {
         &self.0
     }
 
-    /// What stands before the first `/`; the whole key where there is none.
+    /// The part before the first `/`; the whole key where there is none.
     pub fn category(&self) -> &str {
         self.0.split('/').next().unwrap_or(&self.0)
     }
 }
 
-/// Why a text is no aggregate key.
+/// Why a text is not an aggregate key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -69,15 +69,15 @@ pub enum KeyError {
     /// A key has at most [`AggregateKey::MAX_BYTES`] bytes. Shorten it, or hash its tail.
     #[error("an aggregate key of {bytes} bytes is over the limit of {}", AggregateKey::MAX_BYTES)]
     TooLong {
-        /// How long the text was.
+        /// The length of the text.
         bytes: usize,
     },
     /// Control characters (line breaks, tabs, NUL …) are not allowed.
     #[error("an aggregate key must not have control characters ({character:?} at byte {index})")]
     ControlCharacter {
-        /// Where it stands, in bytes.
+        /// Its offset in the text, in bytes.
         index: usize,
-        /// Which one.
+        /// The character.
         character: char,
     },
 }

@@ -1,7 +1,8 @@
-//! JSON that stays as it was written.
+//! JSON that keeps its text.
 //!
-//! Never through `serde_json::Value`: that changes numbers (2^53 and beyond, many digits) and the order
-//! of fields. The text is checked once and kept as a slice of bytes, which clones without a copy.
+//! The text is checked once and kept as a slice of bytes, which clones without a copy. It never
+//! passes through `serde_json::Value`, which changes numbers (2^53 and beyond, many digits) and the
+//! order of fields.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RawJson(Bytes);
 
-/// Why something is not JSON.
+/// Why a text or a value is not JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RawJsonError {
@@ -29,9 +30,9 @@ impl RawJsonError {
 }
 
 impl RawJson {
-    /// Checks that `text` is one JSON value, and keeps it. White space around it is dropped, and line
-    /// breaks outside strings become spaces, so that one event stays one line in NDJSON; nothing
-    /// else changes.
+    /// Checks that `text` is one JSON value, and keeps it. White space around it is dropped. Line
+    /// breaks outside strings become spaces, so that one event is one line in NDJSON. Nothing else
+    /// changes.
     ///
     /// # Errors
     ///
@@ -43,7 +44,7 @@ impl RawJson {
             let value: &RawValue = serde_json::from_str(text).map_err(RawJsonError::new)?;
             value.get()
         };
-        // A line break inside a string is always escaped in valid JSON, so each one left is outside.
+        // In valid JSON a line break inside a string is escaped, so each one here is outside.
         if has_line_break(value.as_bytes()) {
             let flat: Vec<u8> =
                 value.bytes().map(|b| if is_line_break(b) { b' ' } else { b }).collect();
@@ -57,17 +58,17 @@ impl RawJson {
     ///
     /// # Errors
     ///
-    /// When `value` has no JSON form (a map with keys that are no strings, say).
+    /// When `value` has no JSON form (for example a map whose keys are not strings).
     pub fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, RawJsonError> {
         let text = serde_json::to_vec(value).map_err(RawJsonError::new)?;
-        // A `RawValue` inside may bring line breaks of its own.
+        // A `RawValue` inside may contain line breaks.
         if has_line_break(&text) {
             return RawJson::parse(text);
         }
         Ok(RawJson(text.into()))
     }
 
-    /// Takes bytes that were checked when they were first stored.
+    /// Wraps bytes that were checked when they were first stored.
     pub(crate) fn trusted(bytes: Bytes) -> Self {
         RawJson(bytes)
     }
@@ -82,7 +83,7 @@ impl RawJson {
         self.0.clone()
     }
 
-    /// The JSON text; empty if a driver handed out bytes that are not UTF-8.
+    /// The JSON text; empty if a driver returned bytes that are not UTF-8.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -102,8 +103,8 @@ impl RawJson {
         serde_json::from_slice(&self.0)
     }
 
-    /// `object` with these fields in front; what it has stays byte for byte. Something that is no object is
-    /// left as it is, to be refused as metadata.
+    /// `object` with these fields in front; its own fields stay byte for byte. A value that is not
+    /// an object is returned unchanged, and is refused as metadata later.
     pub(crate) fn object_with(
         object: Option<&RawJson>,
         fields: &[(&str, RawJson)],
@@ -130,7 +131,7 @@ impl RawJson {
     }
 }
 
-/// Two searches for one byte, each many bytes at a time, are quicker than one that looks at every byte.
+/// Two vectorized searches are faster than one that tests every byte for both.
 fn has_line_break(text: &[u8]) -> bool {
     text.contains(&b'\n') || text.contains(&b'\r')
 }

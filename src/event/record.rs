@@ -1,14 +1,15 @@
-//! The stored form of an event: everything but its key and its sequence, by which it is found.
+//! The stored form of an event: everything but its key and its sequence, which are its address.
 //!
 //! One record, little-endian:
 //!
 //! ```text
 //! kind u8 (1 = event) · version u8 (1) · flags u8 · schema version u16 · commit id 16 bytes
-//! · recorded-at i64 · [event id 16 bytes] · type length u16 · type · [metadata length u32 · metadata] · data
+//! · recorded-at i64 · [event id 16 bytes] · type length u16 · type
+//! · [metadata length u32 · metadata] · data
 //! ```
 //!
 //! Every record begins with a kind and a version, so that later kinds (an erased event, a closed
-//! aggregate) can follow without touching what is stored.
+//! aggregate) can be added without a change to stored records.
 
 use bytes::{Buf, BufMut, Bytes};
 use smol_str::SmolStr;
@@ -21,11 +22,11 @@ const VERSION: u8 = 1;
 const HAS_EVENT_ID: u8 = 1;
 const HAS_METADATA: u8 = 2;
 
-/// Stored bytes that are no record of a kind and version known here.
+/// Stored bytes that this version cannot read as an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// The record ends too early, or what it holds is not what its fields say.
+    /// The record ends too early, or its content contradicts its fields.
     #[error("the record is damaged: {0}")]
     Damaged(&'static str),
     /// The record was written by a later version of this crate.
@@ -46,8 +47,8 @@ impl KeyedEvent {
         self.encode_record_at(self.recorded_at, out);
     }
 
-    /// The stored form with another time: a put is frozen, but recorded-at must never decrease along
-    /// positions, so a driver with a log may store a later one.
+    /// The stored form with another time. A put is frozen, but recorded-at must never decrease
+    /// along positions, so a driver with a log may store a later time.
     pub(crate) fn encode_record_at(&self, recorded_at: Timestamp, out: &mut Vec<u8>) {
         out.reserve(self.record_bytes());
         let flags = if self.explicit_event_id.is_some() { HAS_EVENT_ID } else { 0 }
@@ -59,7 +60,7 @@ impl KeyedEvent {
         if let Some(id) = self.explicit_event_id {
             out.extend_from_slice(id.as_bytes());
         }
-        // Checked on append: a type has at most 256 bytes, and no driver takes 4 GiB of metadata.
+        // The casts are exact: a type has at most 256 bytes, and no driver takes 4 GiB of metadata.
         out.put_u16_le(self.event_type.len() as u16);
         out.extend_from_slice(self.event_type.as_bytes());
         if let Some(metadata) = &self.metadata {
@@ -120,7 +121,7 @@ impl KeyedEvent {
         if data == record.len() {
             return Err(RecordError::Damaged("it has no data"));
         }
-        // The record itself becomes the data: every slice beside it would cost two counts of references.
+        // The record becomes the data: a slice would cost two reference counts more.
         record.advance(data);
         Ok(KeyedEvent {
             key,
@@ -137,7 +138,7 @@ impl KeyedEvent {
     }
 }
 
-/// A record, read from its front.
+/// A cursor over a record.
 struct Fields<'a> {
     record: &'a [u8],
     at: usize,

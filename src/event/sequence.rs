@@ -1,4 +1,4 @@
-//! The two numbers of an event: its place within its aggregate, and within the whole store.
+//! The two numbers of an event: its sequence within its aggregate, its position within the store.
 
 use std::fmt;
 
@@ -29,8 +29,7 @@ impl Sequence {
         self.0
     }
 
-    /// The sequence after this one. The last possible sequence is its own successor; no store lives
-    /// long enough to meet it.
+    /// The sequence after this one; saturates at the largest number.
     pub const fn next(self) -> Self {
         Sequence(self.0.saturating_add(1))
     }
@@ -72,7 +71,7 @@ impl fmt::Display for Sequence {
 
 /// The number of an event within the whole store: 1, 2, 3 … dense, in commit order.
 ///
-/// Only drivers with a log give positions.
+/// Only drivers with a log assign positions.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -90,7 +89,7 @@ impl Position {
         self.0
     }
 
-    /// The position before this one; 0, which no event has, before the first.
+    /// The position before this one; 0, which no event has, for the first.
     pub const fn previous(self) -> Self {
         Position(self.0.saturating_sub(1))
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The time so many microseconds after the Unix epoch.
+    /// The time that is `micros` microseconds after the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Timestamp(micros)
     }
@@ -44,13 +44,13 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(time) => write!(f, "{time:.6}"),
-            // Outside the years RFC 3339 can write.
+            // RFC 3339 has no form for these years.
             Err(_) => write!(f, "@{}us", self.0),
         }
     }
 }
 
-/// The text is no RFC 3339 time.
+/// A text that is not an RFC 3339 time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an RFC 3339 time")]
 pub struct TimestampError(String);

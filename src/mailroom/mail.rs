@@ -134,12 +134,12 @@ impl Mail {
         // First the room, then the answer: who was answered finds the permit free.
         drop(letter.ticket.take());
         letter.said = Some(said);
-        driver::leave(letter);
+        driver::deliver(letter);
     }
 }
 
-impl driver::Answer for Letter {
-    fn leave(mut self: Box<Self>) {
+impl driver::ReadyAnswer for Letter {
+    fn deliver(mut self: Box<Self>) {
         let from = std::mem::replace(&mut self.from, From::Answered);
         match (from, self.said.take()) {
             (From::Append(waiting), Some(Said::Append(answer))) => {

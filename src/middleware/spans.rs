@@ -9,8 +9,8 @@ use crate::append::{Append, Appended};
 use crate::driver::EventPage;
 use crate::error::{AppendError, ReadError};
 
-/// `tracing` spans at debug level: `append` (`key`, `events`, then `last` or `error`), `execute` (`key`, then
-/// `outcome` or `error`) and `fetch` (`key`, then `events` or `error`).
+/// `tracing` spans at debug level: `append` (`key`, `events`, then `last` or `error`), `execute`
+/// (`key`, then `outcome` or `error`) and `fetch` (`key`, then `events` or `error`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spans;
 

@@ -1,4 +1,4 @@
-//! Options of a store, and its opening.
+//! The options of a store, and how it opens.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -12,7 +12,7 @@ use crate::mailroom::{Config, OpenDriver, Runtime};
 use crate::middleware::Middleware;
 use crate::upcast::Upcast;
 
-/// Long enough to mean never, short enough to be added to any moment.
+/// Stands for "never", and is short enough to be added to any instant.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Options of a store; made by [`EventStore::builder`].
@@ -34,22 +34,43 @@ const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 #[must_use = "a builder does nothing until it is opened"]
 #[derive(Clone)]
 pub struct Builder {
-    from: From,
+    from: DriverSource,
     config: Config,
     middleware: Vec<Arc<dyn Middleware>>,
 }
 
 #[derive(Clone)]
-enum From {
+enum DriverSource {
     Nothing,
     Url(String),
     Driver(Arc<dyn Driver>),
 }
 
+impl EventStore {
+    /// Opens the store that `url` names. The part before the first `:` chooses the driver.
+    ///
+    /// | URL | driver |
+    /// |---|---|
+    /// | `memory:` | [`driver::memory`](crate::driver::memory): nothing outlives the process |
+    /// | `redb:DIRECTORY` | [`driver::redb`](crate::driver::redb): embedded, durable |
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], naming the URL.
+    pub async fn open(url: impl AsRef<str>) -> Result<Self, OpenError> {
+        Self::builder().url(url.as_ref()).open().await
+    }
+
+    /// Begins a store with options.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
 impl Builder {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Builder {
-            from: From::Nothing,
+            from: DriverSource::Nothing,
             middleware: Vec::new(),
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
@@ -69,95 +90,98 @@ impl Builder {
         }
     }
 
-    /// The store this URL names, as in [`EventStore::open`].
+    /// Opens what this URL names, as [`EventStore::open`] does.
     pub fn url(mut self, url: impl Into<String>) -> Self {
-        self.from = From::Url(url.into());
+        self.from = DriverSource::Url(url.into());
         self
     }
 
-    /// A driver that is open already. It is polled on the store's own runtime only, and closed with the
-    /// store.
+    /// Uses a driver that is open. The store polls it on its own runtime only, and closes it when
+    /// it closes.
     pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
-        self.from = From::Driver(driver);
+        self.from = DriverSource::Driver(driver);
         self
     }
 
-    /// Threads for the actors. Default: one per core, at most 4.
+    /// The number of threads for the actors. Default: one per core, at most 4.
     pub fn arbiters(mut self, threads: usize) -> Self {
         self.config.arbiters = threads;
         self
     }
 
-    /// Appends that one aggregate takes in before the next ones wait (or are `Busy`). Default 1,024.
+    /// The number of appends that one aggregate admits before further ones wait or are `Busy`.
+    /// Default 1,024.
     pub fn permits_per_aggregate(mut self, permits: usize) -> Self {
         self.config.permits_per_aggregate = permits;
         self
     }
 
-    /// Aggregates that may have an actor at the same time. Beyond, the least recently used idle one is
-    /// passivated; while none is idle, appends to others wait. Default 100,000.
+    /// The number of aggregates that may have an actor at the same time. Beyond it, the least
+    /// recently used idle one is passivated. While none is idle, appends to others wait. Default
+    /// 100,000.
     pub fn max_resident(mut self, aggregates: usize) -> Self {
         self.config.max_resident = aggregates;
         self
     }
 
-    /// An aggregate that was not used for so long is passivated. Default 60 s.
+    /// The time after which an unused aggregate is passivated. Default 60 s.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
         self
     }
 
-    /// Bytes of all appends that are admitted and not answered; further ones wait. Default 64 MiB.
+    /// The bytes of all admitted and unanswered appends. Further appends wait. Default 64 MiB.
     pub fn bytes_in_flight(mut self, bytes: usize) -> Self {
         self.config.bytes_in_flight = bytes;
         self
     }
 
-    /// How long the fate of a put is sought, from its first sending, before its callers are told
-    /// `Indeterminate`. An append that waited longer than this for its turn is told `Timeout`. Default
-    /// 10 s.
+    /// The time, from the first sending of a put, in which its outcome is resolved. After it the
+    /// callers get `Indeterminate`. An append that waits longer than this for its turn gets
+    /// `Timeout`. Default 10 s.
     pub fn put_deadline(mut self, deadline: Duration) -> Self {
         self.config.put_deadline = deadline;
         self
     }
 
-    /// How long one sending of a put may take before the same put is sent again. Default 2 s, or a
+    /// The time for one sending of a put, after which the same put is sent again. Default 2 s, or a
     /// little longer than the driver tries by itself
-    /// ([`Driver::put_timeout`](crate::driver::Driver::put_timeout)) where that is longer. A shorter
-    /// one turns an engine that is down into an unknown outcome.
+    /// ([`Driver::put_timeout`](crate::driver::Driver::put_timeout)) where that is longer. A
+    /// shorter time turns an engine that is down into an unknown outcome.
     pub fn put_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.config.put_attempt_timeout = timeout;
         self.config.waits_for_driver = false;
         self
     }
 
-    /// How long one read of the driver (a page, a latest sequence) may take. Default 10 s.
+    /// The time for one read of the driver (a page, a latest sequence). Default 10 s.
     pub fn read_deadline(mut self, deadline: Duration) -> Self {
         self.config.read_deadline = deadline;
         self
     }
 
-    /// How long closing lets admitted appends finish, and then the driver close. Default 30 s.
+    /// The time in which a close lets admitted appends finish, and then again the driver close.
+    /// Default 30 s.
     pub fn close_deadline(mut self, deadline: Duration) -> Self {
         self.config.close_deadline = deadline;
         self
     }
 
-    /// Among how many of an aggregate's latest events an append with `Expected::Any` and a commit id
-    /// of the caller's own is looked for. Default 1,024.
+    /// The number of an aggregate's latest events among which the commit id of an append with
+    /// `Expected::Any`, or of a command, is looked for. Default 1,024.
     pub fn commit_id_window(mut self, events: usize) -> Self {
         self.config.commit_id_window = events;
         self
     }
 
-    /// The clock that events are stamped with. Default: the system's.
+    /// The clock that stamps events. Default: the system's.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.config.clock = Arc::new(clock);
         self
     }
 
-    /// Wraps appends, commands and fetches; the one registered first is the outermost. See
-    /// [`middleware`](crate::middleware).
+    /// Adds a middleware around appends, commands and fetches. The one that is registered first is
+    /// the outermost. See [`middleware`](crate::middleware).
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         self.middleware.push(Arc::new(middleware));
         self
@@ -182,7 +206,7 @@ impl Builder {
         self
     }
 
-    /// Opens the store. Works in any async runtime, and under a plain blocking executor.
+    /// Opens the store. Works in any async runtime and under a plain blocking executor.
     ///
     /// # Errors
     ///
@@ -200,9 +224,9 @@ impl Builder {
             *duration = NEVER.min(*duration);
         }
         let open: OpenDriver = match self.from {
-            From::Nothing => return Err(OpenError::NoDriver),
-            From::Driver(driver) => Box::new(|| Box::pin(async move { Ok(driver) })),
-            From::Url(url) => Box::new(|| Box::pin(open_url(url))),
+            DriverSource::Nothing => return Err(OpenError::NoDriver),
+            DriverSource::Driver(driver) => Box::new(|| Box::pin(async move { Ok(driver) })),
+            DriverSource::Url(url) => Box::new(|| Box::pin(open_url(url))),
         };
         let (runtime, mailroom) = Runtime::start(self.config, open).await?;
         Ok(EventStore::new(mailroom, runtime, self.middleware.into()))

@@ -1,9 +1,9 @@
-//! Reading: streams of events and of keys.
+//! Streams of events and of keys.
 //!
-//! A page at a time. Where the driver answers at once, the page is read when the reader asks for it, in
-//! the reader's own thread. Otherwise a task on the store's runtime reads ahead into a channel of
-//! [`PAGES_AHEAD`] pages, and ends when the stream is dropped. It says when all is read: a stream whose
-//! task dies before that ends with an error, never as if it were whole.
+//! A stream reads page by page. Where the driver can answer at once, a page is read in the reader's
+//! thread when the reader needs it. Otherwise a task on the store's runtime reads ahead into a
+//! channel of [`PAGES_AHEAD`] pages, and ends when the stream is dropped. The task marks the end
+//! explicitly: a stream whose task dies before that yields an error instead of a silent end.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -16,25 +16,24 @@ use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::{closed_or_failed, panicked};
 use crate::driver::{Driver, DriverError, EventPage, Fetch};
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence};
 use crate::mailroom::Mailroom;
-use crate::middleware::{Chain, FetchRequest, NextFetch};
+use crate::middleware::{FetchRequest, MiddlewareChain, NextFetch};
 
 const PAGES_AHEAD: usize = 2;
 
-/// What a driver hands out: pages of events, or of keys.
-type Pages<T> = Pin<Box<dyn Stream<Item = Result<Vec<T>, DriverError>> + Send>>;
+/// Pages of events or of keys, from a driver.
+type DriverPages<T> = Pin<Box<dyn Stream<Item = Result<Vec<T>, DriverError>> + Send>>;
 
 type FuturePage = Pin<Box<dyn Future<Output = Result<EventPage, ReadError>> + Send>>;
 
-/// The same on the reader's side; `None` says that all is read.
+/// The same pages on the reader's side; `None` marks the end.
 type Received<T> = mpsc::Receiver<Result<Option<Vec<T>>, ReadError>>;
 
-/// The events of one aggregate, in sequence order: a stream, which begins when first polled. What is set
-/// after that has no effect.
+/// The events of one aggregate, in sequence order: a stream, which begins at its first poll.
+/// Options that are set later have no effect.
 ///
 /// ```
 /// # use seriatim::{Append, EventStore, NewEvent};
@@ -52,20 +51,20 @@ type Received<T> = mpsc::Receiver<Result<Option<Vec<T>>, ReadError>>;
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Read {
     mailroom: Arc<Mailroom>,
-    middleware: Chain,
+    middleware: MiddlewareChain,
     key: Result<AggregateKey, KeyError>,
     from: Option<Sequence>,
     fetch: Fetch,
-    state: State,
+    state: ReadState,
     page: vec::IntoIter<KeyedEvent>,
 }
 
-enum State {
+enum ReadState {
     New,
-    /// What to ask for next.
+    /// The next fetch.
     Next(AggregateKey, Fetch),
     Channel(Received<KeyedEvent>),
-    /// A page on its way through the middleware.
+    /// A page that is passing the middleware.
     Wrapped(AggregateKey, Fetch, FuturePage),
     Ended,
 }
@@ -73,7 +72,7 @@ enum State {
 impl Read {
     pub(super) fn new(
         mailroom: Arc<Mailroom>,
-        middleware: Chain,
+        middleware: MiddlewareChain,
         key: Result<AggregateKey, KeyError>,
     ) -> Self {
         Read {
@@ -82,24 +81,24 @@ impl Read {
             key,
             from: None,
             fetch: Fetch::ALL,
-            state: State::New,
+            state: ReadState::New,
             page: Vec::new().into_iter(),
         }
     }
 
-    /// Begins with this sequence (or, if it is not there, the next one in the direction of reading).
+    /// Begins with this sequence, or, if it does not exist, with the next one in reading direction.
     pub fn from(mut self, sequence: impl Into<Sequence>) -> Self {
         self.from = Some(sequence.into());
         self
     }
 
-    /// From the latest event to the first.
+    /// Reads from the latest event to the first.
     pub fn backwards(mut self) -> Self {
         self.fetch.backwards = true;
         self
     }
 
-    /// No more events than this.
+    /// Yields at most this many events.
     pub fn limit(mut self, events: usize) -> Self {
         self.fetch.limit = Some(events);
         self
@@ -125,7 +124,7 @@ impl Read {
         }
         loop {
             let page = std::mem::take(&mut self.page);
-            // A page that is all there is becomes the answer as it is.
+            // A single page becomes the answer without a copy.
             match events.is_empty() {
                 true => events = page.collect(),
                 false => events.extend(page),
@@ -136,39 +135,40 @@ impl Read {
         }
     }
 
-    /// Goes on to the next page, which may be empty; `false` at the end. All of the page before was handed out.
+    /// Goes on to the next page, which may be empty; `false` at the end. Only called when every
+    /// event of the previous page was yielded.
     fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
         let next = match &mut self.state {
-            State::Ended => return Poll::Ready(Ok(false)),
-            State::New => self.start(),
-            State::Next(key, fetch) => {
+            ReadState::Ended => return Poll::Ready(Ok(false)),
+            ReadState::New => self.start(),
+            ReadState::Next(key, fetch) => {
                 let (key, fetch) = (key.clone(), *fetch);
                 self.read_on(key, fetch)
             }
-            State::Wrapped(key, fetch, page) => {
+            ReadState::Wrapped(key, fetch, page) => {
                 let page = ready!(page.as_mut().poll(cx));
                 let (key, fetch) = (key.clone(), *fetch);
                 page.map(|page| self.take_page(key, fetch, page))
             }
-            State::Channel(pages) => match ready!(pages.poll_recv(cx)) {
+            ReadState::Channel(pages) => match ready!(pages.poll_recv(cx)) {
                 Some(Ok(Some(page))) => {
                     self.page = page.into_iter();
                     return Poll::Ready(Ok(true));
                 }
-                Some(Ok(None)) => Ok(State::Ended),
+                Some(Ok(None)) => Ok(ReadState::Ended),
                 Some(Err(error)) => Err(error),
                 None => Err(ReadError::Closed),
             },
         };
         let (state, answer) = match next {
             Ok(state) => (state, Ok(true)),
-            Err(error) => (State::Ended, Err(error)),
+            Err(error) => (ReadState::Ended, Err(error)),
         };
         self.state = state;
         Poll::Ready(answer)
     }
 
-    fn start(&mut self) -> Result<State, ReadError> {
+    fn start(&mut self) -> Result<ReadState, ReadError> {
         let key = self.key.clone().map_err(ReadError::InvalidKey)?;
         if self.mailroom.is_closed() {
             return Err(ReadError::Closed);
@@ -182,22 +182,22 @@ impl Read {
         self.read_on(key, fetch)
     }
 
-    /// Reads a page in this thread, if the driver can, and through a channel if not; through the
-    /// middleware, if there is any. The state says what comes after it.
-    fn read_on(&mut self, key: AggregateKey, fetch: Fetch) -> Result<State, ReadError> {
+    /// Reads a page: in this thread if the driver can, else through a channel, and through the
+    /// middleware if there is one. Returns the state behind it.
+    fn read_on(&mut self, key: AggregateKey, fetch: Fetch) -> Result<ReadState, ReadError> {
         if !self.middleware.is_empty() {
             let page = wrapped_page(self.mailroom.clone(), self.middleware.clone(), &key, fetch);
-            return Ok(State::Wrapped(key, fetch, page));
+            return Ok(ReadState::Wrapped(key, fetch, page));
         }
         let Some(page) = self.mailroom.driver.fetch_page_now(&key, fetch) else {
             let fetch_events = move |driver: &dyn Driver| driver.fetch_events(&key, fetch);
-            return Ok(State::Channel(forward(&self.mailroom, fetch_events)));
+            return Ok(ReadState::Channel(forward(&self.mailroom, fetch_events)));
         };
-        Ok(self.take_page(key, fetch, page.map_err(closed_or_failed)?))
+        Ok(self.take_page(key, fetch, page.map_err(ReadError::from_driver)?))
     }
 
-    /// The page becomes what is handed out next; the state says what comes after it.
-    fn take_page(&mut self, key: AggregateKey, fetch: Fetch, page: EventPage) -> State {
+    /// Makes this the current page, and returns the state behind it.
+    fn take_page(&mut self, key: AggregateKey, fetch: Fetch, page: EventPage) -> ReadState {
         let rest = page.events.last().filter(|_| page.more).map(|last| {
             let mut rest = fetch.after(last.sequence);
             rest.limit = fetch.limit.map(|limit| limit.saturating_sub(page.events.len()));
@@ -205,15 +205,15 @@ impl Read {
         });
         self.page = page.events.into_iter();
         match rest.filter(|rest| rest.bounds().is_some()) {
-            Some(rest) => State::Next(key, rest),
-            None => State::Ended,
+            Some(rest) => ReadState::Next(key, rest),
+            None => ReadState::Ended,
         }
     }
 }
 
 fn wrapped_page(
     mailroom: Arc<Mailroom>,
-    chain: Chain,
+    chain: MiddlewareChain,
     key: &AggregateKey,
     fetch: Fetch,
 ) -> FuturePage {
@@ -225,19 +225,19 @@ fn wrapped_page(
     page.boxed()
 }
 
-/// One page, from wherever the driver can be read.
+/// Reads one page, in this thread or on the store's runtime.
 async fn fetch_page(
     mailroom: Arc<Mailroom>,
     request: FetchRequest,
 ) -> Result<EventPage, ReadError> {
     let FetchRequest { key, fetch, .. } = request;
     if let Some(page) = mailroom.driver.fetch_page_now(&key, fetch) {
-        return page.map_err(closed_or_failed);
+        return page.map_err(ReadError::from_driver);
     }
     let fetch_events = move |driver: &dyn Driver| driver.fetch_events(&key, fetch);
     let mut pages = forward(&mailroom, fetch_events);
     match pages.recv().await {
-        // Whether more follow is found out by asking behind it.
+        // Only the next fetch can tell whether more events follow.
         Some(Ok(Some(events))) => Ok(EventPage::new(events, true)),
         Some(Ok(None)) => Ok(EventPage::default()),
         Some(Err(error)) => Err(error),
@@ -254,7 +254,7 @@ impl Stream for Read {
             if let Some(event) = this.page.next() {
                 let event = this.mailroom.config.upcasters.apply(event);
                 return Poll::Ready(Some(event.map_err(|e| {
-                    this.state = State::Ended;
+                    this.state = ReadState::Ended;
                     this.page = Vec::new().into_iter();
                     ReadError::Upcast(Box::new(e))
                 })));
@@ -268,7 +268,7 @@ impl Stream for Read {
     }
 }
 
-/// The keys with a prefix, in ascending byte order: a stream.
+/// The keys with a prefix, in the order of [`Driver::keys`]: a stream.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Keys {
     /// `None` once ended.
@@ -326,11 +326,11 @@ impl Stream for Keys {
     }
 }
 
-/// Reads the pages that `open` asks the driver for, on the store's runtime, each within the read
-/// deadline, a few ahead of the reader.
+/// Reads the pages that `open` requests from the driver, on the store's runtime, each within the
+/// read deadline, a few ahead of the reader.
 fn forward<T: Send + 'static>(
     mailroom: &Mailroom,
-    open: impl FnOnce(&dyn Driver) -> Pages<T> + Send + 'static,
+    open: impl FnOnce(&dyn Driver) -> DriverPages<T> + Send + 'static,
 ) -> Received<T> {
     let (forward, received) = mpsc::channel(PAGES_AHEAD);
     let (sender, refuse) = (forward.clone(), forward.clone());
@@ -340,7 +340,7 @@ fn forward<T: Send + 'static>(
         drop(driver);
         loop {
             let page = match tokio::time::timeout(deadline, pages.next()).await {
-                Ok(page) => page.transpose().map_err(closed_or_failed),
+                Ok(page) => page.transpose().map_err(ReadError::from_driver),
                 Err(_elapsed) => Err(ReadError::Timeout { deadline }),
             };
             let is_last = !matches!(page, Ok(Some(_)));
@@ -351,11 +351,16 @@ fn forward<T: Send + 'static>(
     };
     let reading = AssertUnwindSafe(reading).catch_unwind().then(|read| async move {
         if read.is_err() {
-            let _ = forward.send(Err(ReadError::Driver(panicked()))).await;
+            let _ = forward.send(Err(ReadError::Driver(read_panicked()))).await;
         }
     });
     if !mailroom.spawn(reading) {
         let _ = refuse.try_send(Err(ReadError::Closed));
     }
     received
+}
+
+/// The error of a driver that panicked in a read.
+pub(super) fn read_panicked() -> DriverError {
+    DriverError::failed("the driver panicked while reading")
 }

@@ -78,8 +78,15 @@ pub(super) struct Options {
     pub(super) rebuild: bool,
 }
 
+impl EventStore {
+    /// A durable consumer of this name: 1 to 256 bytes without control characters. See [`Consumer`].
+    pub fn consumer(&self, name: impl AsRef<str>) -> Consumer {
+        Consumer::new(self.clone(), name.as_ref())
+    }
+}
+
 impl Consumer {
-    pub(crate) fn new(store: EventStore, name: &str) -> Self {
+    fn new(store: EventStore, name: &str) -> Self {
         Consumer {
             store,
             name: name.into(),

@@ -13,6 +13,7 @@ use crate::driver::{LogFetch, LogStore};
 use crate::error::{NoLog, ReadError};
 use crate::event::{KeyedEvent, Position, Timestamp};
 use crate::mailroom::Mailroom;
+use crate::store::EventStore;
 
 /// The log of a store, from [`EventStore::log`](crate::EventStore::log). Cheap to clone; does not hold the
 /// store open.
@@ -39,6 +40,17 @@ pub struct Log {
     mailroom: Arc<Mailroom>,
 }
 
+impl EventStore {
+    /// The log: every event of the store in commit order, by position.
+    ///
+    /// # Errors
+    ///
+    /// [`NoLog`] where the driver keeps none; it names those that do.
+    pub fn log(&self) -> Result<Log, NoLog> {
+        Log::new(self.mailroom().clone())
+    }
+}
+
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").finish_non_exhaustive()
@@ -46,7 +58,7 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    pub(crate) fn new(mailroom: Arc<Mailroom>) -> Result<Self, NoLog> {
+    fn new(mailroom: Arc<Mailroom>) -> Result<Self, NoLog> {
         match mailroom.driver.log() {
             Some(_) => Ok(Log { mailroom }),
             None => Err(NoLog::default()),

@@ -14,6 +14,7 @@ use super::log::last_position;
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Position, Sequence};
 use crate::mailroom::Mailroom;
+use crate::store::EventStore;
 
 /// A page's events at most: a subscriber keeps no more in memory.
 const PAGE_EVENTS: usize = 1_000;
@@ -53,8 +54,16 @@ enum State {
     Ended,
 }
 
+impl EventStore {
+    /// A subscription: the events there are, and then those that come; see [`Subscription`] for where it
+    /// begins. Where the driver keeps no log it yields [`ReadError::NoLog`].
+    pub fn subscribe(&self) -> Subscription {
+        Subscription::new(self.mailroom().clone())
+    }
+}
+
 impl Subscription {
-    pub(crate) fn new(mailroom: Arc<Mailroom>) -> Self {
+    fn new(mailroom: Arc<Mailroom>) -> Self {
         Subscription {
             mailroom,
             filter: Filter::default(),

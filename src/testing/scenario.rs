@@ -29,7 +29,9 @@ use crate::entity::{Aggregate, decode, encode};
 /// #     fn handle(&self, command: &Command) -> Result<Vec<Event>, Overdrawn> {
 /// #         match *command {
 /// #             Command::Withdraw(0) => Ok(vec![]),
-/// #             Command::Withdraw(n) if n > self.balance => Err(Overdrawn { balance: self.balance }),
+/// #             Command::Withdraw(n) if n > self.balance => {
+/// #                 Err(Overdrawn { balance: self.balance })
+/// #             }
 /// #             Command::Withdraw(amount) => Ok(vec![Event::Withdrawn { amount }]),
 /// #         }
 /// #     }
@@ -100,7 +102,7 @@ impl<A: Aggregate> Scenario<A> {
         &self.state
     }
 
-    fn apply(&mut self, events: &[Stored<A::Event>]) {
+    fn apply(&mut self, events: &[StoredEvent<A::Event>]) {
         for event in events {
             self.state.apply(&event.read_back);
         }
@@ -115,8 +117,8 @@ where
     ///
     /// # Panics
     ///
-    /// With the difference, where the command came to something else, or an event cannot be stored or read
-    /// back.
+    /// With the difference, where the command came to something else, or an event cannot be stored
+    /// or read back.
     #[track_caller]
     pub fn then_events(self, expected: impl IntoIterator<Item = A::Event>) -> Scenario<A> {
         let expected = text(&stored::<A>(expected));
@@ -182,13 +184,13 @@ where
 }
 
 /// An event in the form it is stored in, and as it is read back from that.
-struct Stored<E> {
+struct StoredEvent<E> {
     text: String,
     read_back: E,
 }
 
 #[track_caller]
-fn stored<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Vec<Stored<A::Event>> {
+fn stored<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Vec<StoredEvent<A::Event>> {
     let mut all = Vec::new();
     for (index, event) in events.into_iter().enumerate() {
         match through_its_stored_form(&event) {
@@ -199,7 +201,7 @@ fn stored<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Vec<Store
     all
 }
 
-fn through_its_stored_form<E>(event: &E) -> Result<Stored<E>, String>
+fn through_its_stored_form<E>(event: &E) -> Result<StoredEvent<E>, String>
 where
     E: Serialize + DeserializeOwned,
 {
@@ -209,12 +211,12 @@ where
     let name = &checked.event_type;
     let text = format!("{name} {}", pretty(checked.data.as_str()));
     match decode(name, &checked.data) {
-        Ok(read_back) => Ok(Stored { text, read_back }),
+        Ok(read_back) => Ok(StoredEvent { text, read_back }),
         Err(error) => Err(format!("cannot be read back: {error}\n\n  {text}")),
     }
 }
 
-fn text<E>(events: &[Stored<E>]) -> String {
+fn text<E>(events: &[StoredEvent<E>]) -> String {
     match events {
         [] => "nothing".to_owned(),
         events => events.iter().map(|event| event.text.as_str()).collect::<Vec<_>>().join("\n"),

@@ -1,8 +1,8 @@
-//! The handle of a store: what an application holds.
+//! The handle of a store.
 //!
 //! A handle is cheap to clone and works from any thread and any async runtime, or none. Appends go
-//! through the mailroom; reads of an embedded driver are answered in the caller's own thread, reads of any
-//! other cross a bounded channel from the store's runtime.
+//! through the mailroom. An embedded driver is read in the caller's thread. Any other driver is
+//! read on the store's runtime, and its pages cross a bounded channel.
 
 mod builder;
 mod read;
@@ -10,7 +10,9 @@ mod read;
 pub use builder::Builder;
 pub use read::{Keys, Read};
 
-use std::any::{TypeId, type_name};
+use read::read_panicked;
+
+use std::any::TypeId;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,17 +23,15 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::append::{Append, Appended};
-use crate::driver::{DriverError, Fetch};
-use crate::entity::{Aggregate, Entities};
-use crate::error::{AppendError, CloseError, LoadError, NoLog, OpenError, ReadError};
+use crate::driver::Fetch;
+use crate::error::{AppendError, CloseError, LoadError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
 use crate::mailroom::{Mailroom, Runtime, Wait};
-use crate::middleware::{Chain, NextAppend};
-use crate::subscription::{Consumer, Log, Subscription};
+use crate::middleware::{MiddlewareChain, NextAppend};
 use crate::upcast::Upcasters;
 
-/// An open event store. Clones are handles of the same store; when the last one is dropped, the store
-/// closes in the background.
+/// An open event store. Clones are handles of the same store. When the last one is dropped, the
+/// store closes in the background.
 ///
 /// ```
 /// use seriatim::{Append, EventStore, NewEvent};
@@ -48,38 +48,19 @@ use crate::upcast::Upcasters;
 pub struct EventStore {
     mailroom: Arc<Mailroom>,
     runtime: Arc<Runtime>,
-    middleware: Chain,
+    middleware: MiddlewareChain,
 }
 
 impl EventStore {
-    /// Opens the store that `url` names; what stands before the first `:` chooses the driver.
-    ///
-    /// | URL | driver |
-    /// |---|---|
-    /// | `memory:` | [`driver::memory`](crate::driver::memory): nothing outlives the process |
-    /// | `redb:DIRECTORY` | [`driver::redb`](crate::driver::redb): embedded, durable |
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`], naming the URL.
-    pub async fn open(url: impl AsRef<str>) -> Result<Self, OpenError> {
-        Self::builder().url(url.as_ref()).open().await
-    }
-
-    /// A store with options.
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
-    fn new(mailroom: Arc<Mailroom>, runtime: Runtime, middleware: Chain) -> Self {
+    fn new(mailroom: Arc<Mailroom>, runtime: Runtime, middleware: MiddlewareChain) -> Self {
         EventStore { mailroom, runtime: Arc::new(runtime), middleware }
     }
 
-    /// Appends one or more events to one aggregate, all or nothing; the answer means they are durable.
-    /// Waits while the aggregate's permits, or the store's bytes in flight, are all taken.
+    /// Appends one or more events to one aggregate, all or nothing. The answer means that they are
+    /// durable. Waits while the aggregate's permits, or the store's bytes in flight, are all taken.
     ///
-    /// Cancel-safe: a dropped future leaves the whole append or nothing of it. Which of both is found
-    /// out by repeating it with its commit id.
+    /// Cancel-safe: after the future is dropped, the append is written as a whole or not at all.
+    /// Repeat it with its commit id to find out which.
     ///
     /// # Errors
     ///
@@ -91,7 +72,8 @@ impl EventStore {
         self.append_with(append, Wait::ForRoom)
     }
 
-    /// Like [`EventStore::append`], but never waits for room: [`AppendError::Busy`] instead.
+    /// Like [`EventStore::append`], but fails with [`AppendError::Busy`] instead of waiting for
+    /// room.
     ///
     /// # Errors
     ///
@@ -103,8 +85,8 @@ impl EventStore {
         self.append_with(append, Wait::Never)
     }
 
-    /// A stale append is found out before it is moved into a further future: that would be three tenths of what its
-    /// refusal costs.
+    /// A stale append is refused before it moves into a second future: the move would be three
+    /// tenths of the cost of the refusal.
     async fn append_with(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
         if self.middleware.is_empty() {
             let resident = self.mailroom.lease_unless_stale(&append)?;
@@ -120,7 +102,7 @@ impl EventStore {
         NextAppend::new(&self.middleware, Box::new(end)).run(append).await
     }
 
-    /// The aggregate's events, as a stream; see [`Read`] for where it begins and ends.
+    /// The aggregate's events, as a stream. [`Read`] sets its start, direction and length.
     pub fn read<K>(&self, key: K) -> Read
     where
         K: TryInto<AggregateKey>,
@@ -146,7 +128,7 @@ impl EventStore {
         }
         let last = Fetch::ALL.backwards().limit(1);
         if let Some(page) = self.mailroom.driver.fetch_page_now(&key, last) {
-            let page = page.map_err(closed_or_failed)?;
+            let page = page.map_err(ReadError::from_driver)?;
             return Ok(page.events.first().map_or(Sequence::NONE, |event| event.sequence));
         }
         let (answer, answered) = oneshot::channel();
@@ -154,8 +136,8 @@ impl EventStore {
         self.mailroom.spawn(async move {
             let asking = AssertUnwindSafe(async { driver.latest_sequence(&key).await });
             let _ = answer.send(match timeout(deadline, asking.catch_unwind()).await {
-                Ok(Ok(answer)) => answer.map_err(closed_or_failed),
-                Ok(Err(_panic)) => Err(ReadError::Driver(panicked())),
+                Ok(Ok(answer)) => answer.map_err(ReadError::from_driver),
+                Ok(Err(_panic)) => Err(ReadError::Driver(read_panicked())),
                 Err(_elapsed) => Err(ReadError::Timeout { deadline }),
             });
         });
@@ -175,53 +157,39 @@ impl EventStore {
         Ok(self.latest_sequence(key).await? > Sequence::NONE)
     }
 
-    /// The keys that begin with `prefix`, in ascending byte order, as a stream. An empty prefix lists all.
+    /// The keys that begin with `prefix`, as a stream: in ascending byte order, or in the engine's
+    /// own order where it keeps none (DynamoDB, Cassandra, Azure Tables). An empty prefix
+    /// lists all.
     ///
-    /// A driver that cannot list keys yields [`DriverError::Unsupported`].
+    /// A driver that cannot list keys yields
+    /// [`DriverError::Unsupported`](crate::driver::DriverError::Unsupported).
     pub fn keys(&self, prefix: impl Into<String>) -> Keys {
         Keys::new(&self.mailroom, prefix.into())
     }
 
-    /// The log: every event of the store in commit order, by position.
+    /// Gives the kind to the first type that claims it.
     ///
     /// # Errors
     ///
-    /// [`NoLog`] where the driver keeps none; it names those that do.
-    pub fn log(&self) -> Result<Log, NoLog> {
-        Log::new(self.mailroom.clone())
-    }
-
-    /// A subscription: the events there are, and then those that come; see [`Subscription`] for where it
-    /// begins. Where the driver keeps no log it yields [`ReadError::NoLog`].
-    pub fn subscribe(&self) -> Subscription {
-        Subscription::new(self.mailroom.clone())
-    }
-
-    /// A durable consumer of this name: 1 to 256 bytes without control characters. See [`Consumer`].
-    pub fn consumer(&self, name: impl AsRef<str>) -> Consumer {
-        Consumer::new(self.clone(), name.as_ref())
-    }
-
-    /// The entities of type `A`; see [`Aggregate`].
-    pub fn entities<A: Aggregate>(&self) -> Entities<A> {
-        Entities::new(self.clone())
-    }
-
-    /// The first type to ask for a kind has it.
-    pub(crate) fn claim_kind<A: Aggregate>(&self) -> Result<(), LoadError> {
-        let claim = (TypeId::of::<A>(), type_name::<A>());
-        let (owner, other) = *self.mailroom.kinds.entry(A::KIND).or_insert(claim);
-        if owner == claim.0 {
+    /// [`LoadError::WrongKind`] when another type has claimed it before.
+    pub(crate) fn claim_kind(
+        &self,
+        kind: &'static str,
+        id: TypeId,
+        name: &'static str,
+    ) -> Result<(), LoadError> {
+        let (owner, other) = *self.mailroom.kinds.entry(kind).or_insert((id, name));
+        if owner == id {
             return Ok(());
         }
-        Err(LoadError::WrongKind { kind: A::KIND, other, this: claim.1 })
+        Err(LoadError::WrongKind { kind, other, this: name })
     }
 
     pub(crate) fn mailroom(&self) -> &Arc<Mailroom> {
         &self.mailroom
     }
 
-    pub(crate) fn middleware(&self) -> Chain {
+    pub(crate) fn middleware(&self) -> MiddlewareChain {
         self.middleware.clone()
     }
 
@@ -229,7 +197,7 @@ impl EventStore {
         self.mailroom.config.upcasters.clone()
     }
 
-    /// The aggregate's snapshot, if it can be had: a snapshot that cannot is one that is not there.
+    /// The aggregate's snapshot. One that cannot be read counts as missing.
     pub(crate) async fn load_snapshot(&self, key: &AggregateKey) -> Option<Bytes> {
         let (driver, key) = (self.mailroom.driver.clone(), key.clone());
         let deadline = self.mailroom.config.read_deadline;
@@ -245,24 +213,25 @@ impl EventStore {
         answered.await.ok().flatten()
     }
 
-    /// Sleeps, on the store's own runtime: the caller may have none.
+    /// Sleeps on the store's own runtime, because the caller may have none.
     pub(crate) async fn pause(&self, duration: Duration) {
         self.mailroom.sleep(duration).await;
     }
 
-    /// How many aggregates are resident: have an actor at this moment.
+    /// The number of resident aggregates: those that have an actor now.
     pub fn resident(&self) -> usize {
         self.mailroom.resident()
     }
 
-    /// Closes the store for all its handles: nothing more is admitted, what was admitted finishes within
-    /// the close deadline, the driver closes. Further calls wait for the same end and get the same answer.
+    /// Closes the store for all its handles: no further append is admitted, admitted ones finish
+    /// before the close deadline, and the driver closes. Further calls wait for the same end and
+    /// get the same answer.
     ///
-    /// Cancel-safe: once begun, closing goes on without the future.
+    /// Cancel-safe: once begun, the close continues without the future.
     ///
     /// # Errors
     ///
-    /// [`CloseError`]; the store is closed all the same.
+    /// [`CloseError`]; the store is closed nevertheless.
     pub async fn close(&self) -> Result<(), CloseError> {
         self.mailroom.stop_admission();
         self.runtime.close().await
@@ -276,12 +245,4 @@ impl std::fmt::Debug for EventStore {
             .field("closed", &self.mailroom.is_closed())
             .finish_non_exhaustive()
     }
-}
-
-fn closed_or_failed(error: DriverError) -> ReadError {
-    ReadError::from_driver(error)
-}
-
-fn panicked() -> DriverError {
-    DriverError::failed("the driver panicked while reading")
 }

@@ -1,9 +1,9 @@
-//! What wraps appends, commands and fetches: logging, adding metadata, refusing.
+//! Code around appends, commands and fetches: for logs, for metadata, for refusals.
 //!
-//! A [`Middleware`] is registered with the builder and called in order of registration, the first one
-//! outermost. Each gets the request and what comes `next`; it may change the request, look at the answer, or
-//! refuse without going on. It runs in the caller's task. What an aggregate's actor reads for itself (to
-//! resolve a conflict, to load an entity's state) passes no middleware.
+//! A [`Middleware`] is registered with the builder; the first one is the outermost. It gets the
+//! request and `next`, the rest of the chain. It can change the request, look at the answer, or
+//! refuse without a call of `next`. It runs in the caller's task. The reads of an aggregate's actor
+//! (to resolve a conflict, to load an entity's state) pass no middleware.
 //!
 //! ```
 //! use seriatim::middleware::{Middleware, NextAppend, async_trait};
@@ -40,19 +40,18 @@ use crate::driver::{EventPage, Fetch};
 use crate::error::{AppendError, ReadError};
 use crate::event::AggregateKey;
 
-type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-type End<'a, Q, T> = Box<dyn FnOnce(Q) -> Answering<'a, T> + Send + 'a>;
+type FutureAnswer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type LastStep<'a, Q, T> = Box<dyn FnOnce(Q) -> FutureAnswer<'a, T> + Send + 'a>;
 
-/// Wraps what goes into a store and what comes out. Each method, unless overridden, goes on to what is
-/// next.
+/// Wraps the requests to a store and their answers. Each method calls `next` unless overridden.
 #[async_trait]
 pub trait Middleware: Send + Sync + 'static {
-    /// Around an append. To refuse it: [`AppendError::Refused`].
+    /// Wraps an append. Refuse it with [`AppendError::Refused`].
     async fn append(&self, append: Append, next: NextAppend<'_>) -> Result<Appended, AppendError> {
         next.run(append).await
     }
 
-    /// Around a command on an entity, from before it is sent until its answer. To refuse it:
+    /// Wraps a command on an entity, from before it is sent until its answer. Refuse it with
     /// [`AppendError::Refused`].
     async fn execute(
         &self,
@@ -62,7 +61,7 @@ pub trait Middleware: Send + Sync + 'static {
         next.run(execution).await
     }
 
-    /// Around the fetch of one page of an aggregate's events. To refuse it: [`ReadError::Refused`].
+    /// Wraps the fetch of one page of an aggregate's events. Refuse it with [`ReadError::Refused`].
     async fn fetch(
         &self,
         request: FetchRequest,
@@ -72,14 +71,14 @@ pub trait Middleware: Send + Sync + 'static {
     }
 }
 
-/// A command about to be executed: for which entity, and with what. The command itself stays between its
-/// sender and its entity.
+/// A command before its execution: its entity and its options. A middleware does not see the
+/// command itself.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Execution {
     /// The entity's aggregate key.
     pub key: AggregateKey,
-    /// Commit id and metadata; what is changed here goes with the command.
+    /// Commit id and metadata. Changes here take effect.
     pub options: ExecuteOptions,
 }
 
@@ -89,7 +88,7 @@ impl Execution {
     }
 }
 
-/// How a command ended that was not refused on the way.
+/// How a command ended that no middleware refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -103,7 +102,7 @@ pub enum Outcome {
     Failed,
 }
 
-/// A page of an aggregate's events, about to be fetched.
+/// The fetch of one page of an aggregate's events.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FetchRequest {
@@ -120,30 +119,30 @@ impl FetchRequest {
 }
 
 /// The middleware of a store, outermost first.
-pub(crate) type Chain = Arc<[Arc<dyn Middleware>]>;
+pub(crate) type MiddlewareChain = Arc<[Arc<dyn Middleware>]>;
 
 macro_rules! next {
     ($(#[$doc:meta])* $name:ident, $method:ident, $request:ty => $answer:ty) => {
         $(#[$doc])*
-        #[must_use = "a request that does not go on must be refused"]
+        #[must_use = "without a call of `run` the request must be refused"]
         pub struct $name<'a> {
             rest: &'a [Arc<dyn Middleware>],
-            end: End<'a, $request, $answer>,
+            end: LastStep<'a, $request, $answer>,
         }
 
         impl<'a> $name<'a> {
             pub(crate) fn new(
                 chain: &'a [Arc<dyn Middleware>],
-                end: End<'a, $request, $answer>,
+                end: LastStep<'a, $request, $answer>,
             ) -> Self {
                 $name { rest: chain, end }
             }
 
-            /// Goes on.
+            /// Calls the rest of the chain.
             ///
             /// # Errors
             ///
-            /// What comes back, from the store or from a middleware further in.
+            /// The error of the store, or of a middleware further in.
             pub async fn run(self, request: $request) -> $answer {
                 match self.rest.split_first() {
                     Some((first, rest)) => {
@@ -157,14 +156,14 @@ macro_rules! next {
 }
 
 next! {
-    /// What comes after a middleware on the way of an append.
+    /// The rest of the chain behind a middleware, for an append.
     NextAppend, append, Append => Result<Appended, AppendError>
 }
 next! {
-    /// What comes after a middleware on the way of a command.
+    /// The rest of the chain behind a middleware, for a command.
     NextExecute, execute, Execution => Result<Outcome, AppendError>
 }
 next! {
-    /// What comes after a middleware on the way to a page.
+    /// The rest of the chain behind a middleware, for a fetch.
     NextFetch, fetch, FetchRequest => Result<EventPage, ReadError>
 }
