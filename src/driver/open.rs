@@ -62,12 +62,12 @@ pub(crate) fn is_known(url: &str) -> bool {
 /// The URL for messages: the directory of an embedded store, and of every other URL the scheme
 /// alone, because any part behind it can be a secret in the wrong place.
 pub(crate) fn without_secrets(url: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
     match url.split_once(':') {
         Some(("redb" | "memory", _)) => url.to_owned(),
         Some((scheme, _)) if is_known(url) => format!("{scheme}://…"),
-        Some((scheme, _)) if scheme.len() <= 20 && scheme.chars().all(plain) => {
-            format!("{scheme}:…")
+        Some((scheme, rest)) if rest.starts_with("//") && scheme.chars().all(plain) => {
+            format!("{scheme}://…")
         }
         _ => "…".to_owned(),
     }
@@ -84,7 +84,8 @@ mod tests {
             ("redb:./a@b", "redb:./a@b"),
             ("mongodb://u:hush@a:1,b:2/db?w=1", "mongodb://…"),
             ("mongodb://u:hu?sh@a/db", "mongodb://…"),
-            ("nosuch://u:hush@a", "nosuch:…"),
+            ("nosuch://u:hush@a", "nosuch://…"),
+            ("hush:x", "…"),
             ("hu@sh:x", "…"),
             ("hush", "…"),
         ] {
@@ -95,6 +96,6 @@ mod tests {
     #[tokio::test]
     async fn a_url_that_no_driver_knows_is_refused_without_its_secrets() {
         let error = open("nosuch://u:hush@a?key=hush").await.err().unwrap().to_string();
-        assert!(error.contains("nosuch:…") && !error.contains("hush"), "{error}");
+        assert!(error.contains("nosuch://…") && !error.contains("hush"), "{error}");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures_util::FutureExt;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
@@ -100,6 +101,15 @@ impl AzureTablesBuilder {
     /// refuses the credential; [`DriverError::Unavailable`] where it cannot be reached within the
     /// timeout.
     pub async fn open(self, account: &str, table: &str) -> Result<AzureTablesDriver, DriverError> {
+        // Boxed, so that callers' futures do not hold the client's, whose nesting is deep.
+        self.open_table(account, table).boxed().await
+    }
+
+    async fn open_table(
+        self,
+        account: &str,
+        table: &str,
+    ) -> Result<AzureTablesDriver, DriverError> {
         let policy = RetryPolicy::new(self.timeout, self.attempt_timeout)?;
         check_names(account, table)?;
         let endpoint =

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -158,7 +159,9 @@ impl CassandraBuilder {
         let table = format!("{}.{}", quoted("keyspace", keyspace)?, quoted("table", table)?);
         let name = format!("the table {table} at {}", hosts.join(","));
         // Every step waits for the cluster: the names, the session, the statements.
-        match timeout(policy.deadline(), self.open_table(&hosts, keyspace, &table, &name)).await {
+        // It is boxed, so that callers' futures do not hold the client's, whose nesting is deep.
+        let opening = self.open_table(&hosts, keyspace, &table, &name).boxed();
+        match timeout(policy.deadline(), opening).await {
             Ok(opened) => opened,
             Err(_elapsed) => Err(DriverError::unavailable(format!(
                 "Cassandra, opening {name}: no answer within the timeout"

@@ -8,6 +8,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{Credentials, StalledStreamProtectionConfig};
+use futures_util::FutureExt;
 
 use super::item::LIMITS;
 use super::{DynamoDbDriver, DynamoDbTable};
@@ -135,6 +136,11 @@ impl DynamoDbBuilder {
     /// [`DriverError::Failed`] where an option is wrong, the table is missing or is none of events;
     /// [`DriverError::Unavailable`] where DynamoDB cannot be reached within the timeout.
     pub async fn open(self, table: &str) -> Result<DynamoDbDriver, DriverError> {
+        // Boxed, so that callers' futures do not hold the client's, whose nesting is deep.
+        self.open_table(table).boxed().await
+    }
+
+    async fn open_table(self, table: &str) -> Result<DynamoDbDriver, DriverError> {
         check_table_name(table)?;
         if self.session_token.is_some() && self.credentials.is_none() {
             return Err(DriverError::failed("a session token needs an access key and its secret"));

@@ -131,6 +131,8 @@ const LIMITS: Limits = Limits {
 /// Part of the stored form: whoever looks for the document with a sequence looks no further back
 /// than this.
 const EVENTS_PER_DOCUMENT: i64 = 1_000;
+/// Less than this is no time to send in: the answer would not be heard.
+const LEAST_TIME: Duration = Duration::from_millis(20);
 const PAGE_EVENTS: usize = 1_000;
 const PAGE_BYTES: usize = 4 << 20;
 const KEYS_PER_PAGE: i64 = 1_000;
@@ -203,7 +205,9 @@ impl MongoDbCollection {
         R: Future<Output = Result<T, DriverError>>,
     {
         let deadline = Instant::now() + self.policy.deadline();
-        let Ok(Ok(_call)) = timeout_at(deadline, self.calls.acquire()).await else {
+        let waiting =
+            timeout_at(deadline - LEAST_TIME.min(self.policy.deadline()), self.calls.acquire());
+        let Ok(Ok(_call)) = waiting.await else {
             return Err(DriverError::unavailable(format!(
                 "{}: all {} connections were busy until the timeout, so nothing was sent: add \
                  ?maxPoolSize=… for more",
