@@ -50,7 +50,7 @@ impl ExecuteOptions {
         self.metadata_field("causation_id", id.as_ref())
     }
 
-    /// Adds one field to the events' metadata, in front of those that are there.
+    /// Sets one field of the events' metadata, in place of a field of the same name.
     pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
         let metadata = self.metadata.take().transpose().and_then(|own| {
             let value = RawJson::serialize(value).map_err(EventError::Metadata)?;

@@ -9,18 +9,19 @@ use super::Aggregate;
 use super::error::ExecuteError;
 use super::executed::Executed;
 use super::state::{Folded, Reading};
-use crate::error::LoadError;
+use crate::error::{AppendError, LoadError};
 use crate::event::{AggregateKey, CheckedEvents, EventError, RawJson, Sequence};
 use crate::mailroom::{Command, CommandAnswer, Decision, State};
 
 pub(super) type CommandResult<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
 
-/// One command, what was decided on it last, and who waits.
+/// One command, its last decision, and its caller.
 pub(super) struct SentCommand<A: Aggregate> {
     pub(super) key: AggregateKey,
     pub(super) command: A::Command,
     pub(super) metadata: Option<RawJson>,
     pub(super) reading: Arc<Reading>,
+    /// The events as they will be read back, or the rejection.
     pub(super) decided: Option<Result<Vec<A::Event>, A::Error>>,
     pub(super) answer: oneshot::Sender<CommandResult<A>>,
 }
@@ -33,16 +34,25 @@ impl<A: Aggregate> SentCommand<A> {
         }
     }
 
-    fn encoded(&self) -> Result<CheckedEvents, EventError> {
-        let events = self.decided_events().iter().map(|event| {
-            let event = self.reading.stored(event)?;
-            match &self.metadata {
-                Some(metadata) => event.with_metadata(metadata.clone()),
-                None => event,
-            }
-            .check()
-        });
-        events.collect()
+    /// The events in their stored form, and as they will be read back: the state and the answer rest
+    /// on these, so both say what the next process will say.
+    fn encode(
+        &self,
+        events: &[A::Event],
+    ) -> Result<(CheckedEvents, Vec<A::Event>), (usize, EventError)> {
+        let mut checked = CheckedEvents::new();
+        let mut read_back = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            let at = |error| (index, error);
+            let (stored, event) = self.reading.stored(event).map_err(|e| at(e.into()))?;
+            let stored = match &self.metadata {
+                Some(metadata) => stored.with_metadata(metadata.clone()),
+                None => stored,
+            };
+            checked.push(stored.check().map_err(at)?);
+            read_back.push(event);
+        }
+        Ok((checked, read_back))
     }
 }
 
@@ -55,13 +65,22 @@ impl<A: Aggregate> Command for SentCommand<A> {
         self.decided = None;
         let state: &dyn Any = state;
         let Some(folded) = state.downcast_ref::<Folded<A>>() else { return Decision::Nothing };
-        self.decided = Some(folded.state.handle(&self.command));
-        if self.decided_events().is_empty() {
-            return Decision::Nothing;
-        }
-        match self.encoded() {
-            Ok(events) => Decision::Events(events),
-            Err(error) => Decision::Unfit(error),
+        let events = match folded.state.handle(&self.command) {
+            Ok(events) if !events.is_empty() => events,
+            nothing => {
+                self.decided = Some(nothing);
+                return Decision::Nothing;
+            }
+        };
+        match self.encode(&events) {
+            Ok((stored, read_back)) => {
+                self.decided = Some(Ok(read_back));
+                Decision::Events(stored)
+            }
+            Err((index, source)) => {
+                let key = self.key.clone();
+                Decision::Refused(AppendError::InvalidEvent { key, index, source })
+            }
         }
     }
 
@@ -107,7 +126,7 @@ impl<A: Aggregate> Command for SentCommand<A> {
             CommandAnswer::NotLoaded(error) => Err(ExecuteError::Load(error)),
             CommandAnswer::Panicked => Err(ExecuteError::Panicked { key }),
         };
-        // A caller that went away does not want it.
+        // The caller may have dropped its future.
         let _ = waiting.send(answer);
     }
 }

@@ -60,6 +60,7 @@ impl<A: Aggregate> Entities<A> {
         let reading = Reading {
             snapshots: Snapshots::Never,
             skip_unknown_types: false,
+            kind: A::KIND,
             upcasters: store.upcasters(),
         };
         Entities { store, reading, wrong_kind, entity: PhantomData }
@@ -84,7 +85,7 @@ impl<A: Aggregate> Entities<A> {
     ///
     /// [`KeyError`] when id and kind make no key.
     pub fn key(&self, id: impl AsRef<str>) -> Result<AggregateKey, KeyError> {
-        AggregateKey::new(&format!("{}/{}", A::KIND, id.as_ref()))
+        AggregateKey::of_entity(A::KIND, id.as_ref())
     }
 
     fn own_key(&self, id: &str) -> Result<AggregateKey, LoadError> {
@@ -242,7 +243,7 @@ impl<A: Aggregate> Entities<A> {
         }
         if at > Sequence::NONE {
             // The event that the snapshot was taken at is read too: is it there?
-            let mut events = self.store.read(key).from(at);
+            let mut events = self.store.read(key).as_stored().from(at);
             match events.next().await.transpose()? {
                 Some(event) if event.sequence == at => {
                     return fold(folded, at, events, wanted).await;
@@ -253,7 +254,7 @@ impl<A: Aggregate> Entities<A> {
                 }
             }
         }
-        fold(folded, Sequence::NONE, self.store.read(key), wanted).await
+        fold(folded, Sequence::NONE, self.store.read(key).as_stored(), wanted).await
     }
 
     /// Folds in what happened since.
@@ -264,7 +265,7 @@ impl<A: Aggregate> Entities<A> {
     ) -> Result<Loaded<A>, LoadError> {
         let reading = Arc::new(self.reading.clone());
         let folded = Folded { state: loaded.state, reading };
-        let events = self.store.read(key).from(loaded.sequence.next());
+        let events = self.store.read(key).as_stored().from(loaded.sequence.next());
         fold(folded, loaded.sequence, events, |_| true).await
     }
 

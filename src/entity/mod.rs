@@ -14,7 +14,6 @@
 //! the commands are decided again. So [`Aggregate::handle`] must be pure. A decision that must
 //! await something uses [`Entities::transact`].
 
-mod codec;
 mod command;
 mod entities;
 mod error;
@@ -23,8 +22,6 @@ mod handle;
 mod state;
 mod transact;
 
-pub use codec::EncodeError;
-pub(crate) use codec::{decode, encode};
 pub use entities::Entities;
 pub use error::{ExecuteError, TransactError};
 pub use executed::{Executed, Loaded};

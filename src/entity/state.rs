@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Aggregate;
-use super::codec::{DecodeError, decode, encode};
 use crate::error::LoadError;
-use crate::event::{EventError, KeyedEvent, NewEvent, Sequence};
+use crate::event::{DecodeError, EncodeError, KeyedEvent, NewEvent, Sequence, encode};
 use crate::mailroom::State;
 use crate::upcast::Upcasters;
 
@@ -41,25 +41,30 @@ impl Snapshots {
 pub(super) struct Reading {
     pub(super) snapshots: Snapshots,
     pub(super) skip_unknown_types: bool,
+    pub(super) kind: &'static str,
     pub(super) upcasters: Arc<Upcasters>,
 }
 
 impl Reading {
-    /// The event in its stored form.
-    pub(super) fn stored<E: Serialize>(&self, event: &E) -> Result<NewEvent, EventError> {
-        let event = encode(event)?;
-        let version = self.upcasters.current_version(event.event_type());
-        Ok(event.version(version))
+    /// The event in its stored form, and the value that is read back from that.
+    pub(super) fn stored<E>(&self, event: &E) -> Result<(NewEvent, E), EncodeError>
+    where
+        E: Serialize + DeserializeOwned,
+    {
+        let (stored, read_back) = encode(event)?;
+        let version = self.upcasters.current_version(self.kind, stored.event_type());
+        Ok((stored.version(version), read_back))
     }
 
-    /// The event as the enum's value; `None` where its type is unknown and skipped.
+    /// The event as the enum's value; `None` where an upcaster drops it, or where its type is unknown and
+    /// skipped.
     pub(super) fn event<A: Aggregate>(
         &self,
         stored: KeyedEvent,
     ) -> Result<Option<A::Event>, LoadError> {
-        let event = self.upcasters.apply(stored)?;
+        let Some(event) = self.upcasters.apply(stored)? else { return Ok(None) };
         let (key, sequence) = (&event.key, event.sequence);
-        match decode(event.event_type(), &event.data) {
+        match event.decode() {
             Ok(event) => Ok(Some(event)),
             Err(DecodeError::UnknownType) if self.skip_unknown_types => Ok(None),
             Err(DecodeError::UnknownType) => Err(LoadError::UnknownType {
@@ -67,11 +72,11 @@ impl Reading {
                 sequence,
                 event_type: event.event_type().to_owned(),
             }),
-            Err(DecodeError::Data(message)) => Err(LoadError::Data {
+            Err(error) => Err(LoadError::Data {
                 key: key.clone(),
                 sequence,
                 event_type: event.event_type().to_owned(),
-                message,
+                message: error.to_string(),
             }),
         }
     }

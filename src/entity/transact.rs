@@ -107,11 +107,16 @@ impl<A: Aggregate> Entities<A> {
             let commit_id = Uuid::now_v7();
             let failed = |source| TransactError::Append { source, commit_id };
             let mut append = Append::to(&key).expect(sequence).commit_id(commit_id);
+            let mut read_back = Vec::with_capacity(events.len());
             for (index, event) in events.iter().enumerate() {
-                append = append.event(self.reading.stored(event).map_err(|source| {
-                    failed(AppendError::InvalidEvent { key: key.clone(), index, source })
-                })?);
+                let (stored, event) = self.reading.stored(event).map_err(|error| {
+                    let (key, source) = (key.clone(), error.into());
+                    failed(AppendError::InvalidEvent { key, index, source })
+                })?;
+                append = append.event(stored);
+                read_back.push(event);
             }
+            let events = read_back;
             match self.store.append(append).await {
                 Ok(appended) => {
                     let sequence = appended.last;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::append::Appended;
 use crate::error::{AppendError, LoadError};
-use crate::event::{CheckedEvents, EventError, KeyedEvent, Sequence};
+use crate::event::{CheckedEvents, KeyedEvent, Sequence};
 
 /// An entity's state, boxed.
 pub(crate) trait State: std::any::Any + Send {
@@ -55,8 +55,8 @@ pub(crate) enum Decision {
     /// The command was rejected, or nothing happened: there is nothing to append, and the command knows
     /// its answer.
     Nothing,
-    /// An event has no form that can be stored.
-    Unfit(EventError),
+    /// The command's events cannot be appended.
+    Refused(AppendError),
 }
 
 /// What a command's caller is told.

@@ -99,10 +99,7 @@ impl Mail {
         match decided {
             Err(_panic) => Decided::Panicked,
             Ok(Decision::Nothing) => Decided::Nothing,
-            Ok(Decision::Unfit(source)) => {
-                let key = self.append.key.clone();
-                Decided::Refused(AppendError::InvalidEvent { key, index: 0, source })
-            }
+            Ok(Decision::Refused(error)) => Decided::Refused(error),
             Ok(Decision::Events(events)) => {
                 self.append.set_events(events);
                 Decided::Events

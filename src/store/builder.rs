@@ -37,6 +37,8 @@ pub struct Builder {
     from: DriverSource,
     config: Config,
     middleware: Vec<Arc<dyn Middleware>>,
+    /// The first option that cannot be taken.
+    problem: Option<OpenError>,
 }
 
 #[derive(Clone)]
@@ -72,6 +74,7 @@ impl Builder {
         Builder {
             from: DriverSource::Nothing,
             middleware: Vec::new(),
+            problem: None,
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
                 permits_per_aggregate: 1_024,
@@ -182,22 +185,31 @@ impl Builder {
         self
     }
 
-    /// Reads events of this type and schema version in a later form; see [`Upcast`].
+    /// Reads events of this kind, type and schema version in a later form; see [`Upcast`]. The kind is
+    /// the category of the aggregates' keys. A second upcaster for the same form fails the opening with
+    /// [`OpenError::DuplicateUpcaster`].
     ///
     /// ```
     /// # use seriatim::{EventStore, Upcast};
-    /// let builder = EventStore::builder().url("memory:").upcaster("Deposited", 1, |event| {
+    /// let builder = EventStore::builder().url("memory:").upcaster("account", "Deposited", 1, |event| {
     ///     let euros: u64 = event.json().map_err(|e| e.to_string())?;
     ///     Ok(Upcast::to(2, &(euros * 100)))
     /// });
     /// # drop(builder);
     /// ```
-    pub fn upcaster<F>(mut self, event_type: impl AsRef<str>, version: u16, upcaster: F) -> Self
+    pub fn upcaster<F>(
+        mut self,
+        kind: impl AsRef<str>,
+        event_type: impl AsRef<str>,
+        version: u16,
+        upcaster: F,
+    ) -> Self
     where
         F: Fn(&KeyedEvent) -> Result<Upcast, String> + Send + Sync + 'static,
     {
         let upcasters = Arc::make_mut(&mut self.config.upcasters);
-        upcasters.register(event_type.as_ref(), version, upcaster);
+        let registered = upcasters.register(kind.as_ref(), event_type.as_ref(), version, upcaster);
+        self.problem = self.problem.or(registered.err());
         self
     }
 
@@ -228,6 +240,9 @@ impl Builder {
     }
 
     fn check(&self) -> Result<(), OpenError> {
+        if let Some(problem) = &self.problem {
+            return Err(problem.clone());
+        }
         let config = &self.config;
         let at_least_one = [
             ("arbiters", config.arbiters),

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::diff::{diff, pretty};
-use crate::entity::{Aggregate, decode, encode};
+use crate::entity::Aggregate;
+use crate::event::encode;
 
 /// An entity of which some events are given, ready to be asked something.
 ///
@@ -204,14 +205,10 @@ where
     E: Serialize + DeserializeOwned,
 {
     let unfit = |error: &dyn std::fmt::Display| format!("cannot be stored: {error}");
-    let new = encode(event).map_err(|error| unfit(&error))?;
+    let (new, read_back) = encode(event).map_err(|error| unfit(&error))?;
     let checked = new.check().map_err(|error| unfit(&error))?;
-    let name = &checked.event_type;
-    let text = format!("{name} {}", pretty(checked.data.as_str()));
-    match decode(name, &checked.data) {
-        Ok(read_back) => Ok(Stored { text, read_back }),
-        Err(error) => Err(format!("cannot be read back: {error}\n\n  {text}")),
-    }
+    let text = format!("{} {}", checked.event_type, pretty(checked.data.as_str()));
+    Ok(Stored { text, read_back })
 }
 
 fn text<E>(events: &[Stored<E>]) -> String {
