@@ -59,8 +59,8 @@ mod upcast;
 
 pub use append::{Append, Appended, ExecuteOptions, Expected};
 pub use entity::{
-    Aggregate, Entities, Entity, ExecuteError, Executed, Loaded, Snapshots, TransactError,
-    TransactOptions,
+    Aggregate, Context, Entities, Entity, EntityOptions, ExecuteError, Executed, Loaded, Snapshots,
+    TransactError, TransactOptions,
 };
 pub use error::{AppendError, CloseError, LoadError, NoLog, OpenError, ReadError};
 pub use event::{

@@ -20,7 +20,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use seriatim::driver::memory::MemoryDriver;
-use seriatim::{Aggregate, Append, EventStore, NewEvent};
+use seriatim::{
+    Aggregate, Append, AppendError, Context, EncodeError, EventError, EventStore, NewEvent,
+};
 
 /// Remembers its events by their text, which tells floats apart to the bit.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,13 +44,15 @@ impl<E: Serialize + DeserializeOwned + Clone + Debug + Send + 'static> Shape for
 
 impl<E: Shape> Aggregate for Seen<E> {
     const KIND: &'static str = "seen";
-    type Command = Option<E>;
+    /// The events to decide on.
+    type Command = Vec<E>;
     type Event = E;
     /// What the resident state has seen.
     type Error = Vec<String>;
+    type Services = ();
 
-    fn handle(&self, event: &Option<E>) -> Result<Vec<E>, Vec<String>> {
-        event.clone().map(|event| vec![event]).ok_or_else(|| self.seen.clone())
+    fn handle(&self, events: &Vec<E>, _: &Context<'_>) -> Result<Vec<E>, Vec<String>> {
+        if events.is_empty() { Err(self.seen.clone()) } else { Ok(events.clone()) }
     }
 
     fn apply(&mut self, event: &E) {
@@ -72,13 +76,13 @@ async fn fate<E: Shape>(event: E) -> Fate {
     let store = open().await.unwrap();
     let entities = store.entities::<Seen<E>>();
     let text = format!("{event:?}");
-    let executed = entities.execute("1", Some(event)).await;
+    let executed = entities.execute("1", vec![event]).await;
     if let Err(error) = executed {
         assert!(!store.exists("seen/1").await.unwrap(), "refused, and written: {error:?}");
         let seriatim::ExecuteError::Append(error) = error else { panic!("{error:?}") };
         return Fate::Refused(error.to_string());
     }
-    let resident = entities.execute("1", None).await.map(drop).unwrap_err();
+    let resident = entities.execute("1", vec![]).await.map(drop).unwrap_err();
     let seriatim::ExecuteError::Rejected(resident) = resident else { panic!("{resident:?}") };
     store.close().await.unwrap();
     let next = open().await.unwrap();
@@ -430,6 +434,20 @@ fn maps_and_sets_without_an_order_are_taken() {
             assert!(texts.contains("Unordered") || texts.contains("Set"), "{texts}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_error_says_which_of_the_events_it_is() {
+    let store = EventStore::open("memory:").await.unwrap();
+    let events = vec![External::Float(1.5), External::Unit, External::Float(f64::NAN)];
+    let error = store.entities::<Seen<External>>().execute("1", events).await.unwrap_err();
+    let seriatim::ExecuteError::Append(AppendError::InvalidEvent { index, source, .. }) = error
+    else {
+        panic!("{error:?}")
+    };
+    assert_eq!(index, 2);
+    assert!(matches!(source, EventError::Encode(EncodeError::Content { .. })), "{source}");
+    assert!(!store.exists("seen/1").await.unwrap());
 }
 
 #[tokio::test]

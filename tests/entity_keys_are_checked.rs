@@ -8,7 +8,7 @@ mod support;
 
 use entities::{Account, Command};
 use serde::{Deserialize, Serialize};
-use seriatim::{Aggregate, EventStore, ExecuteError, LoadError, Reaction, TransactError};
+use seriatim::{Aggregate, Context, EventStore, ExecuteError, LoadError, Reaction, TransactError};
 use support::assert_says;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,8 +26,9 @@ macro_rules! aggregate {
             type Command = ();
             type Event = Happened;
             type Error = String;
+            type Services = ();
 
-            fn handle(&self, _: &()) -> Result<Vec<Happened>, String> {
+            fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Happened>, String> {
                 Ok(vec![Happened::Happened])
             }
 

@@ -16,8 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use entities::{Account, Command, Event, Overdrawn};
 use serde::{Deserialize, Serialize};
-use seriatim::Aggregate;
 use seriatim::testing::Scenario;
+use seriatim::{Aggregate, Context};
 
 const DEPOSITED: Event = Event::Deposited { amount: 50 };
 
@@ -171,8 +171,9 @@ impl Aggregate for Odd {
     type Command = u8;
     type Event = OddEvent;
     type Error = String;
+    type Services = ();
 
-    fn handle(&self, command: &u8) -> Result<Vec<OddEvent>, String> {
+    fn handle(&self, command: &u8, _: &Context<'_>) -> Result<Vec<OddEvent>, String> {
         Ok(vec![OddEvent::Renamed { by: *command }])
     }
 

@@ -312,6 +312,7 @@ fn command_verdict(
         mail::Decided::Nothing if mail.append.own_commit_id && !mail.up_to_date => {
             Verdict::Ask(Question::Latest)
         }
+        mail::Decided::Unexpected => Verdict::Ask(Question::Latest),
         mail::Decided::Nothing if running.events == 0 => {
             Verdict::AnswerCommand(CommandAnswer::Nothing(folded.at))
         }

@@ -99,6 +99,8 @@ impl Mail {
         match decided {
             Err(_panic) => Decided::Panicked,
             Ok(Decision::Nothing) => Decided::Nothing,
+            Ok(Decision::Unexpected) if self.up_to_date => Decided::Nothing,
+            Ok(Decision::Unexpected) => Decided::Unexpected,
             Ok(Decision::Refused(error)) => Decided::Refused(error),
             Ok(Decision::Events(events)) => {
                 self.append.set_events(events);
@@ -184,6 +186,8 @@ pub(super) enum Decided {
     /// Its events are in the mail.
     Events,
     Nothing,
+    /// Nothing, unless another process wrote meanwhile.
+    Unexpected,
     Refused(AppendError),
     Panicked,
 }

@@ -62,9 +62,6 @@ use mail::{From, Mail};
 use registry::{Found, Lease, Registry, Room};
 pub(crate) use runtime::{OpenDriver, Runtime};
 
-/// What a command counts against the bytes in flight: its events are not known yet.
-const COMMAND_BYTES: usize = 1_024;
-
 /// The clock that events are stamped with.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -185,13 +182,14 @@ impl Mailroom {
         &self,
         key: AggregateKey,
         commit_id: Option<Uuid>,
+        bytes: usize,
         command: Box<dyn Command>,
     ) -> Result<(), AppendError> {
         let lease = match self.registry.find(&key, None) {
             Found::Resident(lease) => lease,
             _ => self.lease_new(&key, Wait::ForRoom).await?,
         };
-        let ticket = self.admission.ticket(lease, COMMAND_BYTES, Wait::ForRoom).await?;
+        let ticket = self.admission.ticket(lease, bytes, Wait::ForRoom).await?;
         let undecided = CheckedAppend::undecided(key, commit_id);
         Self::deliver(undecided, ticket, From::Command(command));
         Ok(())

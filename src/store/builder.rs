@@ -5,6 +5,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use super::EventStore;
+use super::extensions::Extensions;
 use crate::driver::{self, Driver};
 use crate::error::OpenError;
 use crate::event::KeyedEvent;
@@ -37,6 +38,7 @@ pub struct Builder {
     from: DriverSource,
     config: Config,
     middleware: Vec<Arc<dyn Middleware>>,
+    extensions: Extensions,
     /// The first option that cannot be taken.
     problem: Option<OpenError>,
 }
@@ -74,6 +76,7 @@ impl Builder {
         Builder {
             from: DriverSource::Nothing,
             middleware: Vec::new(),
+            extensions: Extensions::default(),
             problem: None,
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
@@ -213,6 +216,26 @@ impl Builder {
         self
     }
 
+    /// Gives the application's own services to the entities whose
+    /// [`Aggregate::Services`](crate::Aggregate::Services) is this type; once for each type. The store
+    /// holds them until it closes, so they must not hold the store.
+    pub fn services<S: Send + Sync + 'static>(self, services: S) -> Self {
+        self.extend_once("services", "was called twice for one type", services)
+    }
+
+    /// Keeps a value for those that ask for its type. A second one is a problem of opening.
+    pub(crate) fn extend_once<T: Send + Sync + 'static>(
+        mut self,
+        option: &'static str,
+        problem: &'static str,
+        value: T,
+    ) -> Self {
+        if !self.extensions.insert(value) {
+            self.problem = self.problem.or(Some(OpenError::InvalidOption { option, problem }));
+        }
+        self
+    }
+
     /// Opens the store. Works in any async runtime and under a plain blocking executor.
     ///
     /// # Errors
@@ -236,7 +259,8 @@ impl Builder {
             DriverSource::Url(url) => Box::new(|| Box::pin(open_url(url))),
         };
         let (runtime, mailroom) = Runtime::start(self.config, open).await?;
-        Ok(EventStore::new(mailroom, runtime, self.middleware.into()))
+        let middleware = self.middleware.into();
+        Ok(EventStore::new(mailroom, runtime, middleware, self.extensions))
     }
 
     fn check(&self) -> Result<(), OpenError> {

@@ -40,7 +40,7 @@ pub enum EncodeError {
     },
     /// The event would be written, and could never be read again. Change the type's serde attributes,
     /// or the field's type.
-    #[error("{event}::{variant} could not be read back: {message}")]
+    #[error("{event}::{variant} cannot be read back: {message}")]
     Unreadable {
         /// The Rust type.
         event: &'static str,
