@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::diff::{diff, pretty};
 use crate::entity::{Aggregate, Context};
-use crate::event::{AggregateKey, Sequence, Timestamp, encode};
+use crate::event::{AggregateKey, EncodeError, Sequence, Timestamp, encode};
 
 /// An entity of which some events are given, ready to be asked something.
 ///
@@ -277,7 +277,12 @@ where
     E: Serialize + DeserializeOwned,
 {
     let unfit = |error: &dyn std::fmt::Display| format!("cannot be stored: {error}");
-    let (new, read_back) = encode(event).map_err(|error| unfit(&error))?;
+    let (new, read_back) = encode(event).map_err(|error| match error {
+        EncodeError::Unreadable { .. } | EncodeError::Changed { .. } => {
+            format!("cannot be read back: {error}")
+        }
+        _ => unfit(&error),
+    })?;
     let checked = new.check().map_err(|error| unfit(&error))?;
     let text = format!("{} {}", checked.event_type, pretty(checked.data.as_str()));
     Ok(Stored { text, read_back })

@@ -40,12 +40,14 @@ pub enum EncodeError {
     },
     /// The event would be written, and could never be read again. Change the type's serde attributes,
     /// or the field's type.
-    #[error("{event}::{variant} cannot be read back: {message}")]
+    #[error("{event}::{variant} cannot be read back from {written}: {message}")]
     Unreadable {
         /// The Rust type.
         event: &'static str,
         /// The variant, under the name that serde sees.
         variant: String,
+        /// The event as it would be written: its type and data.
+        written: String,
         /// Why it cannot be read.
         message: String,
     },

@@ -20,12 +20,12 @@ where
     let read_back: E = match decode(written.name, &written.data) {
         Ok(read_back) => read_back,
         Err(error) => {
-            return Err(EncodeError::Unreadable { event, variant, message: error.to_string() });
+            let (written, message) = (text(&written), error.to_string());
+            return Err(EncodeError::Unreadable { event, variant, written, message });
         }
     };
     let again = encode_variant(&read_back)?;
     if !is_same(&written, &again) {
-        let text = |encoded: &Encoded| format!("{} {}", encoded.name, encoded.data);
         let (written, read_back) = (text(&written), text(&again));
         return Err(EncodeError::Changed { event, variant, written, read_back });
     }
@@ -59,6 +59,10 @@ impl NewEvent {
     pub fn encode<E: Serialize + DeserializeOwned>(event: &E) -> Result<Self, EncodeError> {
         encode(event).map(|(stored, _)| stored)
     }
+}
+
+fn text(encoded: &Encoded) -> String {
+    format!("{} {}", encoded.name, encoded.data)
 }
 
 fn is_same(one: &Encoded, other: &Encoded) -> bool {
