@@ -163,20 +163,27 @@ fn driver_exit(error: &DriverError) -> Exit {
         DriverError::Damaged { .. } => Exit::Damaged,
         DriverError::Unknown { .. } => Exit::Unknown,
         DriverError::Unavailable { .. } => Exit::Unavailable,
-        _ if has_io_cause(error) => Exit::Io,
+        _ if io_cause(error).is_some() => Exit::Io,
         _ => Exit::Failed,
     }
 }
 
-fn has_io_cause(error: &DriverError) -> bool {
-    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+/// The operating system's error behind a driver's.
+pub(crate) fn io_cause(error: &DriverError) -> Option<&io::Error> {
+    let (DriverError::Failed { source, .. }
+    | DriverError::Unavailable { source, .. }
+    | DriverError::Unknown { source, .. }) = error
+    else {
+        return None;
+    };
+    let mut cause: Option<&(dyn StdError + 'static)> = source.as_deref().map(|e| e as _);
     while let Some(found) = cause {
-        if found.is::<io::Error>() {
-            return true;
+        if let Some(io) = found.downcast_ref() {
+            return Some(io);
         }
         cause = found.source();
     }
-    false
+    None
 }
 
 impl From<DriverError> for Error {

@@ -13,7 +13,7 @@ use seriatim::driver::redb::{Durability, RedbBuilder, RedbDriver, Step};
 use seriatim::driver::{self, Driver, DriverError};
 
 use crate::app::App;
-use crate::exit::{Error, Exit, Result};
+use crate::exit::{Error, Exit, Result, io_cause};
 use crate::progress::{Progress, Unit};
 
 /// The engines, and the feature that builds each in.
@@ -314,9 +314,8 @@ fn why_not_opened(path: &Path, error: DriverError) -> Error {
         )
         .hint("a redb store is open in one process at a time; end that one, or wait for it");
     }
-    let denied = std::error::Error::source(&error)
-        .and_then(|cause| cause.downcast_ref::<io::Error>())
-        .is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
+    let denied =
+        io_cause(&error).is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
     let failure = Error::from(error);
     match failure.exit {
         _ if denied => failure.hint(
