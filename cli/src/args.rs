@@ -17,7 +17,7 @@ use crate::exit::exit_codes;
 #[command(
     name = "seriatim",
     version,
-    after_help = "`seriatim help COMMAND` says more about a command, `seriatim help` lists the exit codes.",
+    after_help = "`seriatim help` says more and lists the exit codes.",
     after_long_help = exit_codes(),
     max_term_width = 100
 )]
@@ -183,7 +183,11 @@ pub(crate) struct Append {
     #[arg(default_value = "{}")]
     pub(crate) data: String,
     /// Read the events from this file, one a line; `-` for standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["schema_version", "metadata", "event_id"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["schema_version", "metadata", "event_id"]
+    )]
     pub(crate) events: Option<PathBuf>,
     /// What the latest sequence must be: `any`, `none`, or a number
     #[arg(long, default_value = "any", value_parser = expected)]
@@ -298,7 +302,11 @@ pub(crate) struct Bench {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) seconds: u32,
     /// Bytes of each event's data
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    #[arg(
+        long,
+        default_value_t = 200,
+        value_parser = clap::value_parser!(u32).range(16..=1_000_000)
+    )]
     pub(crate) bytes: u32,
     /// Allow events that nothing removes in an engine's table
     #[arg(long)]

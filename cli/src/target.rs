@@ -16,6 +16,11 @@ use crate::app::App;
 use crate::exit::{Error, Exit, Result, io_cause};
 use crate::progress::{Progress, Unit};
 
+/// A command reads what it needs once, so large caches would only take memory.
+const CACHE_BYTES: usize = 32 << 20;
+const SEGMENT_CACHE_BYTES: usize = 8 << 20;
+const TAIL_BYTES: usize = 16 << 20;
+
 /// The engines, and the feature that builds each in.
 const ENGINES: &[(&str, &str)] = &[
     ("dynamodb", "dynamodb"),
@@ -110,7 +115,11 @@ impl Target {
         let steps = Steps::default();
         steps.show(Progress::new(app.shows_progress(), "opening", Some(1), Unit::Steps));
         let told = steps.clone();
-        let mut builder = options(RedbDriver::builder()).progress(move |p| told.tell(p));
+        let small = RedbDriver::builder()
+            .cache_bytes(CACHE_BYTES)
+            .segment_cache_bytes(SEGMENT_CACHE_BYTES)
+            .tail_bytes(TAIL_BYTES);
+        let mut builder = options(small).progress(move |p| told.tell(p));
         if let Some(durability) = durability {
             builder = builder.durability(*durability);
         }
@@ -318,12 +327,10 @@ fn why_not_opened(path: &Path, error: DriverError) -> Error {
         io_cause(&error).is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
     let failure = Error::from(error);
     match failure.exit {
-        _ if denied => failure.hint(
-            "run as the user who owns the store; reading needs the right to write, too",
-        ),
-        Exit::Damaged => failure.hint(
-            "do not write to it; keep a copy of the directory, and restore from an export or a backup",
-        ),
+        _ if denied => failure
+            .hint("run as the user who owns the store; reading needs the right to write, too"),
+        Exit::Damaged => failure
+            .hint("do not write to it; keep a copy of the directory, and restore from an export"),
         _ => failure,
     }
 }

@@ -75,6 +75,8 @@ impl Compare {
                 self.check_time(&line)?;
                 let mut event = line.event;
                 event.position = None;
+                // With `adjust_times` it may be before it; then the log keeps this one.
+                event.recorded_at = self.last_time.unwrap_or(event.recorded_at);
                 events.push(event);
             }
         }
@@ -86,9 +88,9 @@ impl Compare {
         let time = line.event.recorded_at;
         if time < last && !self.adjust_times {
             let message = format!("its time {time} is before {last}, that of the event in front");
-            return Err(at(line, message).exit(Exit::Conflict).hint(
-                "a store with a log keeps times in order; --adjust-times lets it keep the later time",
-            ));
+            return Err(at(line, message)
+                .exit(Exit::Conflict)
+                .hint("a log keeps times in order; --adjust-times lets it keep the later time"));
         }
         self.last_time = Some(last.max(time));
         Ok(())
@@ -153,9 +155,12 @@ async fn compare(
     adjust_times: bool,
 ) -> Result<()> {
     there.sort_by_key(|line| line.event.sequence);
+    let Some(last) = there.last().map(|line| line.event.sequence.get()) else { return Ok(()) };
     let mut wanted = there.into_iter().peekable();
     while let Some(first) = wanted.peek().map(|line| line.event.sequence) {
-        let mut pages = driver.fetch_events(key, Fetch::ALL.after(first.previous()));
+        // Without a limit a page would hold much of what later batches ask for.
+        let events = usize::try_from(last - first.get() + 1).unwrap_or(usize::MAX);
+        let mut pages = driver.fetch_events(key, Fetch::ALL.after(first.previous()).limit(events));
         let mut expected = first;
         'pages: while let Some(page) = pages.next().await {
             for stored in page? {

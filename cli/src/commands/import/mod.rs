@@ -15,6 +15,8 @@
 mod compare;
 mod lines;
 mod sorted;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use serde::Serialize;
