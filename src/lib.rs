@@ -1,8 +1,8 @@
 //! An in-process event store in which every aggregate key has one mailbox.
 //!
 //! One actor per key takes that aggregate's appends one after another and remembers its latest
-//! sequence, so concurrent writers conflict without a trip to the store. What must last is put through
-//! a driver of four methods; redb is the embedded default.
+//! sequence, so concurrent writers conflict without a trip to the store. What must last is put
+//! through a driver of four methods; redb is the embedded default.
 //!
 //! ```
 //! use seriatim::{Append, EventStore, Expected, NewEvent};
@@ -23,18 +23,19 @@
 //!
 //! # What it is, and what it is not
 //!
-//! It is a library inside your process: concurrent writers are arbitrated by actors, events are durable
-//! before an append is answered, history is read back by aggregate. It is not a server, not a message
-//! broker, not a query engine over event data; several processes share one store only through a driver
-//! whose engine they can all reach.
+//! It is a library inside your process: concurrent writers are arbitrated by actors, events are
+//! durable before an append is answered, history is read back by aggregate. It is not a server, not
+//! a message broker, not a query engine over event data; several processes share one store only
+//! through a driver whose engine they can all reach.
 //!
 //! # Layout
 //!
 //! Three floors; each knows only those below it.
 //!
-//! - the application: [`EventStore`], [`Read`], the log and its [`subscription`]s and consumers, and for actix
-//!   applications [`actors`]
-//! - the mailroom (private): a supervisor, one actor per resident aggregate, and the registry of both
+//! - the application: [`EventStore`], [`Read`], the log and its [`subscription`]s and consumers,
+//!   and for actix applications [`actors`]
+//! - the mailroom (private): a supervisor, one actor per resident aggregate, and the registry of
+//!   both
 //! - [`driver`]: the contract of durable storage, and what implements it
 //!
 //! Beside them: events and appends ([`NewEvent`], [`KeyedEvent`], [`Append`], [`Appended`]) and one

@@ -1,8 +1,9 @@
 //! A short spin before a thread sleeps, and a yield inside long work.
 //!
 //! Putting a thread to sleep and waking it costs several microseconds on both sides, more than an
-//! append costs any one thread. What a busy thread waits for mostly comes within a few microseconds.
-//! So the thread looks for it for a moment, and offers its core to other threads meanwhile.
+//! append costs any one thread. What a busy thread waits for mostly comes within a few
+//! microseconds. So the thread looks for it for a moment, and offers its core to other threads
+//! meanwhile.
 //!
 //! Spinning uses CPU that other threads, or a container quota, need. A thread that has spun in vain
 //! [`GIVE_UP_AFTER`] times in a row therefore spins only once in [`GIVE_UP_AFTER`] waits, until
@@ -67,8 +68,8 @@ fn is_ready_soon(is_ready: impl Fn() -> bool) -> bool {
 }
 
 /// Offers the core to another thread. Long work on a thread of the store calls it every fraction of
-/// a millisecond: where cores are few, appends would otherwise wait for a whole time slice. It costs
-/// little while no thread waits for the core.
+/// a millisecond: where cores are few, appends would otherwise wait for a whole time slice. It
+/// costs little while no thread waits for the core.
 pub(crate) fn yield_now() {
     std::thread::yield_now();
 }

@@ -1,47 +1,49 @@
-//! Answers that leave together.
+//! Answers that are delivered together.
 //!
-//! Waking a caller is dear, and a caller that was woken by itself is done with its next append before the next caller
-//! is told anything: its thread goes to sleep and is woken again, for each answer. So a driver that has several puts
-//! to answer settles them all first, and lets all callers hear of it then, in the same order.
+//! Waking a caller is expensive. A caller that is woken alone finishes its next append before the
+//! next caller is woken, so its thread sleeps and wakes once per answer. A driver that has several
+//! puts to answer therefore settles all of them first, inside [`answer_together`]. All callers are
+//! woken after that, in the same order.
 
 use std::cell::{Cell, RefCell};
 
-/// An answer that is ready, and who waits for it.
-pub(crate) trait Answer {
-    /// Tells who waits.
-    fn leave(self: Box<Self>);
+/// An answer that is ready, and the caller that waits for it.
+pub(crate) trait ReadyAnswer {
+    /// Wakes the caller with the answer.
+    fn deliver(self: Box<Self>);
 }
 
 thread_local! {
     static GATHERING: Cell<bool> = const { Cell::new(false) };
-    static GATHERED: RefCell<Vec<Box<dyn Answer>>> = const { RefCell::new(Vec::new()) };
+    static GATHERED: RefCell<Vec<Box<dyn ReadyAnswer>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `settle`, in which a driver calls the [`PutDone`](super::PutDone)s of several puts; their callers are told
-/// when it has returned. An optimization: without it each is told at once.
+/// Runs `settle`, in which a driver calls the [`PutDone`](super::PutDone)s of several puts. Their
+/// callers are woken when `settle` has returned. An optimization: outside of it each caller is
+/// woken at once.
 pub fn answer_together<T>(settle: impl FnOnce() -> T) -> T {
     let _all = (!GATHERING.replace(true)).then(|| Gathering);
     settle()
 }
 
-/// The answer leaves: with the others, if they are being gathered on this thread, or at once.
-pub(crate) fn leave(answer: Box<dyn Answer>) {
+/// Delivers the answer: with the others while this thread gathers them, otherwise at once.
+pub(crate) fn deliver(answer: Box<dyn ReadyAnswer>) {
     match GATHERING.get() {
         true => GATHERED.with_borrow_mut(|gathered| gathered.push(answer)),
-        false => answer.leave(),
+        false => answer.deliver(),
     }
 }
 
-/// Lets everything leave that was gathered, also when whoever gathered it panics.
+/// Delivers what was gathered, also when `settle` panics.
 struct Gathering;
 
 impl Drop for Gathering {
     fn drop(&mut self) {
         GATHERING.set(false);
-        // Not borrowed while a caller is told, whose waker may do anything.
+        // Taken out first: a caller's waker can run any code, which may gather again.
         let mut gathered = GATHERED.take();
         for answer in gathered.drain(..) {
-            answer.leave();
+            answer.deliver();
         }
         GATHERED.set(gathered);
     }
@@ -59,8 +61,8 @@ mod tests {
 
     struct Numbered(u32, Heard);
 
-    impl Answer for Numbered {
-        fn leave(self: Box<Self>) {
+    impl ReadyAnswer for Numbered {
+        fn deliver(self: Box<Self>) {
             self.1.borrow_mut().push(self.0);
         }
     }
@@ -68,7 +70,7 @@ mod tests {
     #[test]
     fn answers_leave_in_their_order_when_all_are_settled() {
         let heard = Heard::default();
-        let give = |number| leave(Box::new(Numbered(number, heard.clone())));
+        let give = |number| deliver(Box::new(Numbered(number, heard.clone())));
         give(1);
         assert_eq!(*heard.borrow(), [1]);
         answer_together(|| {
@@ -83,7 +85,7 @@ mod tests {
     #[test]
     fn a_panic_keeps_no_answer_back() {
         let heard = Heard::default();
-        let settle = || leave(Box::new(Numbered(1, heard.clone())));
+        let settle = || deliver(Box::new(Numbered(1, heard.clone())));
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             answer_together(|| {
                 settle();

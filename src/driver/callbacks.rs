@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use super::{Driver, DriverError, EventPages, Fetch, Put, PutReceipt, async_trait};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
-/// How many events a page asks for where the reader set no limit.
+/// Events of a page if the reader set no limit.
 const PAGE_EVENTS: usize = 1_000;
 
 /// What a callback answers with.
@@ -21,8 +21,9 @@ pub struct Options<Check, FetchEvents, PutEvents, Close> {
     /// Whether the aggregate has an event with this sequence: `(AggregateKey, Sequence)` →
     /// `Result<bool, DriverError>`.
     pub check_sequence: Check,
-    /// The next events of the aggregate in the order asked for, no more than the fetch's limit, which is
-    /// always set; none at the end: `(AggregateKey, Fetch)` → `Result<Vec<KeyedEvent>, DriverError>`.
+    /// The next events of the aggregate in the order asked for, at most the fetch's limit, which is
+    /// always set; none at the end: `(AggregateKey, Fetch)` → `Result<Vec<KeyedEvent>,
+    /// DriverError>`.
     pub fetch_events: FetchEvents,
     /// Writes all of the put's events or none: `Arc<Put>` → `Result<PutReceipt, DriverError>`.
     pub put_events: PutEvents,
@@ -32,7 +33,7 @@ pub struct Options<Check, FetchEvents, PutEvents, Close> {
 
 /// Makes a driver of four closures.
 ///
-/// This one is a map, and passes the [conformance suite](super::conformance):
+/// This driver is a map, and passes the [conformance suite](super::conformance):
 ///
 /// ```
 #[doc = include_str!("callbacks_example.rs")]

@@ -10,22 +10,22 @@ use futures_util::StreamExt;
 use super::{DriverError, Limits, LogStore, Put, PutReceipt, async_trait};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
-/// Events page by page, as a driver hands them out. A page is never empty; the stream ends after the
-/// last one, or with an error.
+/// Events page by page. A page is never empty; the stream ends after the last page, or with an
+/// error.
 pub type EventPages = Pin<Box<dyn Stream<Item = Result<Vec<KeyedEvent>, DriverError>> + Send>>;
 
 /// Keys page by page, in ascending byte order.
 pub type KeyPages = Pin<Box<dyn Stream<Item = Result<Vec<AggregateKey>, DriverError>> + Send>>;
 
-/// Takes a put's answer, see [`Driver::put_events_then`] and [`answer_together`].
+/// Takes a put's answer; see [`Driver::put_events_then`] and [`answer_together`].
 pub type PutDone = Box<dyn FnOnce(Result<PutReceipt, DriverError>) + Send>;
 
-/// Which of an aggregate's events are wanted.
+/// Which of an aggregate's events to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fetch {
-    /// Only events behind this one in the direction of reading: greater sequences forwards, smaller
-    /// ones backwards. `None` begins at the aggregate's first event, or at its last.
+    /// Only events after this one in the direction of reading: greater sequences forwards, smaller
+    /// ones backwards. `None` begins at the aggregate's first event, or backwards at its last.
     pub after: Option<Sequence>,
     /// From the latest event to the first.
     pub backwards: bool,
@@ -37,7 +37,7 @@ impl Fetch {
     /// All events, forwards.
     pub const ALL: Fetch = Fetch { after: None, backwards: false, limit: None };
 
-    /// Only events behind this one in the direction of reading.
+    /// Only events after this one in the direction of reading.
     pub fn after(mut self, sequence: Sequence) -> Self {
         self.after = Some(sequence);
         self
@@ -55,7 +55,7 @@ impl Fetch {
         self
     }
 
-    /// The smallest and the greatest sequence wanted, or `None` where no sequence can be.
+    /// The smallest and the greatest sequence to read; `None` if there can be none.
     pub fn bounds(&self) -> Option<(Sequence, Sequence)> {
         let greatest = Sequence::new(u64::MAX);
         let (low, high) = match (self.backwards, self.after) {
@@ -68,7 +68,7 @@ impl Fetch {
     }
 }
 
-/// Durable storage for events. See the [module](self) for what a driver must promise.
+/// Durable storage for events. The [module](crate::driver) says what a driver must promise.
 #[async_trait]
 pub trait Driver: Send + Sync + 'static {
     /// Whether this aggregate has an event with this sequence.
@@ -78,22 +78,22 @@ pub trait Driver: Send + Sync + 'static {
         sequence: Sequence,
     ) -> Result<bool, DriverError>;
 
-    /// The aggregate's events in sequence order, forwards or backwards, page by page: never the whole
-    /// history in memory. An aggregate without events has no page.
+    /// The aggregate's events in sequence order, forwards or backwards, page by page: the whole
+    /// history is never in memory. An aggregate without events has no page.
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages;
 
     /// Writes all of the put's events or none, durably. [`DriverError::Conflict`] if any
     /// (key, sequence) exists already.
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError>;
 
-    /// Ends the driver's work. Every later call answers [`DriverError::Closed`]; closing twice is no
-    /// error.
+    /// Ends the driver's work. Every later call answers [`DriverError::Closed`]. Closing twice is
+    /// not an error.
     async fn close(&self) -> Result<(), DriverError>;
 
     /// The aggregate's latest sequence; [`Sequence::NONE`] where it has no event.
     ///
-    /// Provided: a galloping search by `check_sequence`, some 2 log2(n) calls. A driver that can say
-    /// it with one read overrides it.
+    /// Provided: a galloping search by `check_sequence`, about 2 log2(n) calls. A driver that needs
+    /// only one read overrides it.
     async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let mut there = 0;
         let mut probe = 1;
@@ -113,29 +113,29 @@ pub trait Driver: Send + Sync + 'static {
         Ok(Sequence::new(there))
     }
 
-    /// Like [`Driver::put_events`], but `done` is called with the answer on whatever thread knows it first,
-    /// so that the answer reaches who waits for it without passing through another thread. `done` does
-    /// not block, and is called once or (if the driver dies) dropped. A driver that has several puts to answer
-    /// does so inside [`answer_together`].
+    /// Like [`Driver::put_events`], but the driver calls `done` with the answer on the thread that
+    /// knows it first. The answer then reaches the caller without a further change of thread.
+    /// `done` does not block. It is called once, or dropped if the driver dies. A driver that
+    /// answers several puts at a time does so inside [`answer_together`](super::answer_together).
     ///
-    /// `alone` says that no other append of the store is under way: nobody would join the put, and nobody
-    /// is kept waiting if this thread does the work itself.
+    /// `alone` says that the store has no other append under way: no other put would share the
+    /// flush, and nobody waits if this thread does the work itself.
     ///
-    /// Provided: hands `done` back, and the store awaits `put_events`.
+    /// Provided: returns `done`, and the store awaits `put_events`.
     ///
     /// # Errors
     ///
-    /// `done`, uncalled, when the driver has no such way.
+    /// `done`, not called, when the driver does not answer by callback.
     fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
         let _ = (put, alone);
         Err(done)
     }
 
-    /// A read that is cheap enough for the caller's own thread, answered at once: the first page of
-    /// what [`Driver::fetch_events`] would return (empty where there is none), and whether more follow.
+    /// A read that is cheap enough for the caller's own thread: the first page of what
+    /// [`Driver::fetch_events`] returns (empty if there is none), and whether more follow.
     ///
-    /// Provided: `None`, and the store reads through `fetch_events` on its own runtime. Embedded drivers
-    /// override it, and save every reader two changes of thread.
+    /// Provided: `None`, and the store reads through `fetch_events` on its own runtime. Embedded
+    /// drivers override it and save each reader two changes of thread.
     fn fetch_page_now(
         &self,
         key: &AggregateKey,
@@ -154,9 +154,9 @@ pub trait Driver: Send + Sync + 'static {
         futures_util::stream::iter([Err(refusal)]).boxed()
     }
 
-    /// Where snapshots of entities are kept.
+    /// The store of entities' snapshots.
     ///
-    /// Provided: nowhere; entities are then folded from their first event on.
+    /// Provided: none; entities are then folded from their first event.
     fn snapshots(&self) -> Option<&dyn SnapshotStore> {
         None
     }
@@ -168,17 +168,17 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
-    /// Whether nobody puts but through this driver. Where others may, a store that puts to one aggregate again and
-    /// again leaves them a pause now and then, or they would lose every race to it.
+    /// Whether all puts go through this driver. If others can put too, a store that puts to one
+    /// aggregate again and again pauses now and then; otherwise the others lose every race to it.
     ///
     /// Provided: false.
     fn is_exclusive(&self) -> bool {
         false
     }
 
-    /// Whether its futures wait for sockets or pipes, and so need tokio's I/O driver on the threads that poll them. A
-    /// driver that says no though it does is answered with tokio's panic, as a failure. Where no driver needs it,
-    /// each wake-up of such a thread costs a system call less.
+    /// Whether its futures wait for sockets or pipes, and so need tokio's I/O driver on the threads
+    /// that poll them. Without an I/O driver, each wake-up of such a thread costs one system call
+    /// less. A driver that answers false and needs one gets tokio's panic, as a failed call.
     ///
     /// Provided: true.
     fn needs_io(&self) -> bool {
@@ -193,24 +193,24 @@ pub trait Driver: Send + Sync + 'static {
     }
 }
 
-/// Keeps the latest snapshot of each entity's state. A snapshot saves reading and decides nothing: it may
-/// be lost, and losing one costs time only.
+/// Keeps the latest snapshot of each entity's state. A snapshot only saves reading and decides
+/// nothing: losing one costs time only.
 #[async_trait]
 pub trait SnapshotStore: Send + Sync {
-    /// The snapshot saved last.
+    /// The latest snapshot.
     async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError>;
 
-    /// Keeps this snapshot in place of an earlier one.
+    /// Replaces the entity's snapshot.
     async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError>;
 }
 
-/// A page read at once, see [`Driver::fetch_page_now`].
+/// A page read in the caller's thread; see [`Driver::fetch_page_now`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct EventPage {
     /// The events, in the order asked for.
     pub events: Vec<KeyedEvent>,
-    /// Whether there may be more behind the last one.
+    /// Whether more events may follow the last one.
     pub more: bool,
 }
 

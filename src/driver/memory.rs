@@ -1,7 +1,7 @@
 //! The driver `memory:`: everything in this process's memory, nothing on a disk.
 //!
-//! For tests, and for what may be lost. It keeps every promise of a driver but durability, refuses
-//! puts that would leave a gap, and gives positions.
+//! For tests, and for data that may be lost. It keeps every promise of a driver but durability,
+//! refuses puts that would leave a gap, and gives positions.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -31,9 +31,9 @@ pub struct MemoryDriver {
 
 #[derive(Default)]
 struct Events {
-    /// The event with position n stands at n - 1.
+    /// The event with position n has index n - 1.
     log: Vec<KeyedEvent>,
-    /// Where in the log an aggregate's events stand; the one with sequence n at n - 1.
+    /// Indexes into the log, by aggregate; the event with sequence n has index n - 1 here.
     by_key: BTreeMap<AggregateKey, Vec<usize>>,
     latest_time: Timestamp,
     snapshots: BTreeMap<AggregateKey, Bytes>,
@@ -53,7 +53,7 @@ impl MemoryDriver {
     }
 
     /// Another driver over the same events, open whether or not this one is closed: what a second
-    /// process, or the next run of the same one, would see of a durable driver.
+    /// process, or the next run of this one, sees of a durable driver.
     pub fn reopen(&self) -> Self {
         MemoryDriver {
             events: self.events.clone(),
@@ -62,8 +62,8 @@ impl MemoryDriver {
         }
     }
 
-    // A panic while the lock was held can only have come from an allocation; a put changes nothing
-    // before everything it needs was checked, so the events are whole.
+    // A poisoned lock is safe to use: a put changes nothing before all its checks have passed, and
+    // only an allocation can panic after that.
     fn read(&self) -> Result<RwLockReadGuard<'_, Events>, DriverError> {
         self.open()?;
         Ok(self.events.read().unwrap_or_else(PoisonError::into_inner))
@@ -112,7 +112,7 @@ impl MemoryDriver {
             (Some(after), Some(prefix)) if after < prefix => Bound::Included(prefix),
             (Some(after), _) => Bound::Excluded(after),
             (None, Some(prefix)) => Bound::Included(prefix),
-            // An empty prefix is every key's; any other that is no key is no key's.
+            // Every key has the empty prefix; no key has another prefix that is not a key itself.
             (None, None) => Bound::Unbounded,
         };
         Ok(events
@@ -288,7 +288,7 @@ impl LogStore for MemoryDriver {
 }
 
 impl MemoryDriver {
-    /// The same driver, closed when this one is: what a stream of pages holds.
+    /// The same driver, closed together with this one. Streams of pages hold it.
     fn view(&self) -> Self {
         MemoryDriver {
             events: self.events.clone(),

@@ -1,23 +1,35 @@
 //! Durable storage behind four methods.
 //!
-//! A driver checks, fetches, puts and closes; everything that makes writers agree is the mailroom's.
-//! What it must promise:
+//! A driver checks, fetches, puts and closes. The mailroom makes writers agree; a driver only keeps
+//! these promises:
 //!
-//! - **Uniqueness.** Of two puts that hold the same (key, sequence) at most one is ever written,
-//!   whichever process sent them. That is the last word in every race, and the only arbiter.
-//! - **All or nothing.** After any failure either all events of a put are there or none.
-//! - **Durable before the answer.** `Ok` means it stays. Reads return nothing that could be taken back.
-//! - **Honest failures.** [`DriverError`] says of each failed put whether it surely was not written or
-//!   may have been. A put that may have been written is sent again, the very same one; the driver answers
-//!   `Ok` or [`DriverError::Conflict`] then, and the mailroom finds out whose the events are.
+//! - **Uniqueness.** At most one of two puts that hold the same (key, sequence) is ever written,
+//!   whichever process sent them. The driver is the final arbiter of every race.
+//! - **All or nothing.** After any failure, either all events of a put are stored or none.
+//! - **Durable before the answer.** `Ok` means that the events stay. A read returns nothing that
+//!   can be rolled back.
+//! - **Honest failures.** [`DriverError`] says of each failed put whether it was surely not written
+//!   or may have been. The mailroom sends a put that may have been written again, unchanged. The
+//!   driver then answers `Ok` or [`DriverError::Conflict`], and the mailroom finds out whose the
+//!   events are.
 //!
-//! The mailroom keeps one duty in return: whoever puts sequence n has seen n - 1 durable.
+//! The mailroom has one duty in return: it puts sequence n only after n - 1 was seen durable.
 //!
-//! [`conformance`] proves a driver; [`from_callbacks`] makes one from four closures.
+//! # Layout
+//!
+//! - `contract`: the trait [`Driver`], what it is asked and how it answers
+//! - `put`, `log`: what a put holds and its limits; the log of drivers that have one
+//! - `pages`, `answer_batch`: helpers for drivers: streams of pages, answers in batches
+//! - `open`: which driver a URL names
+//! - [`memory`], `redb`, `callbacks` ([`from_callbacks`]), and the engines `dynamodb`, `mongodb`,
+//!   `cassandra`, `azure_tables` with what they share in `remote`
+//!
+//! The suite `conformance` (feature `conformance`) proves a driver.
 
 mod answer_batch;
 #[cfg(feature = "azure-tables")]
 pub mod azure_tables;
+pub(crate) mod bounded;
 mod callbacks;
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
@@ -38,7 +50,7 @@ pub(crate) mod remote;
 
 pub use crate::error::{DriverError, Limit, LimitExceeded};
 pub use answer_batch::answer_together;
-pub(crate) use answer_batch::{Answer, leave};
+pub(crate) use answer_batch::{ReadyAnswer, deliver};
 pub use async_trait::async_trait;
 pub use callbacks::{CallbackFuture, Options, from_callbacks};
 pub use contract::{Driver, EventPage, EventPages, Fetch, KeyPages, PutDone, SnapshotStore};

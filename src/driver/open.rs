@@ -27,8 +27,8 @@ pub const URL_FORMS: &[&str] = &[
 ///
 /// # Errors
 ///
-/// [`DriverError::Unsupported`] where no driver of this build has that scheme; otherwise what the driver
-/// says.
+/// [`DriverError::Unsupported`] where no driver of this build has that scheme; otherwise what the
+/// driver says.
 pub async fn open(url: &str) -> Result<Arc<dyn Driver>, DriverError> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
@@ -59,8 +59,8 @@ pub(crate) fn is_known(url: &str) -> bool {
     of_srv || URL_FORMS.iter().any(|form| scheme(form) == scheme(url))
 }
 
-/// The URL for messages: options may hold keys, and what stands before an `@` a password, so neither is
-/// shown.
+/// The URL for messages: options may hold keys, and what stands before an `@` a password, so
+/// neither is shown.
 pub(crate) fn without_secrets(url: &str) -> String {
     let (address, options) = match url.split_once('?') {
         Some((address, _)) => (address, "?…"),

@@ -5,8 +5,9 @@ use futures_util::StreamExt;
 use super::{DriverError, EventPage, EventPages, Fetch, KeyPages};
 use crate::event::AggregateKey;
 
-/// Pages made one by one by a function that reads the page at a [`Fetch`]: what most drivers need for
-/// [`Driver::fetch_events`]. Each page is asked for behind the last event of the one before.
+/// A stream of pages from a function that reads one page: what most drivers need for
+/// [`Driver::fetch_events`](super::Driver::fetch_events). Each page begins after the last event of
+/// the page before it.
 pub fn paged<F>(fetch: Fetch, mut read: F) -> EventPages
 where
     F: FnMut(Fetch) -> Result<EventPage, DriverError> + Send + 'static,
@@ -30,8 +31,8 @@ where
     futures_util::stream::iter(pages).boxed()
 }
 
-/// Pages of keys made one by one by a function that reads the page behind a key: what most drivers need
-/// for [`Driver::keys`]. An empty page is the end.
+/// A stream of pages of keys from a function that reads the page after a key: what most drivers
+/// need for [`Driver::keys`](super::Driver::keys). An empty page is the end.
 pub fn paged_keys<F>(after: Option<AggregateKey>, mut read: F) -> KeyPages
 where
     F: FnMut(Option<&AggregateKey>) -> Result<Vec<AggregateKey>, DriverError> + Send + 'static,

@@ -11,8 +11,7 @@ use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 /// The events of one or more appends, to be written all or not at all.
 ///
-/// A put never changes once it was made: the same id, events, bytes and times, however often it is
-/// sent.
+/// A put never changes after it is made: each sending has the same id, events, bytes and times.
 #[derive(Debug)]
 pub struct Put {
     id: OnceLock<Uuid>,
@@ -20,26 +19,27 @@ pub struct Put {
     size_bytes: usize,
 }
 
-/// Why events make no put.
+/// Why a list of events is not a put.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPut {
     /// A put has at least one event.
     #[error("a put needs at least one event")]
     Empty,
-    /// An aggregate's events stand together, and their sequences follow one another from 1 or more.
-    /// Checked here for every driver, because engines disagree on a sequence that occurs twice.
+    /// An aggregate's events are adjacent, and their sequences follow one another without gaps.
+    /// Checked here for every driver, because engines disagree about a sequence that occurs twice.
     #[error("{key}: sequence {sequence} is out of order in the put")]
     OutOfOrder {
         /// The aggregate.
         key: AggregateKey,
-        /// The sequence that should not stand where it stands.
+        /// The first sequence that is out of order.
         sequence: Sequence,
     },
 }
 
 impl Put {
-    /// A put of these events: each aggregate's together, with sequences that follow one another.
+    /// A put of these events: those of one aggregate adjacent, with sequences that follow one
+    /// another.
     ///
     /// # Errors
     ///
@@ -78,8 +78,8 @@ impl Put {
         Ok(put)
     }
 
-    /// The put's id: the same however often it is sent. Made when it is first asked for, which embedded drivers
-    /// never do.
+    /// The put's id, the same for each sending. It is made on first use; embedded drivers never use
+    /// it.
     pub fn id(&self) -> Uuid {
         *self.id.get_or_init(Uuid::now_v7)
     }
@@ -100,7 +100,7 @@ impl Put {
     }
 }
 
-/// What a driver says of a put it wrote.
+/// A driver's answer to a put that it wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PutReceipt {
@@ -115,7 +115,7 @@ impl PutReceipt {
     }
 }
 
-/// What a driver takes in one put. Sizes are in bytes, as [`KeyedEvent::size_bytes`] counts them.
+/// What a driver accepts in one put. Sizes are in bytes, as [`KeyedEvent::size_bytes`] counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -127,7 +127,7 @@ pub struct Limits {
     pub bytes_per_event: usize,
     /// Bytes of one key.
     pub bytes_per_key: usize,
-    /// Aggregates in one put. The mailroom sends one; more is room for appends over several.
+    /// Aggregates in one put. The mailroom sends one; higher limits are for appends over several.
     pub aggregates_per_put: usize,
 }
 
@@ -177,7 +177,8 @@ fn at_most(limit: Limit, max: usize, actual: usize) -> Result<(), LimitExceeded>
     if actual > max { Err(LimitExceeded::new(limit, max, actual)) } else { Ok(()) }
 }
 
-/// A put's first sequence must be the one behind the latest: below it is a conflict, above it a gap.
+/// Accepts a put only if its first sequence follows the latest one: below is a conflict, above a
+/// gap.
 pub(crate) fn refuse_unless_next(
     key: &AggregateKey,
     first: Sequence,

@@ -16,7 +16,7 @@ use crate::error::{AppendError, LoadError};
 use crate::event::{
     AggregateKey, CheckedEvents, EventError, KeyedEvent, RawJson, Sequence, is_same_json,
 };
-use crate::mailroom::{Command, CommandAnswer, Decision, State};
+use crate::mailroom::{BoxedCommand, BoxedState, CommandAnswer, Decision};
 
 pub(super) type CommandResult<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
 
@@ -78,12 +78,12 @@ impl<A: Aggregate> SentCommand<A> {
     }
 }
 
-impl<A: Aggregate> Command for SentCommand<A> {
-    fn blank(&self) -> Box<dyn State> {
+impl<A: Aggregate> BoxedCommand for SentCommand<A> {
+    fn blank(&self) -> Box<dyn BoxedState> {
         Box::new(Folded::<A>::blank(self.setup.clone()))
     }
 
-    fn decide(&mut self, state: &dyn State) -> Decision {
+    fn decide(&mut self, state: &dyn BoxedState) -> Decision {
         self.outcome = None;
         let state: &dyn Any = state;
         let Some(folded) = state.downcast_ref::<Folded<A>>() else { return Decision::Nothing };
@@ -113,7 +113,7 @@ impl<A: Aggregate> Command for SentCommand<A> {
         }
     }
 
-    fn apply(&self, state: &mut dyn State) {
+    fn apply(&self, state: &mut dyn BoxedState) {
         let state: &mut dyn Any = state;
         if let Some(folded) = state.downcast_mut::<Folded<A>>() {
             let events = self.decided_events();

@@ -19,7 +19,7 @@ use super::state::Folded;
 use crate::append::{ExecuteOptions, Expected};
 use crate::error::{AppendError, LoadError};
 use crate::event::{AggregateKey, KeyError, KeyedEvent, RawJson, Sequence, Timestamp};
-use crate::mailroom::State;
+use crate::mailroom::BoxedState;
 use crate::middleware::{Execution, NextExecute, Outcome};
 use crate::store::{EventStore, Read};
 

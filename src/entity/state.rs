@@ -17,7 +17,7 @@ use super::options::Snapshots;
 use super::setup::{EntitySetup, EventRead};
 use crate::error::LoadError;
 use crate::event::{KeyedEvent, Sequence, is_same_json, to_strict_json};
-use crate::mailroom::State;
+use crate::mailroom::BoxedState;
 
 const KIND_STATE: u8 = 1;
 const VERSION: u8 = 2;
@@ -64,7 +64,7 @@ impl<A: Aggregate> Folded<A> {
     }
 }
 
-impl<A: Aggregate> State for Folded<A> {
+impl<A: Aggregate> BoxedState for Folded<A> {
     fn apply(&mut self, event: KeyedEvent) -> Result<(), LoadError> {
         let sequence = event.sequence;
         match self.setup.event(event)? {

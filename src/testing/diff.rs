@@ -1,9 +1,10 @@
-//! Two texts line by line: what is the same, what is missing, what is too much. And JSON on many lines.
+//! Two texts line by line: what is the same, what is missing, what is too much. And JSON on many
+//! lines.
 
 use std::fmt::Write;
 
-/// `expected` and `actual` as one text: lines of both with two spaces in front, those of the first only
-/// with `-`, those of the second only with `+`.
+/// `expected` and `actual` as one text: lines of both with two spaces in front, those of the first
+/// only with `-`, those of the second only with `+`.
 pub(super) fn diff(expected: &str, actual: &str) -> String {
     let expected: Vec<&str> = expected.lines().collect();
     let actual: Vec<&str> = actual.lines().collect();
@@ -54,8 +55,8 @@ fn common_lengths(a: &[&str], b: &[&str]) -> Vec<Vec<usize>> {
     rows
 }
 
-/// JSON with a line for each element and field. Everything but white space stays as it is: numbers, above
-/// all.
+/// JSON with a line for each element and field. Everything but white space stays as it is: numbers,
+/// above all.
 pub(super) fn pretty(json: &str) -> String {
     let mut text = String::new();
     let mut depth = 0;

@@ -1,8 +1,8 @@
 //! A store in memory that fails on demand.
 //!
-//! A face on the [`FaultyDriver`] in an application's words. A planned [`Failure`] meets the next put
-//! and stays with that put however often the store sends it. The application sees what it would see
-//! of a real driver.
+//! A face on the [`FaultyDriver`] in an application's words. A planned [`Failure`] meets the next
+//! put and stays with that put however often the store sends it. The application sees what it would
+//! see of a real driver.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub enum Failure {
     Fails,
     /// `AppendError::Driver`, retryable; nothing is written.
     Unavailable,
-    /// Another process writes this event to the same aggregate first. An append with an exact expectation
-    /// meets a `Conflict`; any other goes behind it, and commands are decided again.
+    /// Another process writes this event to the same aggregate first. An append with an exact
+    /// expectation meets a `Conflict`; any other goes behind it, and commands are decided again.
     Overtaken(NewEvent),
     /// `AppendError::Indeterminate`, although all is written.
     LostAnswer,
@@ -117,7 +117,8 @@ impl FailingStore {
         self.faults.next_fetch(0, ReadFault::Fails(error));
     }
 
-    /// A second store over the same events, which never fails: another process, or the next run of this one.
+    /// A second store over the same events, which never fails: another process, or the next run of
+    /// this one.
     ///
     /// # Errors
     ///

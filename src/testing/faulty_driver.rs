@@ -1,8 +1,8 @@
 //! A driver that fails on demand, around any other: for tests of stores and of applications.
 //!
-//! A test plans faults. Each planned fault meets one put or one read; a call that no fault is planned
-//! for goes straight to the driver inside. All puts can also be held at a gate, and let through one
-//! by one. Calls are counted by method.
+//! A test plans faults. Each planned fault meets one put or one read; a call that no fault is
+//! planned for goes straight to the driver inside. All puts can also be held at a gate, and let
+//! through one by one. Calls are counted by method.
 //!
 //! ```
 //! use seriatim::driver::memory::MemoryDriver;
@@ -70,8 +70,8 @@ pub enum ReadFault {
     Panics,
 }
 
-/// How often each method was called. A page read at once counts as a fetch, a put with a callback as a
-/// put.
+/// How often each method was called. A page read at once counts as a fetch, a put with a callback
+/// as a put.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -168,8 +168,8 @@ impl FaultyDriver {
         self.plan().puts.push_back(Planned::Fault(fault));
     }
 
-    /// The next put that has no fault yet gets these, one for each time it is sent; the last one stays
-    /// with it.
+    /// The next put that has no fault yet gets these, one for each time it is sent; the last one
+    /// stays with it.
     pub fn next_put_sendings(&self, faults: impl IntoIterator<Item = PutFault>) {
         self.plan().puts.push_back(Planned::Sendings(faults.into_iter().collect()));
     }
@@ -207,8 +207,8 @@ impl FaultyDriver {
         self.plan().put_sizes.clone()
     }
 
-    /// Every put whose number (by [`Counts::put_events`]) `n` divides gets this fault, unless one is
-    /// queued for it; 0 ends that.
+    /// Every put whose number (by [`Counts::put_events`]) `n` divides gets this fault, unless one
+    /// is queued for it; 0 ends that.
     pub fn every_nth_put(&self, n: u64, fault: PutFault) {
         self.plan().every_put = (n > 0).then_some((n, fault));
     }

@@ -1,10 +1,10 @@
-//! For tests: entities by given-when-then, stores and drivers that fail on demand, and the suite that
-//! proves a driver.
+//! For tests: entities by given-when-then, stores and drivers that fail on demand, and the suite
+//! that proves a driver.
 //!
-//! - [`Scenario`] needs no store and no runtime. It folds events into a state, lets the state decide
-//!   on commands, and panics with a readable difference where the outcome is not the expected one.
-//!   Every event passes through its stored form on the way, so an event that cannot be stored, or
-//!   not be read back, fails the scenario too.
+//! - [`Scenario`] needs no store and no runtime. It folds events into a state, lets the state
+//!   decide on commands, and panics with a readable difference where the outcome is not the
+//!   expected one. Every event passes through its stored form on the way, so an event that cannot
+//!   be stored, or not be read back, fails the scenario too.
 //! - [`FailingStore`] is a store in memory whose next append fails as the test says.
 //! - [`faulty_driver`] plans faults for any driver, call by call; for tests of a store.
 //! - `conformance` (feature `conformance`) proves a driver.

@@ -163,7 +163,7 @@ impl<A: Aggregate> Scenario<A> {
         &self.state
     }
 
-    fn apply(&mut self, events: &[Stored<A::Event>]) {
+    fn apply(&mut self, events: &[StoredEvent<A::Event>]) {
         for event in events {
             self.state.apply(&event.read_back);
             self.sequence = self.sequence.next();
@@ -255,13 +255,13 @@ fn scenario_key<A: Aggregate>() -> AggregateKey {
 }
 
 /// An event in the form it is stored in, and as it is read back from that.
-struct Stored<E> {
+struct StoredEvent<E> {
     text: String,
     read_back: E,
 }
 
 #[track_caller]
-fn stored<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Vec<Stored<A::Event>> {
+fn stored<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Vec<StoredEvent<A::Event>> {
     let mut all = Vec::new();
     for (index, event) in events.into_iter().enumerate() {
         match through_its_stored_form(&event) {
@@ -272,7 +272,7 @@ fn stored<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Vec<Store
     all
 }
 
-fn through_its_stored_form<E>(event: &E) -> Result<Stored<E>, String>
+fn through_its_stored_form<E>(event: &E) -> Result<StoredEvent<E>, String>
 where
     E: Serialize + DeserializeOwned,
 {
@@ -285,10 +285,10 @@ where
     })?;
     let checked = new.check().map_err(|error| unfit(&error))?;
     let text = format!("{} {}", checked.event_type, pretty(checked.data.as_str()));
-    Ok(Stored { text, read_back })
+    Ok(StoredEvent { text, read_back })
 }
 
-fn text<E>(events: &[Stored<E>]) -> String {
+fn text<E>(events: &[StoredEvent<E>]) -> String {
     match events {
         [] => "nothing".to_owned(),
         events => events.iter().map(|event| event.text.as_str()).collect::<Vec<_>>().join("\n"),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::support::{Bench, done, events, same, told, write};
-use super::{Checked, Outcome};
+use super::{CheckOutcome, Checked};
 use crate::driver::{Driver, DriverError, LogFetch, LogStore, MAX_CHECKPOINT_NAME_BYTES};
 use crate::event::{KeyedEvent, Position};
 
@@ -42,7 +42,7 @@ pub(super) async fn the_log_is_dense_and_in_commit_order(bench: &Bench<'_>) -> C
     let driver = bench.open().await?;
     if driver.log().is_none() {
         driver.close().await.map_err(told("close"))?;
-        return Ok(Outcome::Skipped(NO_LOG));
+        return Ok(CheckOutcome::Skipped(NO_LOG));
     }
     let before = log(&*driver)?.last_position().map_err(told("last_position"))?;
     let mut wanted: Vec<KeyedEvent> = Vec::new();
@@ -90,14 +90,14 @@ pub(super) async fn the_log_is_dense_and_in_commit_order(bench: &Bench<'_>) -> C
             return done(driver).await;
         }
     }
-    Ok(Outcome::Passed)
+    Ok(CheckOutcome::Passed)
 }
 
 pub(super) async fn the_bell_is_rung_when_events_can_be_read(bench: &Bench<'_>) -> Checked {
     let driver = bench.open().await?;
     let Some(log) = driver.log() else {
         driver.close().await.map_err(told("close"))?;
-        return Ok(Outcome::Skipped(NO_LOG));
+        return Ok(CheckOutcome::Skipped(NO_LOG));
     };
     let deadline = Duration::from_secs(30);
     let mut listener = log.bell().listen();
@@ -121,7 +121,7 @@ pub(super) async fn the_bell_is_rung_when_events_can_be_read(bench: &Bench<'_>) 
         other => return Err(format!("a page after closing: {other:?}")),
     }
     match log.save_checkpoint("closed", Bytes::new()).await {
-        Err(DriverError::Closed) => Ok(Outcome::Passed),
+        Err(DriverError::Closed) => Ok(CheckOutcome::Passed),
         other => Err(format!("a checkpoint after closing: {other:?}")),
     }
 }
@@ -130,7 +130,7 @@ pub(super) async fn checkpoints_are_kept_and_take_no_position(bench: &Bench<'_>)
     let driver = bench.open().await?;
     if driver.log().is_none() {
         driver.close().await.map_err(told("close"))?;
-        return Ok(Outcome::Skipped(NO_LOG));
+        return Ok(CheckOutcome::Skipped(NO_LOG));
     }
     let names = [bench.prefix().to_owned(), format!("{}/☂", bench.prefix())];
     let before = log(&*driver)?.last_position().map_err(told("last_position"))?;

@@ -1,9 +1,9 @@
 //! The suite that proves a driver.
 //!
-//! A driver's author writes a [`Harness`], which opens the driver on data that stays between two
+//! The author of a driver writes a [`Harness`], which opens the driver on data that stays between two
 //! openings, and runs [`run`] under tokio. Every check has a name and a line of its own in the
-//! [`Report`]. What a driver cannot do by nature (list keys, see a gap) is reported as skipped, with the
-//! reason, and never as passed.
+//! [`Report`]. What a driver cannot do by nature (list keys, see a gap) is reported as skipped,
+//! with the reason, and never as passed.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -55,7 +55,8 @@ use support::Bench;
 /// Opens the driver under test.
 #[async_trait]
 pub trait Harness: Send + Sync {
-    /// The driver, on the same data every time. The suite closes what it opened before it opens again.
+    /// The driver, on the same data every time. The suite closes what it opened before it opens
+    /// again.
     async fn open(&self) -> Result<Arc<dyn Driver>, DriverError>;
 
     /// Whether [`Driver::keys`] lists keys.
@@ -72,7 +73,7 @@ pub trait Harness: Send + Sync {
 /// How a check ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// The driver does what it must.
     Passed,
     /// The driver does not claim to; the reason.
@@ -86,7 +87,7 @@ pub enum Outcome {
 #[non_exhaustive]
 pub struct Report {
     /// Name and outcome.
-    pub checks: Vec<(&'static str, Outcome)>,
+    pub checks: Vec<(&'static str, CheckOutcome)>,
 }
 
 impl Report {
@@ -98,7 +99,7 @@ impl Report {
     /// The checks that failed, and what was seen.
     pub fn failed(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.checks.iter().filter_map(|(name, outcome)| match outcome {
-            Outcome::Failed(seen) => Some((*name, seen.as_str())),
+            CheckOutcome::Failed(seen) => Some((*name, seen.as_str())),
             _ => None,
         })
     }
@@ -108,9 +109,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, outcome) in &self.checks {
             match outcome {
-                Outcome::Passed => writeln!(f, "passed   {name}")?,
-                Outcome::Skipped(reason) => writeln!(f, "skipped  {name}: {reason}")?,
-                Outcome::Failed(seen) => writeln!(f, "FAILED   {name}: {seen}")?,
+                CheckOutcome::Passed => writeln!(f, "passed   {name}")?,
+                CheckOutcome::Skipped(reason) => writeln!(f, "skipped  {name}: {reason}")?,
+                CheckOutcome::Failed(seen) => writeln!(f, "FAILED   {name}: {seen}")?,
             }
         }
         Ok(())
@@ -118,14 +119,15 @@ impl fmt::Display for Report {
 }
 
 /// What a check answers: skipped with a reason, or seen to be right.
-type Checked = Result<Outcome, String>;
+type Checked = Result<CheckOutcome, String>;
 type Checking<'a> = Pin<Box<dyn Future<Output = Checked> + Send + 'a>>;
 type Check = (&'static str, for<'a> fn(&'a Bench<'a>) -> Checking<'a>);
 
 /// Names each check after its function.
 macro_rules! checks {
     ($($module:ident: $($name:ident),+;)+) => {
-        const CHECKS: &[Check] = &[$($((stringify!($name), |bench| Box::pin($module::$name(bench)))),+),+];
+        const CHECKS: &[Check] =
+            &[$($((stringify!($name), |bench| Box::pin($module::$name(bench)))),+),+];
     };
 }
 
@@ -164,8 +166,8 @@ pub async fn run_one(harness: &dyn Harness, name: &str) -> Report {
     let mut report = Report::default();
     for (found, check) in CHECKS.iter().filter(|(found, _)| *found == name) {
         let bench = Bench::new(harness, found);
-        let outcome = check(&bench).await.unwrap_or_else(Outcome::Failed);
-        if outcome != Outcome::Skipped(log::NO_LOG) {
+        let outcome = check(&bench).await.unwrap_or_else(CheckOutcome::Failed);
+        if outcome != CheckOutcome::Skipped(log::NO_LOG) {
             report.checks.push((found, outcome));
         }
     }

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 
 use super::support::{Bench, all, done, events, read, same, sequences, told, write};
-use super::{Checked, Outcome};
+use super::{CheckOutcome, Checked};
 use crate::driver::{Driver, Fetch};
 use crate::event::{AggregateKey, Sequence};
 
@@ -126,7 +126,7 @@ pub(super) async fn odd_keys_are_kept_apart(bench: &Bench<'_>) -> Checked {
 
 pub(super) async fn keys_are_listed_by_prefix(bench: &Bench<'_>) -> Checked {
     if !bench.harness.lists_keys() {
-        return Ok(Outcome::Skipped("the driver does not list keys"));
+        return Ok(CheckOutcome::Skipped("the driver does not list keys"));
     }
     let driver = bench.open().await?;
     let mut names: Vec<String> = (0..2_345).map(|n| format!("/b/{n}")).collect();

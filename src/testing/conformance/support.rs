@@ -6,11 +6,11 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use uuid::Uuid;
 
-use super::{Checked, Harness, Outcome};
+use super::{CheckOutcome, Checked, Harness};
 use crate::driver::{Driver, DriverError, EventPages, Fetch, Put, PutReceipt};
 use crate::event::{AggregateKey, CheckedEvent, KeyedEvent, NewEvent, Sequence, Timestamp};
 
-pub(super) const PASSED: Checked = Ok(Outcome::Passed);
+pub(super) const PASSED: Checked = Ok(CheckOutcome::Passed);
 
 /// One check's surroundings.
 pub(super) struct Bench<'a> {
@@ -90,8 +90,8 @@ pub(super) async fn all(mut pages: EventPages) -> Result<Vec<KeyedEvent>, Driver
     Ok(events)
 }
 
-/// The aggregate's events by `fetch_events`; where the driver also reads at once, by that too, and both
-/// must say the same.
+/// The aggregate's events by `fetch_events`; where the driver also reads at once, by that too, and
+/// both must say the same.
 pub(super) async fn read(
     driver: &dyn Driver,
     key: &AggregateKey,

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::support::{Bench, conflicts, done, events, put_of, read, same, sequences, told, write};
-use super::{Checked, Outcome};
+use super::{CheckOutcome, Checked};
 use crate::driver::{DriverError, Fetch};
 use crate::event::Sequence;
 
@@ -21,7 +21,7 @@ pub(super) async fn stale_put_conflicts(bench: &Bench<'_>) -> Checked {
 
 pub(super) async fn put_past_the_end_is_refused(bench: &Bench<'_>) -> Checked {
     if !bench.harness.refuses_gaps() {
-        return Ok(Outcome::Skipped(
+        return Ok(CheckOutcome::Skipped(
             "the engine cannot see a gap; the store never sends such a put",
         ));
     }
