@@ -19,6 +19,10 @@ impl Harness for Remote {
         seriatim::driver::open(&self.0).await
     }
 
+    fn keys_in_byte_order(&self) -> bool {
+        self.0.starts_with("mongodb")
+    }
+
     fn refuses_gaps(&self) -> bool {
         false
     }

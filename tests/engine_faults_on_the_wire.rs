@@ -139,6 +139,10 @@ impl Harness for Behind {
         seriatim::driver::open(&self.0).await
     }
 
+    fn keys_in_byte_order(&self) -> bool {
+        self.0.starts_with("mongodb")
+    }
+
     fn refuses_gaps(&self) -> bool {
         false
     }

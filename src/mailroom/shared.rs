@@ -13,6 +13,11 @@ use crate::driver::{Driver, Limits};
 use crate::event::Timestamp;
 use crate::upcast::Upcasters;
 
+/// The time that the answer of a driver may take after the driver gave up a put.
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
+/// A year: an instant this much later can still be computed.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The clock that events are stamped with.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -26,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) bytes_in_flight: usize,
     pub(crate) put_deadline: Duration,
     pub(crate) put_attempt_timeout: Duration,
+    /// Whether the attempt timeout is at least as long as the driver tries a put.
+    pub(crate) waits_for_driver: bool,
     pub(crate) read_deadline: Duration,
     pub(crate) close_deadline: Duration,
     pub(crate) commit_id_window: usize,
@@ -45,7 +52,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(driver: Arc<dyn Driver>, config: Config, arbiters: Arbiters) -> Self {
+    pub(super) fn new(driver: Arc<dyn Driver>, mut config: Config, arbiters: Arbiters) -> Self {
+        if config.waits_for_driver
+            && let Some(timeout) = driver.put_timeout()
+        {
+            let answered = timeout.saturating_add(ANSWER_MARGIN).min(LONGEST_ATTEMPT);
+            config.put_attempt_timeout = config.put_attempt_timeout.max(answered);
+        }
         Shared {
             limits: driver.limits(),
             is_exclusive: driver.is_exclusive(),

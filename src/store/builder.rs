@@ -86,6 +86,7 @@ impl Builder {
                 bytes_in_flight: 64 << 20,
                 put_deadline: Duration::from_secs(10),
                 put_attempt_timeout: Duration::from_secs(2),
+                waits_for_driver: true,
                 read_deadline: Duration::from_secs(10),
                 close_deadline: Duration::from_secs(30),
                 commit_id_window: 1_024,
@@ -149,9 +150,13 @@ impl Builder {
         self
     }
 
-    /// The time for one sending of a put, after which the same put is sent again. Default 2 s.
+    /// The time for one sending of a put, after which the same put is sent again. Default 2 s, or a
+    /// little longer than the driver tries by itself
+    /// ([`Driver::put_timeout`](crate::driver::Driver::put_timeout)) where that is longer. A
+    /// shorter time turns an engine that is down into an unknown outcome.
     pub fn put_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.config.put_attempt_timeout = timeout;
+        self.config.waits_for_driver = false;
         self
     }
 

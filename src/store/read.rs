@@ -283,7 +283,7 @@ impl Stream for Read {
     }
 }
 
-/// The keys with a prefix, in ascending byte order: a stream.
+/// The keys with a prefix, in the order of [`Driver::keys`]: a stream.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Keys {
     /// `None` once ended.

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::driver::{DriverError, Limit, LimitExceeded};
+use crate::error::{DriverError, Limit, LimitExceeded};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 /// The row key of an aggregate's head; behind all digits.
@@ -27,8 +27,12 @@ pub(super) type Row = Map<String, Value>;
 
 /// The aggregate key as a partition key.
 pub(super) fn partition(key: &AggregateKey) -> String {
-    let mut escaped = String::with_capacity(key.as_str().len() + 8);
-    for char in key.as_str().chars() {
+    escaped(key.as_str())
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
         match ESCAPES.iter().find(|(forbidden, _)| *forbidden == char) {
             Some((_, stands)) => escaped.extend(['!', *stands]),
             None => escaped.push(char),
@@ -77,6 +81,19 @@ pub(super) fn partition_filter(key: &AggregateKey) -> String {
 pub(super) fn range_filter(key: &AggregateKey, low: Sequence, high: Sequence) -> String {
     let (low, high) = (row_key(low), row_key(high));
     format!("{} and RowKey ge '{low}' and RowKey le '{high}'", partition_filter(key))
+}
+
+/// The first events of the aggregates whose keys begin with `prefix`, behind that of `after` in the
+/// service's order.
+pub(super) fn keys_filter(prefix: &str, after: Option<&AggregateKey>) -> String {
+    let mut filter = format!("RowKey eq {}", quoted(&row_key(Sequence::FIRST)));
+    if !prefix.is_empty() {
+        filter += &format!(" and PartitionKey ge {}", quoted(&escaped(prefix)));
+    }
+    if let Some(after) = after {
+        filter += &format!(" and PartitionKey gt {}", quoted(&partition(after)));
+    }
+    filter
 }
 
 pub(super) fn of_event(event: &KeyedEvent) -> Row {

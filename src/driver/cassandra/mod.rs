@@ -12,8 +12,9 @@
 //!
 //! # URL
 //!
-//! `cassandra://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/KEYSPACE?option=value&…`, values percent-encoded, user
-//! and password too; [`CassandraBuilder`] has the same options. A few nodes are enough: the others are asked for.
+//! `cassandra://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/KEYSPACE?option=value&…`, values
+//! percent-encoded, user and password too; [`CassandraBuilder`] has the same options. A few nodes
+//! are enough: the others are asked for.
 //!
 //! | option | meaning | unless given |
 //! |---|---|---|
@@ -24,8 +25,8 @@
 //! | `fixed_address` | `true` speaks to every node through the first host given: behind a forwarded port, where nodes tell addresses that cannot be reached | `false` |
 //! | `timeout_ms` | how long an operation may be tried, all attempts together | 5000 |
 //!
-//! A keyspace that is made has the `SimpleStrategy`: good for tests and one datacentre. Make that of a larger
-//! cluster by hand, with `NetworkTopologyStrategy`.
+//! A keyspace that is made has the `SimpleStrategy`: good for tests and one datacentre. Make that
+//! of a larger cluster by hand, with `NetworkTopologyStrategy`.
 //!
 //! # Schema
 //!
@@ -38,23 +39,24 @@
 //! | `c` | uuid | the commit id of the event's append, for people |
 //! | `r` | blob | everything about the event, see [`KeyedEvent::encode_record`](crate::KeyedEvent::encode_record) |
 //!
-//! Rows must not expire, be changed or be deleted, and nothing may be written to the table without a condition: a
-//! plain write and a conditional one on the same row are in no order.
+//! Rows must not expire, be changed or be deleted, and nothing may be written to the table without
+//! a condition: a plain write and a conditional one on the same row are in no order.
 //!
 //! # How a put is written, and consistency
 //!
-//! One event is an `INSERT … IF NOT EXISTS`, several are an unlogged batch of them in their one partition: one
-//! Paxos round, all written or none. The serial consistency is `SERIAL`, the learned value is written at
-//! `QUORUM`. Reads are made at `SERIAL` too: they finish a round that was left open before they answer, so
-//! they see every answered put and nothing that can be taken back. With `serial=local` it is `LOCAL_SERIAL` and
-//! `LOCAL_QUORUM`: right only where **all** writers of a store are in one datacentre, because two datacentres
-//! then do not arbitrate between them.
+//! One event is an `INSERT … IF NOT EXISTS`, several are an unlogged batch of them in their one
+//! partition: one Paxos round, all written or none. The serial consistency is `SERIAL`, the learned
+//! value is written at `QUORUM`. Reads are made at `SERIAL` too: they finish a round that was left
+//! open before they answer, so they see every answered put and nothing that can be taken back. With
+//! `serial=local` it is `LOCAL_SERIAL` and `LOCAL_QUORUM`: right only where **all** writers of a
+//! store are in one datacentre, because two datacentres then do not arbitrate between them.
 //!
 //! # Limits
 //!
-//! 1,000 events and 8 MiB a put, 1 MiB an event (a page of 100 must fit a response; a put must stay under half
-//! a commit log segment, 16 MiB unless the server is told otherwise). What is over them is refused before
-//! anything is sent. An aggregate is one partition: some 100 MB are what Cassandra advises for one.
+//! 1,000 events and 8 MiB a put, 1 MiB an event (a page of 100 must fit a response; a put must stay
+//! under half a commit log segment, 16 MiB unless the server is told otherwise). What is over them
+//! is refused before anything is sent. An aggregate is one partition: some 100 MB are what
+//! Cassandra advises for one.
 //!
 //! # Cost
 //!
@@ -66,51 +68,56 @@
 //! | events | 1 per 100 events | 2 for each |
 //! | keys | 1 per 1,000 keys **of the whole table** | 1 for each |
 //!
-//! Keys come sorted although a cluster has no order of partitions: all that match are collected and sorted
-//! in memory before the first is handed out. It is for tools and small stores. They are read at `QUORUM`, because
-//! `SERIAL` reads one partition only.
+//! Keys come sorted although a cluster has no order of partitions: all that match are collected and
+//! sorted in memory before the first is handed out. It is for tools and small stores. They are read
+//! at `QUORUM`, because `SERIAL` reads one partition only.
 //!
 //! # Failures and timeouts
 //!
-//! No node to speak to, too few replicas and an overloaded one mean that nothing was written; that is tried again,
-//! with jittered backoff, until the timeout. A timeout (the client's, or the coordinator's write timeout), an
-//! unknown end of a Paxos round and a broken connection leave it open ([`DriverError::Unknown`]): a round
-//! may be finished later, even after a read found nothing. The store sends the same put again; its rows refuse it
-//! if it was written, and say by `p` that they are its own. The client's own retries and speculative
-//! executions are off.
+//! No node to speak to, too few replicas and an overloaded one mean that nothing was written; that
+//! is tried again, with jittered backoff, until the timeout. A timeout (the client's, or the
+//! coordinator's write timeout), an unknown end of a Paxos round and a broken connection leave it
+//! open ([`DriverError::Unknown`]): a round may be finished later, even after a read found nothing.
+//! The store sends the same put again; its rows refuse it if it was written, and say by `p` that
+//! they are its own. The client's own retries and speculative executions are off.
 //!
 //! # Permissions
 //!
-//! `SELECT` and `MODIFY` on the table; `CREATE` on the keyspace (or on all keyspaces) with `create`.
+//! `SELECT` and `MODIFY` on the table; `CREATE` on the keyspace (or on all keyspaces) with
+//! `create`.
 //!
 //! # What it cannot do
 //!
-//! There is no log: events have no position, and reads over all aggregates are not offered. A put is one
-//! partition, so it cannot hold several aggregates. Snapshots are not kept.
+//! There is no log: events have no position, and reads over all aggregates are not offered. A put
+//! is one partition, so it cannot hold several aggregates. Snapshots are not kept.
 //!
-//! Tested on one node of Apache Cassandra 5.0.8. The client speaks to ScyllaDB as well; that was not tested.
+//! Tested on one node of Apache Cassandra 5.0.8. The client speaks to ScyllaDB as well; that was
+//! not tested.
 //!
 //! # Layout
 //!
 //! - `builder`: options, the URL, keyspace and table
 //! - `table`: the statements, and rows as events
-//! - `refusal`: what a failed call means
+//! - `failure`: what a failed call means
 
 mod builder;
-mod refusal;
+mod failure;
 mod table;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use scylla::response::PagingState;
 
 pub use builder::CassandraBuilder;
 
-use super::remote::{Call, Shared, sorted_pages};
-use super::{Driver, DriverError, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{CallKind, SharedConnection, engine_key_pages};
+use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
-use table::Connection;
+use table::CassandraTable;
 
 const LIMITS: Limits = Limits {
     events_per_put: 1_000,
@@ -126,7 +133,7 @@ pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError>
 
 /// Events in a table of Cassandra. See the [module](self).
 pub struct CassandraDriver {
-    shared: Arc<Shared<Connection>>,
+    shared: Arc<SharedConnection<CassandraTable>>,
 }
 
 impl fmt::Debug for CassandraDriver {
@@ -137,37 +144,14 @@ impl fmt::Debug for CassandraDriver {
     }
 }
 
-impl Shared<Connection> {
-    /// All keys with this prefix behind `after`, in no order.
-    async fn keys(
-        &self,
-        prefix: &str,
-        after: Option<&AggregateKey>,
-    ) -> Result<Vec<AggregateKey>, DriverError> {
-        let mut keys = Vec::new();
-        let mut next = Some(Default::default());
-        while let Some(place) = next {
-            let connection = self.open()?;
-            let (found, behind) =
-                connection.retry(Call::Read, "SELECT", || connection.some_keys(&place)).await?;
-            let wanted = |key: &AggregateKey| {
-                key.as_str().starts_with(prefix) && after.is_none_or(|after| key > after)
-            };
-            keys.extend(found.into_iter().filter(wanted));
-            next = behind;
-        }
-        Ok(keys)
-    }
-}
-
 impl CassandraDriver {
     /// Opens a driver with options of its own.
     pub fn builder() -> CassandraBuilder {
         CassandraBuilder::default()
     }
 
-    fn new(connection: Connection) -> Self {
-        CassandraDriver { shared: Shared::new(connection) }
+    fn new(connection: CassandraTable) -> Self {
+        CassandraDriver { shared: SharedConnection::new(connection) }
     }
 }
 
@@ -179,20 +163,20 @@ impl Driver for CassandraDriver {
         sequence: Sequence,
     ) -> Result<bool, DriverError> {
         let connection = self.shared.open()?;
-        connection.retry(Call::Read, "SELECT", || connection.has(key, sequence)).await
+        connection.retry(CallKind::Read, "SELECT", || connection.has(key, sequence)).await
     }
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
         self.shared.pages(key, fetch, |shared, key, fetch| async move {
             let connection = shared.open()?;
-            connection.retry(Call::Read, "SELECT", || connection.page(&key, fetch)).await
+            connection.retry(CallKind::Read, "SELECT", || connection.page(&key, fetch)).await
         })
     }
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
         let connection = self.shared.open()?;
         LIMITS.check(&put)?;
-        connection.retry(Call::Write, "INSERT", || connection.insert(&put)).await?;
+        connection.retry(CallKind::Write, "INSERT", || connection.insert(&put)).await?;
         Ok(PutReceipt::default())
     }
 
@@ -203,12 +187,25 @@ impl Driver for CassandraDriver {
 
     async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let connection = self.shared.open()?;
-        connection.retry(Call::Read, "SELECT", || connection.latest(key)).await
+        connection.retry(CallKind::Read, "SELECT", || connection.latest(key)).await
     }
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
         let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        sorted_pages(async move { shared.keys(&prefix, after.as_ref()).await })
+        engine_key_pages(move |place: Option<PagingState>| {
+            let (shared, prefix, after) = (shared.clone(), prefix.clone(), after.clone());
+            async move {
+                let table = shared.open()?;
+                let ask = || table.some_keys(after.as_ref(), place.clone());
+                let (mut keys, next) = table.retry(CallKind::Read, "SELECT", ask).await?;
+                keys.retain(|key| key.as_str().starts_with(&prefix));
+                Ok((keys, next))
+            }
+        })
+    }
+
+    fn put_timeout(&self) -> Option<Duration> {
+        Some(self.shared.connection.put_timeout())
     }
 
     fn limits(&self) -> Limits {

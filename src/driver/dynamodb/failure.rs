@@ -1,8 +1,8 @@
 //! What an answer of DynamoDB, or the lack of one, says of the call.
 //!
-//! The one question for a put is whether it may have been written. An error answer that names its cause
-//! says no; a server's own failure, a broken connection and a timeout leave it open. What came before
-//! anything was sent (no credentials, no connection) says no again.
+//! The one question for a put is whether it may have been written. An error answer that names its
+//! cause says no; a server's own failure, a broken connection and a timeout leave it open. What
+//! came before anything was sent (no credentials, no connection) says no again.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -12,8 +12,8 @@ use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::CancellationReason;
 
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
+use crate::driver::remote::{CallKind, FailureKind};
+use crate::error::DriverError;
 
 /// Codes of refusals that a later attempt may not meet.
 const PASSING: &[&str] = &[
@@ -31,29 +31,18 @@ const PASSING_REASONS: &[&str] =
 /// The reason of an item whose condition did not hold.
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
-/// What a failed call means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// Not done; trying again may help.
-    Passing,
-    /// Not done; trying again will not help.
-    Lasting,
-    /// It may have been done, or may be done yet.
-    Open,
-}
-
 /// What the failure of a call means.
-pub(super) fn meaning<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Meaning {
+pub(super) fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E>) -> FailureKind {
     match error {
-        SdkError::ConstructionFailure(_) => Meaning::Lasting,
+        SdkError::ConstructionFailure(_) => FailureKind::Permanent,
         SdkError::DispatchFailure(failure) => {
             let source = failure.as_connector_error().map(|error| error as &(dyn Error + 'static));
             if failure.is_user() {
-                Meaning::Lasting
+                FailureKind::Permanent
             } else if source.is_some_and(before_sending) {
-                Meaning::Passing
+                FailureKind::Transient
             } else {
-                Meaning::Open
+                FailureKind::Ambiguous
             }
         }
         SdkError::ServiceError(refusal) => {
@@ -61,26 +50,29 @@ pub(super) fn meaning<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Meaning {
             of_answer(code, refusal.raw().status().as_u16())
         }
         // A timeout, an answer that could not be read, and whatever a later client may add.
-        _ => Meaning::Open,
+        _ => FailureKind::Ambiguous,
     }
 }
 
 /// What an error answer means.
-fn of_answer(code: &str, status: u16) -> Meaning {
+fn of_answer(code: &str, status: u16) -> FailureKind {
     match code {
         // An earlier sending of the same put is being worked on.
-        "TransactionInProgressException" => Meaning::Open,
-        code if PASSING.contains(&code) => Meaning::Passing,
-        _ if status == 429 => Meaning::Passing,
-        _ if (400..500).contains(&status) => Meaning::Lasting,
-        _ => Meaning::Open,
+        "TransactionInProgressException" => FailureKind::Ambiguous,
+        // A gateway's word for no answer from behind it.
+        code if code.contains("Timeout") => FailureKind::Ambiguous,
+        _ if status == 408 => FailureKind::Ambiguous,
+        code if PASSING.contains(&code) => FailureKind::Transient,
+        _ if status == 429 => FailureKind::Transient,
+        _ if (400..500).contains(&status) => FailureKind::Permanent,
+        _ => FailureKind::Ambiguous,
     }
 }
 
 /// Whether the failure came before anything was sent: no credentials, or no connection.
 fn before_sending(error: &(dyn Error + 'static)) -> bool {
-    // The client's connector says so in words only; where they change, the failure counts as open, which
-    // is safe. A test of this file keeps watch.
+    // The client's connector says so in words only; where they change, the failure counts as open,
+    // which is safe. A test of this file keeps watch.
     chain(error).any(|cause| {
         cause.downcast_ref::<CredentialsError>().is_some()
             || cause.to_string() == "client error (Connect)"
@@ -88,16 +80,12 @@ fn before_sending(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// The failure as the driver says it; `doing` names the call, the table and the address.
-pub(super) fn refusal<E>(call: Call, doing: &str, error: SdkError<E>) -> DriverError
+pub(super) fn classify<E>(call: CallKind, doing: &str, error: SdkError<E>) -> DriverError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let message = format!("{doing}: {}", reason(&error));
-    let refusal = match (meaning(&error), call) {
-        (Meaning::Lasting, _) => DriverError::failed(message),
-        (Meaning::Passing, _) | (Meaning::Open, Call::Read) => DriverError::unavailable(message),
-        (Meaning::Open, Call::Write) => DriverError::unknown(message),
-    };
+    let refusal = kind_of(&error).into_error(call, message);
     refusal.caused_by(error)
 }
 
@@ -136,7 +124,8 @@ pub(super) enum Cancelled {
     Lasting(String),
 }
 
-/// Reads the reasons, one per item; an item that was not to blame has the reason `None`, as a string.
+/// Reads the reasons, one per item; an item that was not to blame has the reason `None`, as a
+/// string.
 pub(super) fn cancelled(reasons: &[CancellationReason]) -> Cancelled {
     let codes = || reasons.iter().map(|reason| reason.code().unwrap_or("None"));
     if let Some(index) = codes().position(|code| code == CONDITION_FAILED) {
@@ -156,11 +145,6 @@ pub(super) fn cancelled(reasons: &[CancellationReason]) -> Cancelled {
             reasons.iter().find_map(told).unwrap_or_else(|| "without a reason".to_owned()),
         ),
     }
-}
-
-/// The failure of a call still under way at the deadline.
-pub(super) fn late(call: Call, doing: &str) -> DriverError {
-    call.unanswered(format!("{doing}: no answer before the deadline"))
 }
 
 /// Whether a put's token was used with another request, as the engine sees it.
@@ -186,16 +170,18 @@ mod tests {
     #[test]
     fn an_answer_is_judged_by_its_code_and_then_by_its_status() {
         for (code, status, meaning) in [
-            ("ThrottlingException", 400, Meaning::Passing),
-            ("ProvisionedThroughputExceededException", 400, Meaning::Passing),
-            ("TransactionConflictException", 400, Meaning::Passing),
-            ("TransactionInProgressException", 400, Meaning::Open),
-            ("ValidationException", 400, Meaning::Lasting),
-            ("AccessDeniedException", 400, Meaning::Lasting),
-            ("InternalServerError", 500, Meaning::Open),
-            ("ServiceUnavailable", 503, Meaning::Open),
-            ("", 502, Meaning::Open),
-            ("", 200, Meaning::Open),
+            ("ThrottlingException", 400, FailureKind::Transient),
+            ("ProvisionedThroughputExceededException", 400, FailureKind::Transient),
+            ("TransactionConflictException", 400, FailureKind::Transient),
+            ("TransactionInProgressException", 400, FailureKind::Ambiguous),
+            ("ValidationException", 400, FailureKind::Permanent),
+            ("AccessDeniedException", 400, FailureKind::Permanent),
+            ("InternalServerError", 500, FailureKind::Ambiguous),
+            ("ServiceUnavailable", 503, FailureKind::Ambiguous),
+            ("RequestTimeoutException", 400, FailureKind::Ambiguous),
+            ("", 408, FailureKind::Ambiguous),
+            ("", 502, FailureKind::Ambiguous),
+            ("", 200, FailureKind::Ambiguous),
         ] {
             assert_eq!(of_answer(code, status), meaning, "{code} {status}");
         }

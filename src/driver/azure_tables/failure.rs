@@ -1,18 +1,19 @@
 //! What a failed call means.
 //!
-//! The one question for a put is whether it may have been written. It surely was not where no connection could
-//! be made, and where an error answer names a fault of the request. Everything else leaves it open.
+//! The one question for a put is whether it may have been written. It surely was not where no
+//! connection could be made, and where an error answer names a fault of the request. Everything
+//! else leaves it open.
 
 use reqwest::StatusCode;
 
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
+use crate::driver::remote::CallKind;
+use crate::error::DriverError;
 
 /// So much of an error answer is shown.
 const SHOWN: usize = 400;
 
 /// The error of a call that an answer refused.
-pub(super) fn refused(call: Call, doing: &str, status: StatusCode, body: &str) -> DriverError {
+pub(super) fn refused(call: CallKind, doing: &str, status: StatusCode, body: &str) -> DriverError {
     let said: String = body.trim().chars().take(SHOWN).collect();
     let message = format!("{doing}: {status}: {said}");
     if body.contains("TableNotFound") {
@@ -23,8 +24,8 @@ pub(super) fn refused(call: Call, doing: &str, status: StatusCode, body: &str) -
         || status == StatusCode::TOO_MANY_REQUESTS
         || status == StatusCode::REQUEST_TIMEOUT;
     match (passing, call) {
-        (true, Call::Write) => DriverError::unknown(message),
-        (true, Call::Read) => DriverError::unavailable(message),
+        (true, CallKind::Write) => DriverError::unknown(message),
+        (true, CallKind::Read) => DriverError::unavailable(message),
         // A collision of two transactions on the head; neither of which was refused for good.
         (false, _)
             if status == StatusCode::CONFLICT || status == StatusCode::PRECONDITION_FAILED =>
@@ -36,7 +37,7 @@ pub(super) fn refused(call: Call, doing: &str, status: StatusCode, body: &str) -
 }
 
 /// The error of a call that got no answer.
-pub(super) fn unanswered(call: Call, doing: &str, error: reqwest::Error) -> DriverError {
+pub(super) fn unanswered(call: CallKind, doing: &str, error: reqwest::Error) -> DriverError {
     let mut message = format!("{doing}: {error}");
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
@@ -45,7 +46,7 @@ pub(super) fn unanswered(call: Call, doing: &str, error: reqwest::Error) -> Driv
     }
     let answer = if error.is_builder() {
         DriverError::failed(message)
-    } else if error.is_connect() || call == Call::Read {
+    } else if error.is_connect() || call == CallKind::Read {
         DriverError::unavailable(message)
     } else {
         DriverError::unknown(message)
@@ -59,7 +60,7 @@ mod tests {
 
     #[test]
     fn only_what_the_request_is_to_blame_for_is_not_tried_again() {
-        let of = |status, body| refused(Call::Write, "here", status, body);
+        let of = |status, body| refused(CallKind::Write, "here", status, body);
         assert!(of(StatusCode::SERVICE_UNAVAILABLE, "ServerBusy").may_have_been_written());
         assert!(of(StatusCode::INTERNAL_SERVER_ERROR, "").may_have_been_written());
         assert!(of(StatusCode::TOO_MANY_REQUESTS, "").may_have_been_written());
@@ -67,7 +68,7 @@ mod tests {
         assert!(matches!(forbidden, DriverError::Failed { .. }));
         let missing = of(StatusCode::NOT_FOUND, "TableNotFound").to_string();
         assert!(missing.contains("?create=true"), "{missing}");
-        let busy = refused(Call::Read, "here", StatusCode::SERVICE_UNAVAILABLE, "ServerBusy");
+        let busy = refused(CallKind::Read, "here", StatusCode::SERVICE_UNAVAILABLE, "ServerBusy");
         assert!(matches!(busy, DriverError::Unavailable { .. }));
     }
 }
