@@ -247,7 +247,9 @@ impl<A: Aggregate> Entities<A> {
         self.load(&key, Some(last), |event| event.sequence <= last).await
     }
 
-    /// The state as it was at this time: all events recorded until then.
+    /// The state as it was at this time: all events recorded until then, by the clocks of the stores
+    /// that wrote them. Where there is no log, those times need not increase along an aggregate's events;
+    /// the state ends before the first later one.
     ///
     /// # Errors
     ///
