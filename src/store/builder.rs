@@ -1,5 +1,6 @@
 //! The options of a store, and how it opens.
 
+use std::fmt;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
@@ -324,6 +325,20 @@ impl Builder {
             return Err(OpenError::InvalidOption { option, problem: "must not be zero" });
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.from {
+            DriverSource::Nothing => "nothing".to_owned(),
+            DriverSource::Url(url) => driver::without_secrets(url),
+            DriverSource::Driver(_) => "a driver".to_owned(),
+        };
+        f.debug_struct("Builder")
+            .field("opens", &source)
+            .field("middleware", &self.middleware.len())
+            .finish_non_exhaustive()
     }
 }
 

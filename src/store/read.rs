@@ -5,6 +5,7 @@
 //! channel of [`PAGES_AHEAD`] pages, and ends when the stream is dropped. The task marks the end
 //! explicitly: a stream whose task dies before that yields an error instead of a silent end.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -254,6 +255,16 @@ async fn fetch_page(
     }
 }
 
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read")
+            .field("key", &self.key)
+            .field("from", &self.from)
+            .field("fetch", &self.fetch)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Stream for Read {
     type Item = Result<KeyedEvent, ReadError>;
 
@@ -313,6 +324,12 @@ impl Keys {
             keys.push(key?);
         }
         Ok(keys)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("ended", &self.pages.is_none()).finish_non_exhaustive()
     }
 }
 
