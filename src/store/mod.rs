@@ -165,8 +165,7 @@ impl EventStore {
         Ok(self.latest_sequence(key).await? > Sequence::NONE)
     }
 
-    /// The keys that begin with `prefix`, as a stream: in ascending byte order, or in the engine's
-    /// own order where it keeps none (DynamoDB, Cassandra, Azure Tables). An empty prefix
+    /// The keys that begin with `prefix`, in ascending byte order, as a stream. An empty prefix
     /// lists all.
     ///
     /// A driver that cannot list keys yields
