@@ -20,6 +20,9 @@ use crate::mailroom::{BoxedCommand, BoxedState, CommandAnswer, Decision};
 
 pub(super) type CommandResult<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
 
+/// Events in their stored form, and as they will be read back.
+type EncodedEvents<A> = (CheckedEvents, Vec<<A as Aggregate>::Event>);
+
 /// The answer to a command, which comes back with it.
 pub(super) struct AnsweredCommand<A: Aggregate> {
     pub(super) result: CommandResult<A>,
@@ -58,20 +61,20 @@ impl<A: Aggregate> SentCommand<A> {
 
     /// The events in their stored form, and as they will be read back: the state and the answer rest
     /// on these, so both say what the next process will say.
-    fn encode(
-        &self,
-        events: &[A::Event],
-    ) -> Result<(CheckedEvents, Vec<A::Event>), (usize, EventError)> {
+    fn encode(&self, events: &[A::Event]) -> Result<EncodedEvents<A>, AppendError> {
         let mut checked = CheckedEvents::new();
         let mut read_back = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
-            let at = |error| (index, error);
-            let (stored, event) = self.setup.stored(event).map_err(|e| at(e.into()))?;
+            let invalid = |source: EventError| {
+                let key = self.key.clone();
+                AppendError::InvalidEvent { key, index, source }
+            };
+            let (stored, event) = self.setup.stored(event).map_err(|e| invalid(e.into()))?;
             let stored = match &self.metadata {
                 Some(metadata) => stored.with_metadata(metadata.clone()),
                 None => stored,
             };
-            checked.push(stored.check().map_err(at)?);
+            checked.push(stored.check().map_err(invalid)?);
             read_back.push(event);
         }
         Ok((checked, read_back))
@@ -106,10 +109,7 @@ impl<A: Aggregate> BoxedCommand for SentCommand<A> {
                 self.outcome = Some(Outcome::Events(read_back));
                 if stored.is_empty() { Decision::Nothing } else { Decision::Events(stored) }
             }
-            Err((index, source)) => {
-                let key = self.key.clone();
-                Decision::Refused(AppendError::InvalidEvent { key, index, source })
-            }
+            Err(error) => Decision::Refused(error),
         }
     }
 

@@ -287,7 +287,7 @@ impl<A: Aggregate> Entities<A> {
         }
         if at > Sequence::NONE {
             // The event that the snapshot was taken at is read too: is it there?
-            let mut events = self.store.read(key).as_stored().from(at);
+            let mut events = self.store.read(key).without_upcasters().from(at);
             match events.next().await.transpose()? {
                 Some(event) if event.sequence == at => {
                     return fold(folded, at, events, wanted).await;
@@ -298,7 +298,7 @@ impl<A: Aggregate> Entities<A> {
                 }
             }
         }
-        fold(folded, Sequence::NONE, self.store.read(key).as_stored(), wanted).await
+        fold(folded, Sequence::NONE, self.store.read(key).without_upcasters(), wanted).await
     }
 
     /// Folds in what happened since.
@@ -308,7 +308,7 @@ impl<A: Aggregate> Entities<A> {
         loaded: Loaded<A>,
     ) -> Result<Loaded<A>, LoadError> {
         let folded = Folded::of(loaded.state, loaded.sequence, self.setup.clone());
-        let events = self.store.read(key).as_stored().from(loaded.sequence.next());
+        let events = self.store.read(key).without_upcasters().from(loaded.sequence.next());
         fold(folded, loaded.sequence, events, |_| true).await
     }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Aggregate;
 use super::context::Context;
-use super::options::{EntityOptions, OptionsOf, Snapshots};
+use super::options::{OptionsOf, Snapshots};
 use crate::error::LoadError;
 use crate::event::{
     AggregateKey, DecodeError, EncodeError, KeyedEvent, NewEvent, RawJson, Sequence, Timestamp,
@@ -36,7 +36,7 @@ pub(super) struct EntitySetup<A: Aggregate> {
 impl<A: Aggregate> EntitySetup<A> {
     pub(super) fn of(store: &EventStore) -> Self {
         let options = store.extension::<OptionsOf<A>>().map(|kept| kept.options);
-        let options = options.unwrap_or_else(EntityOptions::new);
+        let options = options.unwrap_or_default();
         EntitySetup {
             snapshots: options.snapshots_of::<A>(),
             skip_unknown_types: options.skips_unknown_types_of::<A>(),

@@ -214,7 +214,7 @@ impl<A: Aggregate> Entities<A> {
         commit_id: Uuid,
     ) -> Result<Option<Executed<A>>, LoadError> {
         let window = self.store.mailroom().config.commit_id_window;
-        let mut latest = self.store.read(key).as_stored().backwards().limit(window);
+        let mut latest = self.store.read(key).without_upcasters().backwards().limit(window);
         let mut found: Vec<KeyedEvent> = Vec::new();
         while let Some(event) = latest.next().await {
             let event = event?;

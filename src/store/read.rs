@@ -59,7 +59,7 @@ pub struct Read {
     state: ReadState,
     page: vec::IntoIter<KeyedEvent>,
     /// Without upcasters.
-    as_stored: bool,
+    without_upcasters: bool,
 }
 
 enum ReadState {
@@ -86,13 +86,13 @@ impl Read {
             fetch: Fetch::ALL,
             state: ReadState::New,
             page: Vec::new().into_iter(),
-            as_stored: false,
+            without_upcasters: false,
         }
     }
 
     /// Yields the events as they are stored, without upcasters.
-    pub(crate) fn as_stored(mut self) -> Self {
-        self.as_stored = true;
+    pub(crate) fn without_upcasters(mut self) -> Self {
+        self.without_upcasters = true;
         self
     }
 
@@ -272,7 +272,7 @@ impl Stream for Read {
         let this = self.get_mut();
         loop {
             if let Some(event) = this.page.next() {
-                if this.as_stored {
+                if this.without_upcasters {
                     return Poll::Ready(Some(Ok(event)));
                 }
                 match this.mailroom.config.upcasters.apply(event) {
