@@ -1,8 +1,9 @@
 //! The store as an actor, for actix applications.
 //!
 //! [`StoreActor`] runs in the application's own system and takes [`Append`], [`Execute`],
-//! [`LoadState`], [`ReadPage`] and [`LatestSequence`] as messages. A message takes the same path and the same permits as
-//! [`EventStore::append`]: it waits for its permit, and has the same answer as the method.
+//! [`LoadState`], [`ReadPage`] and [`LatestSequence`] as messages. A message takes the same path
+//! and the same permits as [`EventStore::append`]: it waits for its permit, and has the same answer
+//! as the method.
 //!
 //! ```
 //! use actix::prelude::*;
@@ -63,7 +64,8 @@ impl Handler<Append> for StoreActor {
     }
 }
 
-/// A command to an entity, with the options of [`Entities::execute_with`](crate::Entities::execute_with).
+/// A command to an entity, with the options of
+/// [`Entities::execute_with`](crate::Entities::execute_with).
 ///
 /// ```
 /// use actix::prelude::*;

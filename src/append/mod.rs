@@ -153,8 +153,8 @@ pub struct Appended {
 }
 
 impl Appended {
-    /// The position of its last event, where the driver has a log: what a consumer has passed when it
-    /// has handled the whole append.
+    /// The position of its last event, where the driver has a log: what a consumer has passed when
+    /// it has handled the whole append.
     ///
     /// ```
     /// # use seriatim::{Append, EventStore, NewEvent};

@@ -24,6 +24,33 @@ use crate::middleware::{Execution, NextExecute, Outcome};
 use crate::store::{EventStore, Read};
 
 /// All entities of one type in one store. Cheap to clone; holds the store open.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let tallies = store.entities::<Tally>();
+/// let executed = tallies.execute("visitors", ()).await?;
+/// assert_eq!((executed.events.len(), executed.sequence.get()), (1, 1));
+/// let loaded = tallies.state("visitors").await?;
+/// assert_eq!((loaded.state.n, loaded.sequence.get()), (1, 1));
+/// # Ok(()) }
+/// ```
 pub struct Entities<A: Aggregate> {
     pub(super) store: EventStore,
     pub(super) setup: Arc<EntitySetup<A>>,
@@ -247,9 +274,9 @@ impl<A: Aggregate> Entities<A> {
         self.load(&key, Some(last), |event| event.sequence <= last).await
     }
 
-    /// The state as it was at this time: all events recorded until then, by the clocks of the stores
-    /// that wrote them. Where there is no log, those times need not increase along an aggregate's events;
-    /// the state ends before the first later one.
+    /// The state as it was at this time: all events recorded until then, by the clocks of the
+    /// stores that wrote them. Where there is no log, those times need not increase along an
+    /// aggregate's events; the state ends before the first later one.
     ///
     /// # Errors
     ///

@@ -20,8 +20,8 @@ use crate::upcast::Upcasters;
 /// The namespace of the names that [`EntitySetup::fingerprint`] hashes.
 const FINGERPRINTS: Uuid = Uuid::from_u128(0x1c0e_57a5_7d3f_4b52_8f0e_6f2b_90aa_31c4);
 
-/// Shared by all handles of a kind and by its resident states. It holds no handle of the store, which
-/// would keep the store open.
+/// Shared by all handles of a kind and by its resident states. It holds no handle of the store,
+/// which would keep the store open.
 pub(super) struct EntitySetup<A: Aggregate> {
     pub(super) snapshots: Snapshots,
     skip_unknown_types: bool,
@@ -61,7 +61,8 @@ impl<A: Aggregate> EntitySetup<A> {
         }
     }
 
-    /// The context of a decision now; `None` without services, which [`EntitySetup::check`] reports.
+    /// The context of a decision now; `None` without services, which [`EntitySetup::check`]
+    /// reports.
     pub(super) fn context<'a>(
         &'a self,
         key: &'a AggregateKey,
@@ -107,8 +108,9 @@ impl<A: Aggregate> EntitySetup<A> {
         }
     }
 
-    /// Stands for all that decides how stored events become a state, beside the code of `apply` and of
-    /// the upcasters. The types that the enum knows count only where an event was skipped for them.
+    /// Stands for all that decides how stored events become a state, beside the code of `apply` and
+    /// of the upcasters. The types that the enum knows count only where an event was skipped for
+    /// them.
     pub(super) fn fingerprint(&self, skipped: bool) -> Uuid {
         let [of_all, of_skipped] = &self.fingerprints;
         let place = if skipped { of_skipped } else { of_all };

@@ -198,9 +198,9 @@ impl Builder {
     }
 
     /// The largest jump of the clock that events follow at once, ahead or back. While the clock is
-    /// farther off, events are stamped as if it had not jumped, and a warning is logged. A clock that
-    /// stands by its jump for as long as this, or for a minute, is believed. Default: one day; no bound
-    /// for a [clock](Builder::clock) of the application's own.
+    /// farther off, events are stamped as if it had not jumped, and a warning is logged. A clock
+    /// that stands by its jump for as long as this, or for a minute, is believed. Default: one day;
+    /// no bound for a [clock](Builder::clock) of the application's own.
     pub fn max_clock_jump(mut self, jump: Duration) -> Self {
         self.max_clock_jump = Some(jump);
         self
@@ -213,9 +213,9 @@ impl Builder {
         self
     }
 
-    /// Reads events of this kind, type and schema version in a later form; see [`Upcast`]. The kind is
-    /// the category of the aggregates' keys. A second upcaster for the same form fails the opening with
-    /// [`OpenError::DuplicateUpcaster`].
+    /// Reads events of this kind, type and schema version in a later form; see [`Upcast`]. The kind
+    /// is the category of the aggregates' keys. A second upcaster for the same form fails the
+    /// opening with [`OpenError::DuplicateUpcaster`].
     ///
     /// ```
     /// # use seriatim::{EventStore, Upcast};
@@ -242,8 +242,8 @@ impl Builder {
     }
 
     /// Gives the application's own services to the entities whose
-    /// [`Aggregate::Services`](crate::Aggregate::Services) is this type; once for each type. The store
-    /// holds them until it closes, so they must not hold the store.
+    /// [`Aggregate::Services`](crate::Aggregate::Services) is this type; once for each type. The
+    /// store holds them until it closes, so they must not hold the store.
     pub fn services<S: Send + Sync + 'static>(self, services: S) -> Self {
         self.extend_once("services", "was called twice for one type", services)
     }

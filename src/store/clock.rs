@@ -1,9 +1,9 @@
 //! A clock that does not follow a jump at once.
 //!
-//! Where there is a log, recorded-at never decreases along positions. So one event under a clock that is
-//! 20 years ahead would put every later event there too. This clock compares what it reads with the time
-//! that has passed by the monotonic clock. While both differ by more than a bound, it goes on from where
-//! it was. A clock that stands by its jump is believed.
+//! Where there is a log, recorded-at never decreases along positions. So one event under a clock
+//! that is 20 years ahead would put every later event there too. This clock compares what it reads
+//! with the time that has passed by the monotonic clock. While both differ by more than a bound, it
+//! goes on from where it was. A clock that stands by its jump is believed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
