@@ -151,3 +151,22 @@ pub struct Appended {
     /// Whether an earlier append with this commit id wrote the events, and this one wrote nothing.
     pub repeated: bool,
 }
+
+impl Appended {
+    /// The position of its last event, where the driver has a log: what a consumer has passed when
+    /// it has handled the whole append.
+    ///
+    /// ```
+    /// # use seriatim::{Append, EventStore, NewEvent};
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = EventStore::open("memory:").await?;
+    /// let events = (0..3).map(|_| NewEvent::raw("Ticked", "{}"));
+    /// let appended = store.append(Append::to("clock/1").events(events)).await?;
+    /// assert_eq!(appended.last_position().map(u64::from), Some(3));
+    /// # Ok(()) }
+    /// ```
+    pub fn last_position(&self) -> Option<Position> {
+        let later = self.last.get().saturating_sub(self.first.get());
+        self.position.map(|first| first.plus(later))
+    }
+}
