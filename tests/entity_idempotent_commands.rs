@@ -159,9 +159,15 @@ async fn the_id_of_a_raw_append_is_known_to_commands_and_the_other_way_round() {
     let accounts = store.entities::<Account>();
     let id = Uuid::new_v4();
     store.append(raw_deposits("account/1", [1, 2]).commit_id(id)).await.unwrap();
-    let executed = accounts.execute_with("1", Command::Deposit(9), with(id)).await.unwrap();
-    let both = [Event::Deposited { amount: 1 }, Event::Deposited { amount: 2 }];
-    assert_eq!(executed.events, both);
+    let reused = accounts.execute_with("1", Command::Deposit(9), with(id)).await;
+    let is_reused =
+        |error| matches!(error, ExecuteError::Append(AppendError::CommitIdReused { .. }));
+    assert!(reused.is_err_and(is_reused), "two deposits are not this command's");
+    let one = Uuid::new_v4();
+    store.append(raw_deposits("account/1", [3]).commit_id(one)).await.unwrap();
+    let executed = accounts.execute_with("1", Command::Deposit(3), with(one)).await.unwrap();
+    assert_eq!(executed.events, [Event::Deposited { amount: 3 }]);
+    assert!(executed.appended.unwrap().repeated);
 
     let other = Uuid::new_v4();
     accounts.execute_with("1", Command::Deposit(9), with(other)).await.unwrap();

@@ -14,7 +14,7 @@ mod support;
 
 use std::sync::Arc;
 
-use entities::{Account, Command, raw_deposits, snapshot_at, store_over};
+use entities::{Account, Command, raw_deposits, snapshot_at, store_over, store_with_snapshots};
 use seriatim::driver::Driver;
 use seriatim::driver::faults::FaultyDriver;
 use seriatim::driver::memory::MemoryDriver;
@@ -64,8 +64,9 @@ async fn a_commit_id_costs_one_look_at_the_latest_events() {
 #[tokio::test]
 async fn with_snapshots_a_cold_entity_reads_what_stands_behind_the_last_one() {
     let memory = MemoryDriver::new();
-    let writing = store_over(Arc::new(memory.reopen())).await;
-    let accounts = writing.entities::<Account>().snapshots(Snapshots::every(EVERY));
+    let every = Snapshots::every(EVERY);
+    let writing = store_with_snapshots::<Account>(Arc::new(memory.reopen()), every).await;
+    let accounts = writing.entities::<Account>();
     for _ in 0..2 * EVERY + 500 {
         accounts.execute("1", Command::Deposit(1)).await.unwrap();
     }
@@ -74,8 +75,8 @@ async fn with_snapshots_a_cold_entity_reads_what_stands_behind_the_last_one() {
 
     let driver = FaultyDriver::around(memory.reopen());
     assert!(driver.snapshots().is_some());
-    let store = store_over(driver.clone()).await;
-    let accounts = store.entities::<Account>().snapshots(Snapshots::every(EVERY));
+    let store = store_with_snapshots::<Account>(driver.clone(), every).await;
+    let accounts = store.entities::<Account>();
     let executed = accounts.execute("1", Command::Withdraw(2 * EVERY + 500)).await.unwrap();
     assert_eq!(executed.sequence, 2 * EVERY + 501);
     let cold = driver.take_counts();

@@ -16,12 +16,12 @@ use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, Once};
 
 use bytes::Bytes;
-use entities::{Account, Command, raw_deposits, snapshot_at, store_over};
+use entities::{Account, Command, raw_deposits, snapshot_at, store_over, store_with_snapshots};
 use serde::{Deserialize, Serialize};
 use seriatim::driver::faults::FaultyDriver;
 use seriatim::driver::memory::MemoryDriver;
 use seriatim::driver::{Driver, SnapshotStore};
-use seriatim::{Aggregate, AggregateKey, Entities, Snapshots};
+use seriatim::{Aggregate, AggregateKey, Context, Entities, Snapshots};
 use support::within;
 
 /// All warnings of this process, each with its fields.
@@ -84,9 +84,14 @@ impl Aggregate for LaterAccount {
     type Command = Command;
     type Event = entities::Event;
     type Error = entities::Overdrawn;
+    type Services = ();
 
-    fn handle(&self, command: &Command) -> Result<Vec<entities::Event>, entities::Overdrawn> {
-        self.0.handle(command)
+    fn handle(
+        &self,
+        command: &Command,
+        context: &Context<'_>,
+    ) -> Result<Vec<entities::Event>, entities::Overdrawn> {
+        self.0.handle(command, context)
     }
 
     fn apply(&mut self, event: &entities::Event) {
@@ -99,8 +104,9 @@ const EVENTS: u64 = 30;
 /// An account of thirty deposits of 1 with a snapshot at its end.
 async fn account_with_snapshot(memory: &MemoryDriver, key: &str) -> Bytes {
     keep_warnings();
-    let store = store_over(Arc::new(memory.reopen())).await;
-    let accounts = store.entities::<Account>().snapshots(Snapshots::every(EVENTS));
+    let every = Snapshots::every(EVENTS);
+    let store = store_with_snapshots::<Account>(Arc::new(memory.reopen()), every).await;
+    let accounts = store.entities::<Account>();
     let id = key.strip_prefix("account/").unwrap();
     store.append(raw_deposits(key, vec![1; EVENTS as usize])).await.unwrap();
     accounts.execute(id, Command::Look).await.unwrap();
@@ -122,7 +128,8 @@ where
 {
     let driver = FaultyDriver::around(memory.reopen());
     let seldom = Snapshots::every(1_000_000);
-    let accounts: Entities<A> = store_over(driver.clone()).await.entities::<A>().snapshots(seldom);
+    let store = store_with_snapshots::<A>(driver.clone(), seldom).await;
+    let accounts: Entities<A> = store.entities::<A>();
     let id = key.strip_prefix("account/").unwrap();
     assert!(accounts.execute(id, Command::Look).await.is_ok());
     let executed = driver.take_counts().events_fetched;
@@ -140,8 +147,9 @@ async fn a_sound_snapshot_is_used() {
     assert!(warnings_of("account/sound").is_empty());
 
     // It is really what the state comes from.
-    let text = String::from_utf8_lossy(&snapshot[14..]).replace("30", "77");
-    let forged = [&snapshot[..14], text.as_bytes()].concat();
+    let json = snapshot.iter().position(|byte| *byte == b'{').unwrap();
+    let text = String::from_utf8_lossy(&snapshot[json..]).replace("30", "77");
+    let forged = [&snapshot[..json], text.as_bytes()].concat();
     save(&memory, "account/sound", forged.into()).await;
     let (_, account) = cold::<Account>(&memory, "account/sound").await;
     assert_eq!(account.balance, 77);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use entities::{Account, Command, store_over};
 use serde::{Deserialize, Serialize};
 use seriatim::driver::memory::MemoryDriver;
-use seriatim::{Aggregate, AppendError, EventError, ExecuteError, ExecuteOptions};
+use seriatim::{Aggregate, AppendError, Context, EventError, ExecuteError, ExecuteOptions};
 use support::{assert_says, history};
 
 #[derive(Default, Serialize, Deserialize)]
@@ -39,8 +39,9 @@ impl Aggregate for Door {
     type Command = bool;
     type Event = DoorEvent;
     type Error = String;
+    type Services = ();
 
-    fn handle(&self, open: &bool) -> Result<Vec<DoorEvent>, String> {
+    fn handle(&self, open: &bool, _: &Context<'_>) -> Result<Vec<DoorEvent>, String> {
         let opened = || DoorEvent::Opened { by: "Ada \"A\"".to_owned(), with: u128::MAX };
         Ok(match (self.open, open) {
             (false, true) => vec![opened()],

@@ -13,7 +13,7 @@ mod entities;
 mod support;
 
 use entities::{Account, Command, Overdrawn, replayed};
-use seriatim::{EventStore, ExecuteError, ExecuteOptions, Snapshots};
+use seriatim::{EntityOptions, EventStore, ExecuteError, ExecuteOptions, Snapshots};
 use support::{history, within};
 use uuid::Uuid;
 
@@ -23,8 +23,12 @@ const COMMANDS: u64 = 5;
 async fn commands_then_reopen(snapshots: Snapshots) {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("redb:{}", directory.path().join("store").display());
-    let store = EventStore::open(&url).await.unwrap();
-    let accounts = store.entities::<Account>().snapshots(snapshots);
+    let open = || {
+        let options = EntityOptions::new().snapshots(snapshots);
+        EventStore::builder().url(&url).entity::<Account>(options).open()
+    };
+    let store = open().await.unwrap();
+    let accounts = store.entities::<Account>();
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
             let accounts = accounts.clone();
@@ -44,8 +48,8 @@ async fn commands_then_reopen(snapshots: Snapshots) {
     accounts.execute_with("1", Command::Deposit(7), with_id()).await.unwrap();
     within("closing", store.close()).await.unwrap();
 
-    let store = EventStore::open(&url).await.unwrap();
-    let accounts = store.entities::<Account>().snapshots(snapshots);
+    let store = open().await.unwrap();
+    let accounts = store.entities::<Account>();
     let balance = CALLERS * (3 * COMMANDS - 1) + 7;
     let again = accounts.execute_with("1", Command::Deposit(7), with_id()).await.unwrap();
     assert!(again.appended.unwrap().repeated);

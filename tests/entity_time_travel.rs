@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use entities::{Account, Command, replay, snapshot_at};
 use seriatim::driver::memory::MemoryDriver;
-use seriatim::{Entities, EventStore, Sequence, Snapshots};
+use seriatim::{Entities, EntityOptions, EventStore, Sequence, Snapshots};
 use support::history;
 
 const EVENTS: u64 = 50;
@@ -35,11 +35,12 @@ async fn fifty_events(
     let clock = now.clone();
     let store = EventStore::builder()
         .driver(Arc::new(memory.reopen()))
+        .entity::<Account>(EntityOptions::new().snapshots(snapshots))
         .clock(move || time(clock.load(Ordering::SeqCst)))
         .open()
         .await
         .unwrap();
-    let accounts = store.entities::<Account>().snapshots(snapshots);
+    let accounts = store.entities::<Account>();
     for nth in 1..=EVENTS {
         now.store(nth * 10, Ordering::SeqCst);
         let command = if nth % 5 == 0 { Command::Withdraw(4) } else { Command::Deposit(nth) };

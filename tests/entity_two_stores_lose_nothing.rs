@@ -14,7 +14,7 @@ mod support;
 
 use std::collections::{HashMap, HashSet};
 
-use entities::{Account, Command, Overdrawn, replayed, store_over};
+use entities::{Account, Command, Overdrawn, replayed, store_over, store_with_snapshots};
 use seriatim::driver::faults::FaultyDriver;
 use seriatim::driver::memory::MemoryDriver;
 use seriatim::{ExecuteError, Snapshots};
@@ -53,9 +53,9 @@ async fn two_stores_on_the_same_entities_lose_nothing_and_double_nothing() {
     let mut callers = Vec::new();
     for _ in 0..2 {
         let driver = FaultyDriver::around(memory.reopen());
-        let store = store_over(driver.clone()).await;
+        let store = store_with_snapshots::<Account>(driver.clone(), Snapshots::every(20)).await;
         for _ in 0..CALLERS {
-            let accounts = store.entities::<Account>().snapshots(Snapshots::every(20));
+            let accounts = store.entities::<Account>();
             let mut chance = chance.fork();
             callers.push(tokio::spawn(async move {
                 let mut accepted: Vec<(String, Uuid, u64)> = Vec::new();

@@ -14,13 +14,15 @@ mod support;
 
 use std::sync::Arc;
 
-use entities::{Account, Command, raw_deposits, store_over};
+use entities::{Account, Command, raw_deposits};
 use seriatim::driver::memory::MemoryDriver;
-use seriatim::{Append, EventStore, ExecuteError, LoadError, NewEvent};
+use seriatim::{Append, EntityOptions, EventStore, ExecuteError, LoadError, NewEvent};
 use support::assert_says;
 
-async fn store_with(event: NewEvent) -> EventStore {
-    let store = store_over(Arc::new(MemoryDriver::new())).await;
+async fn store_with(event: NewEvent, skip: bool) -> EventStore {
+    let options = EntityOptions::new().skip_unknown_types(skip);
+    let builder = EventStore::builder().driver(Arc::new(MemoryDriver::new()));
+    let store = builder.entity::<Account>(options).open().await.unwrap();
     store.append(raw_deposits("account/1", [5])).await.unwrap();
     store.append(Append::to("account/1").event(event)).await.unwrap();
     store.append(raw_deposits("account/1", [5])).await.unwrap();
@@ -29,7 +31,7 @@ async fn store_with(event: NewEvent) -> EventStore {
 
 #[tokio::test]
 async fn an_unknown_type_is_named_with_key_and_sequence() {
-    let store = store_with(NewEvent::raw("Audited", "{}")).await;
+    let store = store_with(NewEvent::raw("Audited", "{}"), false).await;
     let accounts = store.entities::<Account>();
     let words = ["account/1", "2", "unknown", "Audited"];
     let loaded = accounts.state("1").await.unwrap_err();
@@ -43,8 +45,8 @@ async fn an_unknown_type_is_named_with_key_and_sequence() {
 
 #[tokio::test]
 async fn unknown_types_are_passed_over_where_told() {
-    let store = store_with(NewEvent::raw("Audited", "{}")).await;
-    let accounts = store.entities::<Account>().skip_unknown_types();
+    let store = store_with(NewEvent::raw("Audited", "{}"), true).await;
+    let accounts = store.entities::<Account>();
     let found = accounts.state("1").await.unwrap();
     assert_eq!((found.state.balance, found.state.events, found.sequence.get()), (10, 2, 3));
     assert_eq!(accounts.execute("1", Command::Withdraw(10)).await.unwrap().sequence, 4);
@@ -56,8 +58,8 @@ async fn unknown_types_are_passed_over_where_told() {
 
 #[tokio::test]
 async fn a_known_type_with_data_that_does_not_fit_is_never_passed_over() {
-    let store = store_with(NewEvent::raw("Deposited", r#"{"amount":"much"}"#)).await;
-    let accounts = store.entities::<Account>().skip_unknown_types();
+    let store = store_with(NewEvent::raw("Deposited", r#"{"amount":"much"}"#), true).await;
+    let accounts = store.entities::<Account>();
     let loaded = accounts.state("1").await.unwrap_err();
     assert!(matches!(loaded, LoadError::Data { .. }), "{loaded}");
     assert_says(&loaded, &["account/1", "2", "Deposited", "much"]);

@@ -28,12 +28,12 @@ fn builder(memory: &MemoryDriver) -> Builder {
     }
     EventStore::builder()
         .driver(Arc::new(memory.reopen()))
-        .upcaster("PaidIn", 1, |event| {
+        .upcaster("account", "PaidIn", 1, |event| {
             let coins: u64 = event.json().map_err(|error| error.to_string())?;
             let data = serde_json::json!({ "coins": coins });
             Ok(Upcast::to(1, &data).event_type("Deposited"))
         })
-        .upcaster("Deposited", 1, |event| {
+        .upcaster("account", "Deposited", 1, |event| {
             let Coins { coins } = event.json().map_err(|error| error.to_string())?;
             Ok(Upcast::to(2, &serde_json::json!({ "amount": coins * 100 })))
         })
@@ -122,8 +122,8 @@ async fn upcasters_in_a_circle_are_an_error() {
     old_events(&memory).await;
     let store = EventStore::builder()
         .driver(Arc::new(memory.reopen()))
-        .upcaster("PaidIn", 1, |_| Ok(Upcast::to(2, &0)))
-        .upcaster("PaidIn", 2, |_| Ok(Upcast::to(1, &0)))
+        .upcaster("account", "PaidIn", 1, |_| Ok(Upcast::to(2, &0)))
+        .upcaster("account", "PaidIn", 2, |_| Ok(Upcast::to(1, &0)))
         .open()
         .await
         .unwrap();

@@ -15,7 +15,7 @@ mod support;
 use entities::{Account, Command, store_over};
 use serde::{Deserialize, Serialize};
 use seriatim::driver::memory::MemoryDriver;
-use seriatim::{Aggregate, ExecuteError, LoadError, TransactError};
+use seriatim::{Aggregate, Context, ExecuteError, LoadError, TransactError};
 use support::{assert_says, history};
 
 #[derive(Default, Serialize, Deserialize)]
@@ -31,8 +31,9 @@ impl Aggregate for Impostor {
     type Command = ();
     type Event = Something;
     type Error = String;
+    type Services = ();
 
-    fn handle(&self, _: &()) -> Result<Vec<Something>, String> {
+    fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Something>, String> {
         Ok(vec![Something::Happened])
     }
 

@@ -154,7 +154,7 @@ async fn page_by_page_over_tail_and_redb() {
 async fn in_their_latest_form() {
     let store = EventStore::builder()
         .url("memory:")
-        .upcaster("Old", 1, |_| Ok(Upcast::to(2, &1).event_type("New")))
+        .upcaster("a", "Old", 1, |_| Ok(Upcast::to(2, &1).event_type("New")))
         .open()
         .await
         .unwrap();

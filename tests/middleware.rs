@@ -13,7 +13,9 @@ use seriatim::middleware::{
     Execution, FetchRequest, Middleware, NextAppend, NextExecute, NextFetch, Outcome, Spans,
     async_trait,
 };
-use seriatim::{Aggregate, Append, AppendError, Appended, EventStore, ExecuteError, ReadError};
+use seriatim::{
+    Aggregate, Append, AppendError, Appended, Context, EventStore, ExecuteError, ReadError,
+};
 use support::append;
 
 #[derive(Clone)]
@@ -105,8 +107,9 @@ impl Aggregate for Counter {
     type Command = bool;
     type Event = Counted;
     type Error = &'static str;
+    type Services = ();
 
-    fn handle(&self, count: &bool) -> Result<Vec<Counted>, &'static str> {
+    fn handle(&self, count: &bool, _: &Context<'_>) -> Result<Vec<Counted>, &'static str> {
         if *count { Ok(vec![Counted::Counted]) } else { Err("no") }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use logged::{happen, on_each};
 use serde::{Deserialize, Serialize};
 use seriatim::subscription::{ConsumerError, OnRejected, Run};
-use seriatim::{Aggregate, Append, EventStore, NewEvent, Reaction};
+use seriatim::{Aggregate, Append, Context, EventStore, NewEvent, Reaction};
 use support::{DEADLINE, assert_says, history, within};
 
 #[derive(Default, Serialize, Deserialize)]
@@ -38,8 +38,9 @@ impl Aggregate for Account {
     type Command = Command;
     type Event = Event;
     type Error = String;
+    type Services = ();
 
-    fn handle(&self, command: &Command) -> Result<Vec<Event>, String> {
+    fn handle(&self, command: &Command, _: &Context<'_>) -> Result<Vec<Event>, String> {
         match *command {
             Command::Deposit(amount) => Ok(vec![Event::Deposited(amount)]),
             Command::Withdraw(amount) if amount > self.balance => Err("overdrawn".to_owned()),

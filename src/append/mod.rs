@@ -94,7 +94,7 @@ impl Append {
         self.events.len()
     }
 
-    /// Adds one field to the metadata of each of its events, in front of those that are there.
+    /// Sets one field in the metadata of each of its events, in place of a field of the same name.
     pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
         let events = std::mem::take(&mut self.events);
         self.events = events.into_iter().map(|event| event.metadata_field(name, value)).collect();

@@ -12,18 +12,18 @@ use crate::error::LoadError;
 use crate::event::{AggregateKey, KeyError, Sequence, Timestamp};
 
 /// One entity. Cheap to clone.
-pub struct Entity<A> {
+pub struct Entity<A: Aggregate> {
     entities: Entities<A>,
     id: String,
 }
 
-impl<A> Clone for Entity<A> {
+impl<A: Aggregate> Clone for Entity<A> {
     fn clone(&self) -> Self {
         Entity { entities: self.entities.clone(), id: self.id.clone() }
     }
 }
 
-impl<A> fmt::Debug for Entity<A> {
+impl<A: Aggregate> fmt::Debug for Entity<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entity").field("id", &self.id).finish_non_exhaustive()
     }

@@ -48,6 +48,16 @@ pub enum OpenError {
         /// Why its value cannot work.
         problem: &'static str,
     },
+    /// Two upcasters take events of the same kind, type and version. Remove one of them.
+    #[error("two upcasters for events of kind {kind:?}, type {event_type:?} and version {version}")]
+    DuplicateUpcaster {
+        /// The kind of the aggregates.
+        kind: String,
+        /// The type of the events.
+        event_type: String,
+        /// Their schema version.
+        version: u16,
+    },
     /// The store's own threads could not be started: the process has no threads or descriptors
     /// left.
     #[error("the store's threads could not be started: {message}")]

@@ -73,9 +73,16 @@ impl KeyedEvent {
         (self.event_type.clone(), self.version)
     }
 
-    pub(crate) fn become_form(&mut self, version: u16, event_type: Option<SmolStr>, data: RawJson) {
+    pub(crate) fn become_form(
+        &mut self,
+        version: u16,
+        event_type: Option<SmolStr>,
+        data: Option<RawJson>,
+    ) {
         self.version = version;
-        self.data = data;
+        if let Some(data) = data {
+            self.data = data;
+        }
         if let Some(event_type) = event_type {
             self.event_type = event_type;
         }

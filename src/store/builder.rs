@@ -5,6 +5,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use super::EventStore;
+use super::extensions::Extensions;
 use crate::driver::{self, Driver};
 use crate::error::OpenError;
 use crate::event::KeyedEvent;
@@ -37,6 +38,9 @@ pub struct Builder {
     from: DriverSource,
     config: Config,
     middleware: Vec<Arc<dyn Middleware>>,
+    extensions: Extensions,
+    /// The first option that cannot be taken.
+    problem: Option<OpenError>,
 }
 
 #[derive(Clone)]
@@ -72,6 +76,8 @@ impl Builder {
         Builder {
             from: DriverSource::Nothing,
             middleware: Vec::new(),
+            extensions: Extensions::default(),
+            problem: None,
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
                 permits_per_aggregate: 1_024,
@@ -187,22 +193,51 @@ impl Builder {
         self
     }
 
-    /// Reads events of this type and schema version in a later form; see [`Upcast`].
+    /// Reads events of this kind, type and schema version in a later form; see [`Upcast`]. The kind is
+    /// the category of the aggregates' keys. A second upcaster for the same form fails the opening with
+    /// [`OpenError::DuplicateUpcaster`].
     ///
     /// ```
     /// # use seriatim::{EventStore, Upcast};
-    /// let builder = EventStore::builder().url("memory:").upcaster("Deposited", 1, |event| {
+    /// let builder = EventStore::builder().url("memory:").upcaster("account", "Deposited", 1, |event| {
     ///     let euros: u64 = event.json().map_err(|e| e.to_string())?;
     ///     Ok(Upcast::to(2, &(euros * 100)))
     /// });
     /// # drop(builder);
     /// ```
-    pub fn upcaster<F>(mut self, event_type: impl AsRef<str>, version: u16, upcaster: F) -> Self
+    pub fn upcaster<F>(
+        mut self,
+        kind: impl AsRef<str>,
+        event_type: impl AsRef<str>,
+        version: u16,
+        upcaster: F,
+    ) -> Self
     where
         F: Fn(&KeyedEvent) -> Result<Upcast, String> + Send + Sync + 'static,
     {
         let upcasters = Arc::make_mut(&mut self.config.upcasters);
-        upcasters.register(event_type.as_ref(), version, upcaster);
+        let registered = upcasters.register(kind.as_ref(), event_type.as_ref(), version, upcaster);
+        self.problem = self.problem.or(registered.err());
+        self
+    }
+
+    /// Gives the application's own services to the entities whose
+    /// [`Aggregate::Services`](crate::Aggregate::Services) is this type; once for each type. The store
+    /// holds them until it closes, so they must not hold the store.
+    pub fn services<S: Send + Sync + 'static>(self, services: S) -> Self {
+        self.extend_once("services", "was called twice for one type", services)
+    }
+
+    /// Keeps a value for those that ask for its type. A second one is a problem of opening.
+    pub(crate) fn extend_once<T: Send + Sync + 'static>(
+        mut self,
+        option: &'static str,
+        problem: &'static str,
+        value: T,
+    ) -> Self {
+        if !self.extensions.insert(value) {
+            self.problem = self.problem.or(Some(OpenError::InvalidOption { option, problem }));
+        }
         self
     }
 
@@ -229,10 +264,14 @@ impl Builder {
             DriverSource::Url(url) => Box::new(|| Box::pin(open_url(url))),
         };
         let (runtime, mailroom) = Runtime::start(self.config, open).await?;
-        Ok(EventStore::new(mailroom, runtime, self.middleware.into()))
+        let middleware = self.middleware.into();
+        Ok(EventStore::new(mailroom, runtime, middleware, self.extensions))
     }
 
     fn check(&self) -> Result<(), OpenError> {
+        if let Some(problem) = &self.problem {
+            return Err(problem.clone());
+        }
         let config = &self.config;
         let at_least_one = [
             ("arbiters", config.arbiters),

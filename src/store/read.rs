@@ -57,6 +57,8 @@ pub struct Read {
     fetch: Fetch,
     state: ReadState,
     page: vec::IntoIter<KeyedEvent>,
+    /// Without upcasters.
+    as_stored: bool,
 }
 
 enum ReadState {
@@ -83,7 +85,14 @@ impl Read {
             fetch: Fetch::ALL,
             state: ReadState::New,
             page: Vec::new().into_iter(),
+            as_stored: false,
         }
+    }
+
+    /// Yields the events as they are stored, without upcasters.
+    pub(crate) fn as_stored(mut self) -> Self {
+        self.as_stored = true;
+        self
     }
 
     /// Begins with this sequence, or, if it does not exist, with the next one in reading direction.
@@ -252,12 +261,18 @@ impl Stream for Read {
         let this = self.get_mut();
         loop {
             if let Some(event) = this.page.next() {
-                let event = this.mailroom.config.upcasters.apply(event);
-                return Poll::Ready(Some(event.map_err(|e| {
-                    this.state = ReadState::Ended;
-                    this.page = Vec::new().into_iter();
-                    ReadError::Upcast(Box::new(e))
-                })));
+                if this.as_stored {
+                    return Poll::Ready(Some(Ok(event)));
+                }
+                match this.mailroom.config.upcasters.apply(event) {
+                    Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        this.state = ReadState::Ended;
+                        this.page = Vec::new().into_iter();
+                        return Poll::Ready(Some(Err(ReadError::Upcast(Box::new(error)))));
+                    }
+                }
             }
             match ready!(this.poll_page(cx)) {
                 Ok(true) => {}

@@ -37,7 +37,8 @@ impl Filter {
         }
         match upcasters.apply(event) {
             Err(error) => Some(Err(ReadError::Upcast(Box::new(error)))),
-            Ok(event) => {
+            Ok(None) => None,
+            Ok(Some(event)) => {
                 let types = self.types.as_ref();
                 let wanted = types.is_none_or(|t| t.iter().any(|t| t == event.event_type()));
                 wanted.then_some(Ok(event))

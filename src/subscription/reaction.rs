@@ -78,7 +78,7 @@ impl Reaction {
         A::Error: Display,
     {
         let id = id.into();
-        let key = AggregateKey::new(&format!("{}/{id}", A::KIND));
+        let key = AggregateKey::of_entity(A::KIND, &id);
         let execute = move |store: EventStore, options| -> Executing {
             Box::pin(async move {
                 let entities = store.entities::<A>();

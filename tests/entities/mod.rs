@@ -9,7 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use seriatim::driver::{Driver, SnapshotStore};
-use seriatim::{Aggregate, AggregateKey, Append, EventStore, KeyedEvent, NewEvent};
+use seriatim::{
+    Aggregate, AggregateKey, Append, Context, EntityOptions, EventStore, KeyedEvent, NewEvent,
+    Snapshots,
+};
 
 use super::support::within;
 
@@ -50,8 +53,9 @@ impl Aggregate for Account {
     type Command = Command;
     type Event = Event;
     type Error = Overdrawn;
+    type Services = ();
 
-    fn handle(&self, command: &Command) -> Result<Vec<Event>, Overdrawn> {
+    fn handle(&self, command: &Command, _: &Context<'_>) -> Result<Vec<Event>, Overdrawn> {
         match *command {
             Command::Deposit(amount) => Ok(vec![Event::Deposited { amount }]),
             Command::Withdraw(amount) if amount > self.balance => {
@@ -77,6 +81,15 @@ impl Aggregate for Account {
 
 pub async fn store_over(driver: Arc<dyn Driver>) -> EventStore {
     EventStore::builder().driver(driver).open().await.unwrap()
+}
+
+/// A store over the driver that takes snapshots of entities of this type.
+pub async fn store_with_snapshots<A: Aggregate>(
+    driver: Arc<dyn Driver>,
+    snapshots: Snapshots,
+) -> EventStore {
+    let options = EntityOptions::new().snapshots(snapshots);
+    EventStore::builder().driver(driver).entity::<A>(options).open().await.unwrap()
 }
 
 /// A store whose actors all run in one thread, so that [`in_the_mailbox`] can say something.
