@@ -106,11 +106,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use builder::AzureTablesBuilder;
 
-use super::remote::{CallKind, RetryPolicy, SharedConnection, engine_key_pages, late};
-use super::{Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{
+    CallKind, RetryPolicy, SharedConnection, check_snapshot_size, engine_key_pages, late,
+};
+use super::{
+    Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore,
+};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
 use service::{Continuation, RowPage, Service};
@@ -123,6 +128,8 @@ const LIMITS: Limits = Limits {
     bytes_per_key: AggregateKey::MAX_BYTES,
     aggregates_per_put: 1,
 };
+/// As much as an event's row.
+const SNAPSHOT_BYTES: usize = 900 << 10;
 /// Rows asked for at once; the service's own most.
 const PAGE: u64 = 1_000;
 
@@ -233,6 +240,17 @@ impl AzureTable {
         Ok(EventPage::new(events, from > low))
     }
 
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let found = self.row(key, row::SNAPSHOT, row::RECORD).await?;
+        found.rows.first().map(|found| row::snapshot(key, found)).transpose()
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: &Bytes) -> Result<(), DriverError> {
+        row::check_key(key)?;
+        let row = row::of_snapshot(key, snapshot);
+        self.service.replace_row(&row::partition(key), row::SNAPSHOT, row).await
+    }
+
     async fn send(&self, put: &Put) -> Result<(), DriverError> {
         let batch = batch::of(&self.service, put)?;
         let answer = self.service.send_batch(&batch).await?;
@@ -310,11 +328,31 @@ impl Driver for AzureTablesDriver {
         })
     }
 
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        Some(self)
+    }
+
     fn put_timeout(&self) -> Option<Duration> {
         Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {
         LIMITS
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for AzureTablesDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(CallKind::Read, "a query", || connection.load_snapshot(key)).await
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        let connection = self.shared.open()?;
+        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
+        // Nothing rests on it and it can be written twice, so it is tried again like a read.
+        let save = || connection.save_snapshot(key, &snapshot);
+        connection.retry(CallKind::Read, "writing a snapshot", save).await
     }
 }

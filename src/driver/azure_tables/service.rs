@@ -217,6 +217,26 @@ impl Service {
         Err(refused(CallKind::Write, &self.doing("a transaction"), status, &body))
     }
 
+    /// Writes a row, in place of one of the same keys.
+    pub(super) async fn replace_row(
+        &self,
+        partition: &str,
+        row_key: &str,
+        row: Row,
+    ) -> Result<(), DriverError> {
+        let url = self.row_url(partition, row_key);
+        let path = url.strip_prefix(&format!("{}/", self.endpoint)).unwrap_or_default();
+        let body = serde_json::Value::Object(row).to_string();
+        let put = |client: &Client, url| {
+            client.put(url).header(CONTENT_TYPE, "application/json").header(ACCEPT, JSON).body(body)
+        };
+        let (status, _, body) = self.send("writing a row", CallKind::Read, path, "", put).await?;
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(refused(CallKind::Read, &self.doing("writing a row"), status, &body))
+    }
+
     /// Whether the table is there.
     pub(super) async fn has_table(&self) -> Result<bool, DriverError> {
         let nothing = format!("PartitionKey eq {}", quoted("no aggregate"));

@@ -102,6 +102,7 @@
 
 mod builder;
 mod failure;
+mod snapshot;
 mod table;
 
 use std::fmt;
@@ -109,14 +110,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use scylla::response::PagingState;
 
 pub use builder::CassandraBuilder;
 
-use super::remote::{CallKind, SharedConnection, engine_key_pages};
-use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{CallKind, SharedConnection, check_snapshot_size, engine_key_pages};
+use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
+use snapshot::SNAPSHOT_BYTES;
 use table::CassandraTable;
 
 const LIMITS: Limits = Limits {
@@ -204,11 +207,31 @@ impl Driver for CassandraDriver {
         })
     }
 
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        self.shared.connection.keeps_snapshots().then_some(self)
+    }
+
     fn put_timeout(&self) -> Option<Duration> {
         Some(self.shared.connection.put_timeout())
     }
 
     fn limits(&self) -> Limits {
         LIMITS
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for CassandraDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(CallKind::Read, "SELECT", || connection.load_snapshot(key)).await
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        let connection = self.shared.open()?;
+        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
+        // Nothing rests on it and it can be written twice, so it is tried again like a read.
+        let save = || connection.save_snapshot(key, &snapshot);
+        connection.retry(CallKind::Read, "INSERT", save).await
     }
 }

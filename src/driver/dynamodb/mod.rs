@@ -113,6 +113,7 @@ mod builder;
 mod failure;
 mod item;
 mod read;
+mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -124,14 +125,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use bytes::Bytes;
 
 pub use builder::DynamoDbBuilder;
 
-use super::remote::{CallKind, RetryPolicy, SharedConnection, engine_key_pages};
-use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{
+    CallKind, RetryPolicy, SharedConnection, check_snapshot_size, engine_key_pages,
+};
+use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
 use item::AttributeMap;
+use snapshot::SNAPSHOT_BYTES;
 
 pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
     Ok(builder::open_url(rest).await?)
@@ -227,11 +232,31 @@ impl Driver for DynamoDbDriver {
         })
     }
 
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        Some(self)
+    }
+
     fn put_timeout(&self) -> Option<Duration> {
         Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {
         self.shared.connection.limits
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for DynamoDbDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(CallKind::Read, "GetItem", || connection.load_snapshot(key)).await
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        let connection = self.shared.open()?;
+        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
+        // Nothing rests on it and it can be written twice, so it is tried again like a read.
+        let save = || connection.save_snapshot(key, &snapshot);
+        connection.retry(CallKind::Read, "PutItem", save).await
     }
 }

@@ -99,6 +99,7 @@ mod builder;
 mod collection;
 mod document;
 mod failure;
+mod snapshot;
 
 use std::fmt;
 use std::sync::Arc;
@@ -108,17 +109,21 @@ use ::mongodb::Collection;
 use ::mongodb::bson::{Document, RawDocumentBuf, doc};
 use ::mongodb::options::ReadConcern;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 pub use builder::MongoDbBuilder;
 
-use super::remote::{CallKind, RetryPolicy, SharedConnection, late};
-use super::{Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{CallKind, RetryPolicy, SharedConnection, check_snapshot_size, late};
+use super::{
+    Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore,
+};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
 use failure::classify;
+use snapshot::SNAPSHOT_BYTES;
 
 /// What a document can hold, with room for what it has beside the events.
 const LIMITS: Limits = Limits {
@@ -157,6 +162,7 @@ impl fmt::Debug for MongoDbDriver {
 /// The collection, and how it is spoken of.
 struct MongoDbCollection {
     collection: Collection<RawDocumentBuf>,
+    snapshots: Collection<RawDocumentBuf>,
     /// The collection and its hosts, for messages.
     name: String,
     policy: RetryPolicy,
@@ -388,11 +394,31 @@ impl Driver for MongoDbDriver {
         .boxed()
     }
 
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        Some(self)
+    }
+
     fn put_timeout(&self) -> Option<Duration> {
         Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {
         LIMITS
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for MongoDbDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(CallKind::Read, "find", || connection.load_snapshot(key)).await
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        let connection = self.shared.open()?;
+        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
+        // Nothing rests on it and it can be written twice, so it is tried again like a read.
+        let save = || connection.save_snapshot(key, &snapshot);
+        connection.retry(CallKind::Read, "replace", save).await
     }
 }

@@ -20,6 +20,7 @@ mod call;
 mod connection;
 mod pages;
 mod retry;
+mod snapshot;
 mod url;
 
 #[cfg(doc)]
@@ -29,4 +30,5 @@ pub(crate) use call::{CallKind, FailureKind, late};
 pub(crate) use connection::SharedConnection;
 pub(crate) use pages::{engine_key_pages, paged_events};
 pub(crate) use retry::RetryPolicy;
+pub(crate) use snapshot::check_snapshot_size;
 pub(crate) use url::{RemoteUrl, check_endpoint, shown_endpoint};
