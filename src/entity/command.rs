@@ -11,7 +11,7 @@ use super::executed::Executed;
 use super::state::{Folded, Reading};
 use crate::error::LoadError;
 use crate::event::{AggregateKey, CheckedEvents, EventError, RawJson, Sequence};
-use crate::mailroom::{Command, CommandAnswer, Decision, State};
+use crate::mailroom::{BoxedCommand, BoxedState, CommandAnswer, Decision};
 
 pub(super) type CommandResult<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
 
@@ -46,12 +46,12 @@ impl<A: Aggregate> SentCommand<A> {
     }
 }
 
-impl<A: Aggregate> Command for SentCommand<A> {
-    fn blank(&self) -> Box<dyn State> {
+impl<A: Aggregate> BoxedCommand for SentCommand<A> {
+    fn blank(&self) -> Box<dyn BoxedState> {
         Box::new(Folded::<A>::blank(self.reading.clone()))
     }
 
-    fn decide(&mut self, state: &dyn State) -> Decision {
+    fn decide(&mut self, state: &dyn BoxedState) -> Decision {
         self.decided = None;
         let state: &dyn Any = state;
         let Some(folded) = state.downcast_ref::<Folded<A>>() else { return Decision::Nothing };
@@ -65,7 +65,7 @@ impl<A: Aggregate> Command for SentCommand<A> {
         }
     }
 
-    fn apply(&self, state: &mut dyn State) {
+    fn apply(&self, state: &mut dyn BoxedState) {
         let state: &mut dyn Any = state;
         if let Some(folded) = state.downcast_mut::<Folded<A>>() {
             for event in self.decided_events() {

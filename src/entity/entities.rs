@@ -17,7 +17,7 @@ use super::state::{Folded, Reading, Snapshots};
 use crate::append::ExecuteOptions;
 use crate::error::{AppendError, LoadError};
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence, Timestamp};
-use crate::mailroom::State;
+use crate::mailroom::BoxedState;
 use crate::middleware::{Execution, NextExecute, Outcome};
 use crate::store::{EventStore, Read};
 

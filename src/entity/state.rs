@@ -12,7 +12,7 @@ use super::Aggregate;
 use super::codec::{DecodeError, decode, encode};
 use crate::error::LoadError;
 use crate::event::{EventError, KeyedEvent, NewEvent, Sequence};
-use crate::mailroom::State;
+use crate::mailroom::BoxedState;
 use crate::upcast::Upcasters;
 
 const KIND_STATE: u8 = 1;
@@ -89,7 +89,7 @@ impl<A: Aggregate> Folded<A> {
     }
 }
 
-impl<A: Aggregate> State for Folded<A> {
+impl<A: Aggregate> BoxedState for Folded<A> {
     fn apply(&mut self, event: KeyedEvent) -> Result<(), LoadError> {
         if let Some(event) = self.reading.event::<A>(event)? {
             self.state.apply(&event);

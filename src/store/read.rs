@@ -6,7 +6,6 @@
 //! explicitly: a stream whose task dies before that yields an error instead of a silent end.
 
 use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,6 +15,7 @@ use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
+use crate::driver::bounded::{NoAnswer, bounded, guarded};
 use crate::driver::{Driver, DriverError, EventPage, Fetch};
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence};
@@ -339,9 +339,9 @@ fn forward<T: Send + 'static>(
         let mut pages = open(&*driver);
         drop(driver);
         loop {
-            let page = match tokio::time::timeout(deadline, pages.next()).await {
+            let page = match bounded(deadline, || pages.next()).await {
                 Ok(page) => page.transpose().map_err(ReadError::from_driver),
-                Err(_elapsed) => Err(ReadError::Timeout { deadline }),
+                Err(no_answer) => Err(read_error(no_answer)),
             };
             let is_last = !matches!(page, Ok(Some(_)));
             if sender.send(page).await.is_err() || is_last {
@@ -349,9 +349,9 @@ fn forward<T: Send + 'static>(
             }
         }
     };
-    let reading = AssertUnwindSafe(reading).catch_unwind().then(|read| async move {
-        if read.is_err() {
-            let _ = forward.send(Err(ReadError::Driver(read_panicked()))).await;
+    let reading = guarded(|| reading).then(|read| async move {
+        if let Err(no_answer) = read {
+            let _ = forward.send(Err(read_error(no_answer))).await;
         }
     });
     if !mailroom.spawn(reading) {
@@ -360,7 +360,10 @@ fn forward<T: Send + 'static>(
     received
 }
 
-/// The error of a driver that panicked in a read.
-pub(super) fn read_panicked() -> DriverError {
-    DriverError::failed("the driver panicked while reading")
+/// The error of a read that the driver did not answer.
+pub(super) fn read_error(no_answer: NoAnswer) -> ReadError {
+    match no_answer {
+        NoAnswer::Panicked => ReadError::Driver(no_answer.to_read()),
+        NoAnswer::TimedOut(deadline) => ReadError::Timeout { deadline },
+    }
 }

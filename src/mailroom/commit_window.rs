@@ -1,7 +1,8 @@
-//! Which appends an aggregate's latest events belong to: where a repeated one is looked for.
+//! Which appends an aggregate's latest events belong to. A repeated append is looked for here.
 //!
-//! Filled from the driver by the first append that needs it, and from then on by what is put. What must stay true:
-//! it covers the events up to its latest sequence without a gap, or says that it is behind.
+//! The first append that needs it fills it from the driver; after that, each committed put does.
+//! What must stay true: it covers the events up to its latest sequence without a gap, or states
+//! that it is behind.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,32 +12,32 @@ use crate::driver::Limits;
 use crate::event::{KeyedEvent, Sequence};
 
 /// The commit ids of an aggregate's latest events.
-pub(super) struct Window {
-    /// The latest sequence it covers; beyond that it knows nothing.
+pub(super) struct CommitWindow {
+    /// The latest sequence that it covers.
     pub(super) latest: Sequence,
     size: u64,
     /// In sequence order.
     appends: VecDeque<Uuid>,
-    places: HashMap<Uuid, Place>,
-    /// The window began in the middle of an append, here.
+    spans: HashMap<Uuid, AppendSpan>,
+    /// The window began with this event, possibly in the middle of an append.
     cut_at: Option<Sequence>,
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct AppendSpan {
     first: Sequence,
     last: Sequence,
 }
 
-impl Window {
-    /// A window over the `size` latest events, which `backwards` lists from the last on.
+impl CommitWindow {
+    /// A window over the `size` latest events; `backwards` lists them from the last to the first.
     pub(super) fn new(size: usize, backwards: &[KeyedEvent]) -> Self {
         let oldest = backwards.last().map_or(Sequence::NONE, |event| event.sequence);
-        let mut window = Window {
+        let mut window = CommitWindow {
             latest: oldest.previous(),
             size: size as u64,
             appends: VecDeque::new(),
-            places: HashMap::new(),
+            spans: HashMap::new(),
             cut_at: (oldest > Sequence::FIRST).then_some(oldest),
         };
         for event in backwards.iter().rev() {
@@ -45,8 +46,8 @@ impl Window {
         window
     }
 
-    /// These are durable, in sequence order. A window that missed what came before them stays behind, and is read
-    /// anew.
+    /// Adds durable events, in sequence order. If the window misses an event before them, it stays
+    /// behind and is read again.
     pub(super) fn push_all(&mut self, events: &[KeyedEvent]) {
         for event in events {
             self.push(event);
@@ -59,36 +60,36 @@ impl Window {
             return;
         }
         self.latest = sequence;
-        let place = self.places.entry(id).or_insert_with(|| {
+        let span = self.spans.entry(id).or_insert_with(|| {
             self.appends.push_back(id);
-            Place { first: sequence, last: sequence }
+            AppendSpan { first: sequence, last: sequence }
         });
-        place.last = sequence;
+        span.last = sequence;
         while let Some(oldest) = self.appends.front()
-            && self.places.get(oldest).is_none_or(|place| place.last.plus(self.size) <= sequence)
+            && self.spans.get(oldest).is_none_or(|span| span.last.plus(self.size) <= sequence)
         {
-            self.places.remove(oldest);
+            self.spans.remove(oldest);
             self.appends.pop_front();
         }
     }
 
-    /// The sequence behind which the append with this id stands, if it has so many events.
+    /// The sequence before the append with this id, if the append has so many events.
     pub(super) fn behind(&self, commit_id: Uuid, events: u64) -> Option<Sequence> {
-        let place = self.places.get(&commit_id)?;
-        match self.cut_at == Some(place.first) {
-            false => Some(place.first.previous()),
-            true => Some(Sequence::new(place.last.get().saturating_sub(events))),
+        let span = self.spans.get(&commit_id)?;
+        match self.cut_at == Some(span.first) {
+            false => Some(span.first.previous()),
+            true => Some(Sequence::new(span.last.get().saturating_sub(events))),
         }
     }
 
-    /// Behind which sequence, and among how many events, all of the append with this id is found.
+    /// All events of the append with this id are among so many events after this sequence.
     pub(super) fn whole(&self, commit_id: Uuid, limits: &Limits) -> Option<(Sequence, u64)> {
-        let place = self.places.get(&commit_id)?;
-        let events = match self.cut_at == Some(place.first) {
-            false => place.last.get() - place.first.get() + 1,
-            true => place.last.get().min(limits.events_per_put as u64),
+        let span = self.spans.get(&commit_id)?;
+        let events = match self.cut_at == Some(span.first) {
+            false => span.last.get() - span.first.get() + 1,
+            true => span.last.get().min(limits.events_per_put as u64),
         };
-        Some((Sequence::new(place.last.get() - events), events))
+        Some((Sequence::new(span.last.get() - events), events))
     }
 }
 
@@ -110,17 +111,17 @@ mod tests {
 
     #[test]
     fn a_window_knows_each_append_of_its_latest_events() {
-        let window = Window::new(3, &events(&[(6, 30), (5, 20), (4, 20)]));
+        let window = CommitWindow::new(3, &events(&[(6, 30), (5, 20), (4, 20)]));
         assert_eq!(window.latest, 6);
         assert_eq!(window.behind(Uuid::from_u128(30), 1), Some(Sequence::new(5)));
         assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
-        // The append 20 may have begun before the window: its last event says where it stands.
+        // The append 20 may have begun before the window: its last event tells where it is.
         assert_eq!(window.behind(Uuid::from_u128(20), 3), Some(Sequence::new(2)));
     }
 
     #[test]
     fn a_window_forgets_what_has_left_it_and_never_jumps_a_gap() {
-        let mut window = Window::new(2, &[]);
+        let mut window = CommitWindow::new(2, &[]);
         window.push_all(&events(&[(1, 10), (2, 20), (3, 30)]));
         assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
         assert_eq!(window.behind(Uuid::from_u128(20), 1), Some(Sequence::new(1)));

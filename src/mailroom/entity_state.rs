@@ -1,8 +1,9 @@
-//! What the mailroom knows of entities: a state that events are folded into, and commands decided on it.
+//! Entities as the mailroom sees them: a state that events are folded into, and commands decided on
+//! it.
 //!
-//! The types behind are the application's; here they are boxed, so that one type of actor serves all. The
-//! state runs ahead of what is durable while a put is in flight, and is thrown away when that put fails: it is
-//! never mended, only folded anew from what the driver holds.
+//! The application's types are boxed, so that one type of actor serves all entities. The state runs
+//! ahead of what is durable while a put is in flight. When that put fails, the state is dropped and
+//! folded again from what the driver holds; it is never corrected.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,7 +14,7 @@ use crate::error::{AppendError, LoadError};
 use crate::event::{CheckedEvents, EventError, KeyedEvent, Sequence};
 
 /// An entity's state, boxed.
-pub(crate) trait State: std::any::Any + Send {
+pub(crate) trait BoxedState: std::any::Any + Send {
     /// Folds a stored event in.
     fn apply(&mut self, event: KeyedEvent) -> Result<(), LoadError>;
 
@@ -23,47 +24,47 @@ pub(crate) trait State: std::any::Any + Send {
     /// The state as a snapshot taken at this event.
     fn to_snapshot(&self, last: Sequence) -> Option<Bytes>;
 
-    /// Becomes what the snapshot says, and answers the sequence it was taken at.
+    /// Becomes the snapshot's state, and returns the sequence it was taken at.
     ///
     /// # Errors
     ///
-    /// Why it cannot be used; the state is then as before.
+    /// Why the snapshot cannot be used; the state is unchanged.
     fn restore(&mut self, snapshot: &[u8]) -> Result<Sequence, String>;
 
-    /// Becomes a state without events again.
+    /// Becomes a state without events.
     fn reset(&mut self);
 }
 
-/// A command on its way, with the one who waits for its answer.
-pub(crate) trait Command: Send {
+/// A command on its way, with the caller that waits for its answer.
+pub(crate) trait BoxedCommand: Send {
     /// A state without events, of the entity's type.
-    fn blank(&self) -> Box<dyn State>;
+    fn blank(&self) -> Box<dyn BoxedState>;
 
-    /// Decides on this state, which stays as it is. May be called again on another one.
-    fn decide(&mut self, state: &dyn State) -> Decision;
+    /// Decides on this state, which does not change. May be called again with another state.
+    fn decide(&mut self, state: &dyn BoxedState) -> Decision;
 
-    /// Folds what was decided into the state it was decided on.
-    fn apply(&self, state: &mut dyn State);
+    /// Folds the decided events into the state they were decided on.
+    fn apply(&self, state: &mut dyn BoxedState);
 
     fn answer(self: Box<Self>, answer: CommandAnswer);
 }
 
-/// What a command came to.
+/// The outcome of a decision.
 pub(crate) enum Decision {
     /// These events are to be appended.
     Events(CheckedEvents),
-    /// The command was rejected, or nothing happened: there is nothing to append, and the command knows
-    /// its answer.
+    /// The command was rejected, or nothing happened. There is nothing to append, and the command
+    /// knows its answer.
     Nothing,
     /// An event has no form that can be stored.
     Unfit(EventError),
 }
 
-/// What a command's caller is told.
+/// The answer to a command's caller.
 pub(crate) enum CommandAnswer {
     /// Its events are durable.
     Committed(Appended),
-    /// What [`Decision::Nothing`] stood for; and the sequence it was decided at.
+    /// [`Decision::Nothing`] on a state of this sequence.
     Nothing(Sequence),
     /// An earlier command with the same commit id wrote these.
     Repeated(Appended, Vec<KeyedEvent>),
@@ -73,19 +74,19 @@ pub(crate) enum CommandAnswer {
     Panicked,
 }
 
-/// The state of the actor's entity, as far as it is folded.
-pub(super) struct Entity {
-    pub(super) state: Box<dyn State>,
+/// The state of the actor's entity, folded up to a sequence.
+pub(super) struct EntityState {
+    pub(super) state: Box<dyn BoxedState>,
     pub(super) at: Sequence,
-    /// The slot's count of failed puts when the state was folded: another count, and the state may hold
-    /// events that never were.
+    /// The count of failed puts when the state was folded. If it has grown since, the state may
+    /// hold events that were never written.
     pub(super) failed_puts: u32,
     pub(super) snapshot_at: Sequence,
 }
 
-impl Entity {
-    pub(super) fn blank(state: Box<dyn State>, failed_puts: u32) -> Self {
-        Entity { state, at: Sequence::NONE, failed_puts, snapshot_at: Sequence::NONE }
+impl EntityState {
+    pub(super) fn blank(state: Box<dyn BoxedState>, failed_puts: u32) -> Self {
+        EntityState { state, at: Sequence::NONE, failed_puts, snapshot_at: Sequence::NONE }
     }
 
     /// Folds in the next stored event. After an error the state must not be used.
@@ -97,14 +98,14 @@ impl Entity {
         Ok(())
     }
 
-    /// Starts anew, without events.
+    /// Starts again without events.
     pub(super) fn reset(&mut self) {
         self.state.reset();
         self.at = Sequence::NONE;
         self.snapshot_at = Sequence::NONE;
     }
 
-    /// A snapshot of the state, if one is due. Only to be asked while everything folded is durable.
+    /// A snapshot of the state, if one is due. Call it only while every folded event is durable.
     pub(super) fn due_snapshot(&mut self) -> Option<Bytes> {
         let every = self.state.snapshot_every()?;
         if self.at.get() - self.snapshot_at.get() < every {

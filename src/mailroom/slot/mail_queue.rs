@@ -1,14 +1,14 @@
-//! Mails in order. One is the rule, and stands in its place without an allocation.
+//! Mail in order. Mostly there is one, which is stored without an allocation.
 //!
-//! What must stay true: nothing is in `rest` where there is no `first`. Room for more mail is most of what an idle
-//! aggregate would hold on to, so it is kept only while more waits.
+//! What must stay true: `rest` is empty while there is no `first`. Capacity for more mail is most
+//! of what an idle aggregate would keep in memory, so it is kept only while more mail waits.
 
 use std::collections::VecDeque;
 
-use super::mail::Mail;
+use super::Mail;
 
 #[derive(Default)]
-pub(super) struct Queue {
+pub(in crate::mailroom) struct MailQueue {
     first: Option<Mail>,
     #[allow(
         clippy::box_collection,
@@ -17,24 +17,24 @@ pub(super) struct Queue {
     rest: Option<Box<VecDeque<Mail>>>,
 }
 
-impl Queue {
-    pub(super) fn len(&self) -> usize {
+impl MailQueue {
+    pub(in crate::mailroom) fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::mailroom) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
-    pub(super) fn front(&self) -> Option<&Mail> {
+    pub(in crate::mailroom) fn front(&self) -> Option<&Mail> {
         self.first.as_ref()
     }
 
-    pub(super) fn front_mut(&mut self) -> Option<&mut Mail> {
+    pub(in crate::mailroom) fn front_mut(&mut self) -> Option<&mut Mail> {
         self.first.as_mut()
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<Mail> {
+    pub(in crate::mailroom) fn pop_front(&mut self) -> Option<Mail> {
         let second = self.rest.as_mut().and_then(|rest| rest.pop_front());
         if second.is_none() {
             self.rest = None;
@@ -42,21 +42,21 @@ impl Queue {
         std::mem::replace(&mut self.first, second)
     }
 
-    pub(super) fn push_front(&mut self, mail: Mail) {
+    pub(in crate::mailroom) fn push_front(&mut self, mail: Mail) {
         if let Some(second) = self.first.replace(mail) {
             self.rest.get_or_insert_default().push_front(second);
         }
     }
 
-    pub(super) fn push_back(&mut self, mail: Mail) {
+    pub(in crate::mailroom) fn push_back(&mut self, mail: Mail) {
         match self.first {
             None => self.first = Some(mail),
             Some(_) => self.rest.get_or_insert_default().push_back(mail),
         }
     }
 
-    /// Takes over what waits in `other`, behind what waits here.
-    pub(super) fn append(&mut self, other: Queue) {
+    /// Moves the mail of `other` behind the mail that is here.
+    pub(in crate::mailroom) fn append(&mut self, other: MailQueue) {
         if self.is_empty() {
             *self = other;
         } else if let Some(first) = other.first {
@@ -67,7 +67,7 @@ impl Queue {
     }
 }
 
-impl IntoIterator for Queue {
+impl IntoIterator for MailQueue {
     type Item = Mail;
     type IntoIter =
         std::iter::Chain<std::option::IntoIter<Mail>, std::collections::vec_deque::IntoIter<Mail>>;
