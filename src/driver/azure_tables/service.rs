@@ -9,6 +9,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use sha2::Sha256;
 
+use super::credential::Credential;
 use super::failure::{refused, unanswered};
 use super::row::{Row, quoted};
 use crate::driver::remote::CallKind;
@@ -16,13 +17,6 @@ use crate::error::DriverError;
 
 const VERSION: &str = "2020-12-06";
 const JSON: &str = "application/json;odata=nometadata";
-
-/// What a request proves itself with.
-pub(super) enum Credential {
-    Key(Vec<u8>),
-    /// The query of a shared access signature.
-    Sas(String),
-}
 
 /// The service, and the table on it.
 pub(super) struct Service {
@@ -109,8 +103,11 @@ impl Service {
         let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let (query, authorization) = match &self.credential {
             Credential::Key(key) => (query.to_owned(), Some(self.signature(key, &date, path)?)),
-            Credential::Sas(sas) if query.is_empty() => (sas.clone(), None),
-            Credential::Sas(sas) => (format!("{query}&{sas}"), None),
+            Credential::Sas(source) => {
+                let sas = source();
+                let separator = if query.is_empty() { "" } else { "&" };
+                (format!("{query}{separator}{}", sas.trim_start_matches('?')), None)
+            }
         };
         let separator = if query.is_empty() { "" } else { "?" };
         let url = format!("{}/{path}{separator}{query}", self.endpoint);

@@ -95,8 +95,8 @@ impl CassandraBuilder {
     }
 
     /// Arbitrates within one datacentre only (`LOCAL_SERIAL`), which is right only where **all**
-    /// writers of the store use that one. It needs [`datacenter`](Self::datacenter): without it each
-    /// process could arbitrate in another one.
+    /// writers of the store use that one. It needs [`datacenter`](Self::datacenter): without it
+    /// each process could arbitrate in another one.
     pub fn local_serial(mut self) -> Self {
         self.serial = Serial::Local;
         self
@@ -140,8 +140,8 @@ impl CassandraBuilder {
     ///
     /// # Errors
     ///
-    /// [`DriverError::Failed`] where an option is wrong, the cluster refuses the user or has no such
-    /// datacentre, or the table is missing; [`DriverError::Unavailable`] where no node can be
+    /// [`DriverError::Failed`] where an option is wrong, the cluster refuses the user or has no
+    /// such datacentre, or the table is missing; [`DriverError::Unavailable`] where no node can be
     /// reached, or opening does not end, within the timeout.
     pub async fn open<H: AsRef<str>>(
         self,
@@ -205,7 +205,7 @@ impl CassandraBuilder {
         known.sort_unstable();
         known.dedup();
         Err(DriverError::failed(format!(
-            "the cluster has no datacentre of the name that the option datacenter gives; it has: {}",
+            "the cluster has no datacentre of the name that the option datacenter gives, only {}",
             known.join(", ")
         )))
     }

@@ -1,4 +1,5 @@
-//! Snapshots: a row per aggregate in a table beside that of the events, written without a condition.
+//! Snapshots: a row per aggregate in a table beside that of the events, written without a
+//! condition.
 
 use bytes::Bytes;
 use scylla::client::session::Session;

@@ -7,8 +7,8 @@
 //!
 //! Three rules hold for every driver:
 //!
-//! - What surely was not written and may succeed later ([`DriverError::Unavailable`]) is tried again
-//!   here, with jittered backoff, until the driver's deadline.
+//! - What surely was not written and may succeed later ([`DriverError::Unavailable`]) is tried
+//!   again here, with jittered backoff, until the driver's deadline.
 //! - What may have been written ([`DriverError::Unknown`]) is not tried again here: the mailroom
 //!   sends the same put again.
 //! - A put over a limit is refused before anything is sent.
