@@ -132,6 +132,7 @@ impl AggregateActor {
             limits: &shared.limits,
             now,
             put_deadline: shared.config.put_deadline,
+            is_exclusive: shared.is_exclusive,
             alone: self.alone > 0,
         };
         if let Some(entity) = &mut self.entity {
