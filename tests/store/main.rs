@@ -7,6 +7,7 @@
 mod support;
 
 mod actors_face;
+mod clock_jumps_are_noticed;
 mod event_json_form;
 mod log_reads;
 mod metadata_has_one_value_per_key;

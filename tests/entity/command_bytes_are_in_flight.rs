@@ -1,14 +1,10 @@
 //! A command counts the bytes that its type says against the bytes in flight, until it is answered.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod support;
-
+use crate::support::{start, within};
 use serde::{Deserialize, Serialize};
 use seriatim::driver::faults::FaultyDriver;
 use seriatim::driver::memory::MemoryDriver;
 use seriatim::{Aggregate, Append, AppendError, Context, EventStore, NewEvent};
-use support::{start, within};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Blob;

@@ -2,16 +2,12 @@
 //! decreasing, every later event would be stamped there too. A clock that stands by its jump is
 //! believed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use crate::support::within;
 use seriatim::{Append, EventStore, NewEvent, Timestamp};
-use support::within;
 
 const YEAR: i64 = 365 * 24 * 60 * 60;
 const AN_HOUR: i64 = 3_600_000_000;
