@@ -1,10 +1,13 @@
 //! Azure Tables: a service that throttles, stops answering, or is another one.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use seriatim::AppendError;
-use seriatim::driver::DriverError;
+use seriatim::driver::azure_tables::AzureTablesDriver;
+use seriatim::driver::{Driver, DriverError};
 
 use super::scripted::Reply;
 use super::scripted::http::{Response, answer, serve};
@@ -62,4 +65,40 @@ async fn cosmos_db_is_refused_by_name() {
     let error = open(url).await.err().unwrap();
     assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
     assert!(error.to_string().contains("Cosmos DB"), "{error}");
+}
+
+#[tokio::test]
+async fn a_signature_that_changes_is_asked_for_before_every_request() {
+    let queries = Arc::new(Mutex::new(Vec::new()));
+    let noted = queries.clone();
+    let address = serve(move |request| {
+        let signature = request.path.split("sig=").nth(1).unwrap_or("none").to_owned();
+        noted.lock().unwrap().push(signature);
+        answer(200, r#"{"value":[]}"#)
+    });
+    let asked = AtomicUsize::new(0);
+    let builder = AzureTablesDriver::builder().endpoint(format!("http://{address}"));
+    let builder = builder
+        .sas_source(move || format!("?sv=1&sig=number{}", asked.fetch_add(1, Ordering::SeqCst)));
+    let driver = builder.open("ada1", "events").await.unwrap();
+    driver.latest_sequence(&"a".parse().unwrap()).await.unwrap();
+    assert_eq!(*queries.lock().unwrap(), ["number0", "number1"]);
+}
+
+#[tokio::test]
+async fn a_connection_string_says_where_and_with_what() {
+    let signed = Arc::new(Mutex::new(Vec::new()));
+    let noted = signed.clone();
+    let address = serve(move |request| {
+        let header = request.headers.iter().find_map(|h| h.strip_prefix("authorization: "));
+        noted.lock().unwrap().push(header.unwrap_or("none").to_owned());
+        answer(200, r#"{"value":[]}"#)
+    });
+    let text = format!("AccountName=ada1;AccountKey=aHVzaA==;TableEndpoint=http://{address}/");
+    let builder = AzureTablesDriver::builder().connection_string(&text);
+    builder.clone().open("ada1", "events").await.unwrap();
+    let seen = signed.lock().unwrap().clone();
+    assert!(seen.iter().all(|header| header.starts_with("sharedkeylite ada1:")), "{seen:?}");
+    let error = builder.open("ada2", "events").await.unwrap_err();
+    assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
 }

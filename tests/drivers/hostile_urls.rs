@@ -1,5 +1,5 @@
-//! No secret of a URL is in any error, `Debug` output or log line, wherever it stands in the URL and
-//! whatever characters it holds, encoded or not.
+//! No secret of a URL is in any error, `Debug` output or log line, wherever it stands in the URL
+//! and whatever characters it holds, encoded or not.
 
 use std::error::Error;
 use std::fmt::{self, Write};
@@ -36,8 +36,8 @@ fn note(line: Line) {
 
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // At this level the AWS SDK writes out its requests, a session token with them. The driver's
-        // documentation says so.
+        // At this level the AWS SDK writes out its requests, a session token with them. The
+        // driver's documentation says so.
         !(metadata.target().starts_with("aws_") && *metadata.level() == tracing::Level::TRACE)
     }
 

@@ -182,8 +182,11 @@ async fn sixty_four_puts_at_once_have_a_connection_each() {
 #[tokio::test]
 async fn a_server_that_is_down_is_unavailable_and_not_unknown() {
     // It is there for the opening only: then it is not primary any more.
-    let not_primary = Reply::Answers(command_error(10_107, "NotWritablePrimary"));
-    let address = inserting(doc! {}, not_primary);
+    let address = serve(doc! {}, move |name, _| match name {
+        "find" => Some(Reply::Answers(cursor(Vec::new()))),
+        "insert" => Some(Reply::Answers(command_error(10_107, "NotWritablePrimary"))),
+        _ => prepared(name),
+    });
     // Longer than the store waits for a driver that does not say how long it tries.
     let url = url(address, "").replace("timeout_ms=2000", "timeout_ms=3000");
     let began = Instant::now();

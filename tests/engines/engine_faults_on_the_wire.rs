@@ -1,5 +1,6 @@
-//! Writers behind a wire that cuts, delays, delivers late, drops and pauses: whatever is answered stands in the
-//! store once, and what is not answered is settled by repeating it with its commit id.
+//! Writers behind a wire that cuts, delays, delivers late, drops and pauses: whatever is answered
+//! stands in the store once, and what is not answered is settled by repeating it with its commit
+//! id.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -141,7 +142,8 @@ impl Harness for Behind {
     }
 }
 
-/// Answers that come late and pauses are not failures, as long as they end before the driver's timeout.
+/// Answers that come late and pauses are not failures, as long as they end before the driver's
+/// timeout.
 pub fn a_slow_wire_changes_no_answer(engine: Engine) -> Result<(), Failed> {
     let direct = engine.fresh_url();
     let make = async { EventStore::open(&direct).await.unwrap().close().await.unwrap() };

@@ -1,4 +1,5 @@
-//! Every remote engine takes the largest put that its driver's limits allow, and gives it back whole.
+//! Every remote engine takes the largest put that its driver's limits allow, and gives it back
+//! whole.
 
 use crate::support::engines::{Engine, block_on};
 use libtest_mimic::Failed;

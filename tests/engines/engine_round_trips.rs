@@ -1,5 +1,5 @@
-//! What an append costs on the wire, counted between the driver and the engine: one round trip to a resident
-//! aggregate, two at most to another one, none where it is stale.
+//! What an append costs on the wire, counted between the driver and the engine: one round trip to a
+//! resident aggregate, two at most to another one, none where it is stale.
 
 use crate::support::engines::{Engine, block_on};
 use crate::support::proxy::Proxy;

@@ -1,5 +1,5 @@
-//! Two processes, each with its own store, race on the same aggregates of one engine. Then each repeats what the
-//! other one wrote.
+//! Two processes, each with its own store, race on the same aggregates of one engine. Then each
+//! repeats what the other one wrote.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};

@@ -14,6 +14,7 @@ mod engine_load_through_faults;
 mod engine_long_history;
 mod engine_opening;
 mod engine_round_trips;
+mod engine_snapshots;
 mod engine_two_processes_race;
 mod engine_two_stores_race;
 
@@ -37,6 +38,11 @@ fn main() {
         (
             "a_datacentre_that_is_not_there_is_refused",
             engine_opening::a_datacentre_that_is_not_there_is_refused,
+        ),
+        ("snapshots_stand_beside_the_events", engine_snapshots::they_stand_beside_the_events),
+        (
+            "a_long_history_loads_from_its_snapshot",
+            engine_snapshots::a_long_history_loads_from_its_snapshot,
         ),
         ("round_trips", engine_round_trips::round_trips),
         ("two_processes_race", engine_two_processes_race::two_processes_race),

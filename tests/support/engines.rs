@@ -1,4 +1,5 @@
-//! The engines that tests may run on: where each is, and trials that are ignored where it is nowhere.
+//! The engines that tests may run on: where each is, and trials that are ignored where it is
+//! nowhere.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Failed, Trial};
 use uuid::Uuid;
 
-/// An engine, and the variable that holds its store's URL, as `scripts/engines start` prints it. The URL
-/// names the table (or database) `seriatim`; every test takes one of its own in its place.
+/// An engine, and the variable that holds its store's URL, as `scripts/engines start` prints it.
+/// The URL names the table (or database) `seriatim`; every test takes one of its own in its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Engine {
     pub name: &'static str,
@@ -71,8 +72,8 @@ fn place(url: &str) -> Option<(usize, SocketAddr)> {
 /// A test of one engine.
 pub type Test = fn(Engine) -> Result<(), Failed>;
 
-/// Runs every test on every engine. Where an engine's address is not in the environment its trials are
-/// reported as ignored, with the variable that is missing.
+/// Runs every test on every engine. Where an engine's address is not in the environment its trials
+/// are reported as ignored, with the variable that is missing.
 pub fn run(tests: &[(&'static str, Test)]) {
     let mut trials = Vec::new();
     for engine in ENGINES {

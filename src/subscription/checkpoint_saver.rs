@@ -1,8 +1,8 @@
-//! The checkpoint of a consumer at work: when it is due, and while it is on its way.
+//! When a running consumer's checkpoint is due, and the save in progress.
 //!
-//! The next events are handled while a checkpoint is being saved; it only ever says what was handled before it
-//! left, so it may come late. One is on its way at a time: after a crash, the events of two intervals may come
-//! again, and an older checkpoint never follows a newer one.
+//! The next events are handled while a checkpoint is being saved. It names only what was handled
+//! before the save began, so it may land late. One save runs at a time, so an older checkpoint
+//! never follows a newer one. After a crash, the events of two intervals may come again.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,60 +11,61 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::ConsumerRecords;
 use super::error::ConsumerError;
 use crate::event::Position;
 use crate::mailroom::Mailroom;
 
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-pub(super) struct Saving {
-    checkpoints: Checkpoints,
+pub(super) struct CheckpointSaver {
+    records: ConsumerRecords,
     mailroom: Arc<Mailroom>,
     every: usize,
     interval: Duration,
-    /// The position that is saved, or on its way.
+    /// The position that is saved or being saved.
     saved: Position,
-    on_its_way: Option<Work<Result<(), ConsumerError>>>,
-    /// Events handled since a checkpoint left, and since when there is something to save.
+    in_progress: Option<BoxedFuture<Result<(), ConsumerError>>>,
+    /// Events handled since the last save began, and since when there is something to save.
     unsaved: usize,
     unsaved_since: Option<Instant>,
-    /// When it is time to look whether there is something to save. One for many, because it costs a task.
-    timer: Option<Work<()>>,
+    /// Reused for many checkpoints, because a timer costs a task.
+    timer: Option<BoxedFuture<()>>,
 }
 
-impl Saving {
-    /// `saved` is what the checkpoint says; it is due after `every` events, or an `interval` after the first.
+impl CheckpointSaver {
+    /// `saved` is the position in the checkpoint. The next is due after `every` events, or an
+    /// `interval` after the first of them.
     pub(super) fn new(
-        checkpoints: Checkpoints,
+        records: ConsumerRecords,
         mailroom: Arc<Mailroom>,
         (every, interval): (usize, Duration),
         saved: Position,
     ) -> Self {
-        Saving {
-            checkpoints,
+        CheckpointSaver {
+            records,
             mailroom,
             every,
             interval,
             saved,
-            on_its_way: None,
+            in_progress: None,
             unsaved: 0,
             unsaved_since: None,
             timer: None,
         }
     }
 
-    /// So many events more are handled.
+    /// Counts handled events.
     pub(super) fn count(&mut self, events: usize) {
         self.unsaved += events;
     }
 
-    /// How many events may be handled before it is due; one at least.
+    /// How many events may be handled before the checkpoint is due; at least one.
     pub(super) fn until_due(&self) -> usize {
         self.every.saturating_sub(self.unsaved).max(1)
     }
 
-    /// Something is being handled: when the interval is over.
+    /// When the interval of the event in hand ends.
     pub(super) fn due_at(&mut self) -> Instant {
         *self.unsaved_since.get_or_insert_with(Instant::now) + self.interval
     }
@@ -73,12 +74,12 @@ impl Saving {
         self.unsaved >= self.every || Instant::now() >= self.due_at()
     }
 
-    /// Ready when the interval is over, or when the checkpoint on its way failed.
+    /// Ready when the interval is over, or when the save in progress failed.
     pub(super) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConsumerError>> {
-        if let Some(saving) = &mut self.on_its_way
+        if let Some(saving) = &mut self.in_progress
             && let Poll::Ready(saved) = saving.poll_unpin(cx)
         {
-            self.on_its_way = None;
+            self.in_progress = None;
             if saved.is_err() {
                 return Poll::Ready(saved);
             }
@@ -100,16 +101,16 @@ impl Saving {
         Poll::Pending
     }
 
-    /// Sends off a checkpoint that says `position`, after the one on its way has arrived.
+    /// Begins to save `position`, after the save in progress has ended.
     pub(super) async fn begin(&mut self, position: Position) -> Result<(), ConsumerError> {
-        self.arrived().await?;
+        self.settled().await?;
         if position > self.saved {
-            let checkpoints = self.checkpoints.clone();
-            let mut saving: Work<_> =
-                Box::pin(async move { checkpoints.save_position(position).await });
+            let records = self.records.clone();
+            let mut saving: BoxedFuture<_> =
+                Box::pin(async move { records.save_position(position).await });
             match saving.as_mut().now_or_never() {
                 Some(saved) => saved?,
-                None => self.on_its_way = Some(saving),
+                None => self.in_progress = Some(saving),
             }
             self.saved = position;
         }
@@ -118,14 +119,14 @@ impl Saving {
         Ok(())
     }
 
-    /// Saves a checkpoint that says `position`, and waits for it.
+    /// Saves `position` and waits for it.
     pub(super) async fn finish(&mut self, position: Position) -> Result<(), ConsumerError> {
         self.begin(position).await?;
-        self.arrived().await
+        self.settled().await
     }
 
-    async fn arrived(&mut self) -> Result<(), ConsumerError> {
-        match self.on_its_way.take() {
+    async fn settled(&mut self) -> Result<(), ConsumerError> {
+        match self.in_progress.take() {
             Some(saving) => saving.await,
             None => Ok(()),
         }

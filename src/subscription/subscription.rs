@@ -1,4 +1,4 @@
-//! Subscriptions: what is there, and then what comes.
+//! Subscriptions: the events that exist, and then those that follow.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,15 +16,16 @@ use crate::event::{AggregateKey, KeyError, KeyedEvent, Position, Sequence};
 use crate::mailroom::Mailroom;
 use crate::store::EventStore;
 
-/// A page's events at most: a subscriber keeps no more in memory.
+/// The most events read at once, which bounds a subscriber's memory.
 const PAGE_EVENTS: usize = 1_000;
 
-/// Events in commit order, from somewhere on and without an end: a stream, from
-/// [`EventStore::subscribe`](crate::EventStore::subscribe), which begins when first polled. What is set after
-/// that has no effect.
+/// Events in commit order, as a stream without an end, from
+/// [`EventStore::subscribe`](crate::EventStore::subscribe). It begins when it is first polled;
+/// options set after that have no effect.
 ///
-/// Every event comes exactly once, in order, when it is as durable as an answered append. A slow subscriber
-/// slows nobody and grows nothing: it reads from the log, a page at a time, whenever it asks for more.
+/// Every event comes exactly once, in order, when it is as durable as an answered append. A slow
+/// subscriber holds up no writer and grows no queue: it reads the log a page at a time, when it
+/// needs more.
 ///
 /// The stream ends when the store closes, or with an error. It does not hold the store open.
 ///
@@ -43,20 +44,20 @@ const PAGE_EVENTS: usize = 1_000;
 pub struct Subscription {
     mailroom: Arc<Mailroom>,
     filter: Filter,
-    state: State,
+    state: SubscriptionState,
     page: vec::IntoIter<KeyedEvent>,
     position: Position,
 }
 
-enum State {
+enum SubscriptionState {
     New(Result<Source, ReadError>),
     Reading(Feed),
     Ended,
 }
 
 impl EventStore {
-    /// A subscription: the events there are, and then those that come; see [`Subscription`] for where it
-    /// begins. Where the driver keeps no log it yields [`ReadError::NoLog`].
+    /// A subscription: the events that exist, and then those that follow. [`Subscription`] sets
+    /// where it begins. If the driver keeps no log, it yields [`ReadError::NoLog`].
     pub fn subscribe(&self) -> Subscription {
         Subscription::new(self.mailroom().clone())
     }
@@ -67,31 +68,31 @@ impl Subscription {
         Subscription {
             mailroom,
             filter: Filter::default(),
-            state: State::New(Ok(Source::Log(Position::new(1)))),
+            state: SubscriptionState::New(Ok(Source::Log(Position::new(1)))),
             page: Vec::new().into_iter(),
             position: Position::default(),
         }
     }
 
-    filter_methods!();
+    filter_methods!(filter);
 
     /// Begins with the first event of the store: the default.
     pub fn from_start(self) -> Self {
         self.from(Position::new(1))
     }
 
-    /// Begins with this position; to go on after an event, `from(event_position.plus(1))`. A position that
-    /// is not there yet is waited for.
+    /// Begins with this position. To continue after an event, use `from(position.plus(1))`. The
+    /// stream waits for a position that is not in the log yet.
     pub fn from(mut self, position: impl Into<Position>) -> Self {
         let position = position.into().max(Position::new(1));
-        self.state = State::New(Ok(Source::Log(position)));
+        self.state = SubscriptionState::New(Ok(Source::Log(position)));
         self
     }
 
-    /// Begins behind the last event there is at this moment.
+    /// Begins after the last event that exists now.
     pub fn from_end(mut self) -> Self {
         let last = last_position(&self.mailroom);
-        self.state = State::New(last.map(|last| Source::Log(last.plus(1))));
+        self.state = SubscriptionState::New(last.map(|last| Source::Log(last.plus(1))));
         self
     }
 
@@ -103,23 +104,23 @@ impl Subscription {
     {
         let key = key.try_into().map_err(|e| ReadError::InvalidKey(KeyError::from(e)));
         let from = from.into().max(Sequence::FIRST);
-        self.state = State::New(key.map(|key| Source::Aggregate(key, from)));
+        self.state = SubscriptionState::New(key.map(|key| Source::Aggregate(key, from)));
         self
     }
 
-    /// The next event; waits for one where there is none. `None` when the store closes. Cancel-safe.
+    /// The next event; waits until there is one. `None` when the store closes. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<KeyedEvent, ReadError>> {
         StreamExt::next(self).await
     }
 
-    /// The position of the last event that was handed out or passed over by the filter; 0 before the first.
-    /// A subscription from the position behind it goes on where this one stands.
+    /// The position of the last event that was handed out or filtered out; 0 before the first. A
+    /// subscription from the next position continues where this one is.
     pub fn position(&self) -> Position {
         self.position
     }
 
     fn end(&mut self) {
-        self.state = State::Ended;
+        self.state = SubscriptionState::Ended;
         self.page = Vec::new().into_iter();
     }
 }
@@ -146,17 +147,18 @@ impl Stream for Subscription {
                 }
             }
             match &mut this.state {
-                State::Ended => return Poll::Ready(None),
-                State::New(source) => match source.clone() {
+                SubscriptionState::Ended => return Poll::Ready(None),
+                SubscriptionState::New(source) => match source.clone() {
                     Ok(source) => {
-                        this.state = State::Reading(Feed::new(this.mailroom.clone(), source));
+                        this.state =
+                            SubscriptionState::Reading(Feed::new(this.mailroom.clone(), source));
                     }
                     Err(error) => {
                         this.end();
                         return Poll::Ready(Some(Err(error)));
                     }
                 },
-                State::Reading(feed) => match ready!(feed.poll_page(cx, PAGE_EVENTS)) {
+                SubscriptionState::Reading(feed) => match ready!(feed.poll_page(cx, PAGE_EVENTS)) {
                     Some(Ok(page)) => this.page = page.into_iter(),
                     last => {
                         this.end();

@@ -1,32 +1,32 @@
-//! To whom a consumer hands its events.
+//! What a consumer hands its events to.
 
 use std::fmt::Display;
 use std::time::Instant;
 
-use super::handle::Shared;
+use super::progress::Progress;
 use super::projection::Projection;
-use super::publish::Publisher;
+use super::publisher::Publisher;
 use crate::driver::async_trait;
 use crate::event::{KeyedEvent, Position};
 
 /// Events that are delivered together, at least one.
 pub(super) struct Chunk<'a> {
     pub(super) events: &'a [KeyedEvent],
-    /// Everything up to here is handled when the events are.
+    /// When the events are handled, everything up to here is.
     pub(super) through: Position,
-    /// Events up to here may have been delivered before, in part or in whole, in an earlier life of the process.
+    /// Events up to here may have been delivered in an earlier run.
     pub(super) earlier_to: Position,
-    /// They may have been in this one.
+    /// The events may have been delivered in this run.
     pub(super) retried: bool,
     pub(super) pace: Pace<'a>,
 }
 
-/// What came of a chunk.
+/// The outcome of a chunk.
 #[derive(Default)]
 pub(super) struct Delivered {
-    /// So many of its events are handled, from the first on.
+    /// How many of its events are handled, from the first on.
     pub(super) events: usize,
-    /// Why the one behind them is not, if it was tried.
+    /// Why the next one failed, if it was tried.
     pub(super) failed: Option<String>,
 }
 
@@ -39,48 +39,48 @@ impl Delivered {
     }
 }
 
-/// Between two events of a chunk: tells others how far the consumer is, and says whether it may go on.
+/// Between two events of a chunk: reports the position, and decides whether to continue.
 #[derive(Clone, Copy)]
 pub(super) struct Pace<'a> {
-    pub(super) shared: &'a Shared,
-    /// From then on there is a checkpoint to save.
+    pub(super) progress: &'a Progress,
+    /// When the next checkpoint is due.
     pub(super) due: Instant,
 }
 
 impl Pace<'_> {
     pub(super) fn handled(&self, event: &KeyedEvent) -> bool {
-        self.shared.reached(event.position.unwrap_or_default());
-        !self.shared.is_stopped() && Instant::now() < self.due
+        self.progress.reached(event.position.unwrap_or_default());
+        !self.progress.is_stopped() && Instant::now() < self.due
     }
 }
 
 /// Takes a consumer's events.
 #[async_trait]
-pub(super) trait Deliver: Send {
-    /// Whether it takes one event after another, and so knows which one failed.
+pub(super) trait Handler: Send {
+    /// Whether it takes one event at a time, and so knows which one failed.
     fn one_by_one(&self) -> bool {
         false
     }
 
-    /// The position it has kept itself, if it keeps one.
+    /// The position that it stores itself, if it does.
     async fn own_position(&mut self) -> Result<Option<Position>, String> {
         Ok(None)
     }
 
-    /// Forgets everything.
+    /// Empties its state.
     async fn reset(&mut self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Takes these events, as many of them as it can.
+    /// Handles these events or a prefix of them.
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered;
 }
 
-/// A handler of single events.
-pub(super) struct Each<H>(pub(super) H);
+/// Hands single events to a closure.
+pub(super) struct EventHandler<H>(pub(super) H);
 
 #[async_trait]
-impl<H, F, E> Deliver for Each<H>
+impl<H, F, E> Handler for EventHandler<H>
 where
     H: FnMut(KeyedEvent) -> F + Send,
     F: Future<Output = Result<(), E>> + Send,
@@ -93,7 +93,7 @@ where
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {
         let mut delivered = Delivered::default();
         for event in chunk.events {
-            // Told at once: nothing of the error is held while the next event is handled.
+            // The error becomes text at once: it need not be `Send`.
             let handled = (self.0)(event.clone()).await.map_err(|error| error.to_string());
             if let Err(reason) = handled {
                 delivered.failed = Some(reason);
@@ -108,10 +108,11 @@ where
     }
 }
 
-pub(super) struct Projected<P>(pub(super) P);
+/// Hands batches to a projection.
+pub(super) struct ProjectionHandler<P>(pub(super) P);
 
 #[async_trait]
-impl<P: Projection> Deliver for Projected<P> {
+impl<P: Projection> Handler for ProjectionHandler<P> {
     async fn own_position(&mut self) -> Result<Option<Position>, String> {
         self.0.position().await.map(Some).map_err(|error| error.to_string())
     }
@@ -126,10 +127,11 @@ impl<P: Projection> Deliver for Projected<P> {
     }
 }
 
-pub(super) struct Published<P>(pub(super) P);
+/// Hands batches to a publisher.
+pub(super) struct PublisherHandler<P>(pub(super) P);
 
 #[async_trait]
-impl<P: Publisher> Deliver for Published<P> {
+impl<P: Publisher> Handler for PublisherHandler<P> {
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {
         let published = self.0.publish(chunk.events).await;
         Delivered::all_or_none(published, chunk.events.len())
