@@ -153,7 +153,9 @@ impl AggregateActor {
                 for (offset, event) in mail.append.events.iter().enumerate() {
                     let sequence = first.plus(offset as u64);
                     let id = mail.append.commit_id;
-                    events.push(event.place(self.slot.key(), sequence, id, recorded_at));
+                    let mut event = event.place(self.slot.key(), sequence, id, recorded_at);
+                    event.attempt = mail.append.attempt;
+                    events.push(event);
                 }
             }
         }
