@@ -80,7 +80,7 @@ impl Admission {
             Some(permit) => permit,
             None => permits.acquire().await.map_err(|_| AppendError::Closed)?,
         };
-        self.room_for(bytes).await;
+        self.room_for(bytes).await?;
         permit.forget();
         std::mem::forget(entered);
         Ok(())
@@ -106,14 +106,17 @@ impl Admission {
     }
 
     /// Waits in line for room for these bytes, and takes it. Only for callers that have entered.
-    async fn room_for(&self, bytes: u32) {
+    async fn room_for(&self, bytes: u32) -> Result<(), AppendError> {
         let _waiting = Waiting::new(&self.waiting);
-        // Never closed.
-        let _head = self.line.acquire().await;
+        let _head = self.line.acquire().await.map_err(|_| AppendError::Closed)?;
         while self.step(|door| self.has_room(door, bytes).then(|| bytes.into())).is_err() {
             // A notification that comes before this is stored, and not lost.
             self.given_back.notified().await;
+            if self.line.is_closed() {
+                return Err(AppendError::Closed);
+            }
         }
+        Ok(())
     }
 
     /// Adds what `add` computes from the door, or returns the door if that is nothing.
@@ -149,6 +152,13 @@ impl Admission {
     pub(super) fn close(&self) {
         self.door.fetch_or(CLOSED, Ordering::SeqCst);
         self.drained.notify_waiters();
+    }
+
+    /// The close deadline has passed: answers everybody who waits for bytes that the store is closed.
+    pub(super) fn give_up(&self) {
+        self.line.close();
+        // Kept for a head of the line that does not wait yet.
+        self.given_back.notify_one();
     }
 
     /// How many appends are admitted and not answered.

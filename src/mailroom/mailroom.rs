@@ -128,6 +128,7 @@ impl Mailroom {
     /// ReplyTo here on nothing is admitted.
     pub(crate) fn stop_admission(&self) {
         self.admission.close();
+        self.seats.close();
     }
 
     /// How many aggregates have an actor.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use tokio::sync::TryAcquireError;
 
 use super::admission::Wait;
 use super::conflict_cache::ConflictCache;
@@ -70,6 +71,7 @@ impl Registry {
         let seats = &self.shared.seats;
         let seat = match seats.free.try_acquire() {
             Ok(seat) => seat,
+            Err(TryAcquireError::Closed) => return Err(AppendError::Closed),
             Err(_) if wait == Wait::Never => {
                 seats.ask_for_more();
                 return Err(AppendError::Busy { key: key.clone() });
@@ -152,6 +154,7 @@ impl Registry {
         drop(self.overdue(None));
         self.slots.retain(|_, slot| {
             self.conflicts.forget(slot);
+            slot.permits().close();
             slot.passivate();
             false
         });

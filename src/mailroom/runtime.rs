@@ -110,10 +110,12 @@ async fn run(
 
 /// Lets what was admitted finish, then closes the driver.
 async fn shut_down(mailroom: &Mailroom) -> Result<(), CloseError> {
-    mailroom.admission.close();
+    mailroom.stop_admission();
     let deadline = mailroom.config.close_deadline;
     let drained = tokio::time::timeout(deadline, mailroom.admission.drained()).await;
     let unfinished = mailroom.admission.admitted();
+    // Whoever still waits gets an answer: for bytes, for a permit, or for a put.
+    mailroom.admission.give_up();
     mailroom.registry().clear();
     let closed = close_driver(&mailroom.driver, deadline).await;
     mailroom.arbiters.stop();

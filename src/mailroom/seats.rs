@@ -56,6 +56,11 @@ impl Seats {
         self.free.add_permits(1);
     }
 
+    /// Answers everybody who waits for a seat, now or later, that the store is closed.
+    pub(super) fn close(&self) {
+        self.free.close();
+    }
+
     /// Asks the supervisor to passivate.
     pub(super) fn ask_for_more(&self) {
         if !self.is_asked.swap(true, Ordering::SeqCst) {

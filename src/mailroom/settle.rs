@@ -36,14 +36,8 @@ use crate::event::Sequence;
 pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
     let put = batch.put.clone();
     let number = slot.watch(batch);
-    let done: PutDone = {
-        let slot = slot.clone();
-        Box::new(move |answer| {
-            if let Some(batch) = slot.unwatch(number) {
-                answered(batch, answer);
-            }
-        })
-    };
+    let awaited = AwaitedAnswer { slot: Some(slot.clone()), number };
+    let done: PutDone = Box::new(move |answer| awaited.take(answer));
     let shared = slot.shared();
     let alone = shared.admission.admitted() == 1;
     let driver = AssertUnwindSafe(|| shared.driver.put_events_then(put, alone, done));
@@ -62,6 +56,31 @@ pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
             if let Some(batch) = slot.unwatch(number) {
                 answered(batch, Err(NoAnswer::Panicked.to_put()));
             }
+        }
+    }
+}
+
+/// The answer of a driver that answers by callback. A driver that drops the callback has not said
+/// what became of the put.
+struct AwaitedAnswer {
+    /// `None` once the driver has answered.
+    slot: Option<Arc<Slot>>,
+    number: u64,
+}
+
+impl AwaitedAnswer {
+    fn take(mut self, answer: Result<PutReceipt, DriverError>) {
+        if let Some(batch) = self.slot.take().and_then(|slot| slot.unwatch(self.number)) {
+            answered(batch, answer);
+        }
+    }
+}
+
+impl Drop for AwaitedAnswer {
+    fn drop(&mut self) {
+        if let Some(batch) = self.slot.take().and_then(|slot| slot.unwatch(self.number)) {
+            let dropped = DriverError::unknown("the driver dropped the put without an answer");
+            answered(batch, Err(dropped));
         }
     }
 }

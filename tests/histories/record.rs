@@ -155,7 +155,7 @@ pub fn round(mut chance: fastrand::Rng) -> BTreeMap<&'static str, Vec<Timed>> {
         let tasks: Vec<_> =
             (0..TASKS).map(|_| tokio::spawn(run_task(round.clone(), chance.fork()))).collect();
         for task in tasks {
-            within("a task of the round", task).await.unwrap();
+            task.await.unwrap();
         }
         let late = std::mem::take(&mut *round.late.lock().unwrap());
         for landing in late {
@@ -173,11 +173,11 @@ async fn run_task(round: Arc<Round>, mut chance: fastrand::Rng) {
         let which = &round.stores[chance.usize(..2)];
         if chance.u8(..100) == 0 {
             let mut opened = which.write().await;
-            let _ = opened.0.close().await;
-            *opened = open(&round.memory).await;
+            let _ = within("closing a store", opened.0.close()).await;
+            *opened = within("opening a store", open(&round.memory)).await;
         }
         let (store, faults) = {
-            let opened = which.read().await;
+            let opened = within("a store to be open", which.read()).await;
             (opened.0.clone(), opened.1.clone())
         };
         plan_faults(&round, &faults, &mut chance);
@@ -246,7 +246,7 @@ async fn operate(
         _ => {
             let expected = match chance.u8(..3) {
                 0 => None,
-                _ => store.latest_sequence(key).await.ok().map(|sequence| {
+                _ => within("a tail", store.latest_sequence(key)).await.ok().map(|sequence| {
                     (sequence.get() + u64::from(chance.u8(..4) == 0))
                         .saturating_sub(u64::from(chance.u8(..4) == 0))
                 }),
@@ -264,14 +264,14 @@ async fn operate(
 }
 
 async fn read(store: &EventStore, key: &str) -> Fate {
-    match store.read(key).collect().await {
+    match within("a read", store.read(key).collect()).await {
         Ok(events) => Fate::Answered(Operation::Read(events.iter().map(token_of).collect())),
         Err(_) => Fate::Nothing { token: None },
     }
 }
 
 async fn latest(store: &EventStore, key: &str) -> Fate {
-    match store.latest_sequence(key).await {
+    match within("a latest sequence", store.latest_sequence(key)).await {
         Ok(sequence) => Fate::Answered(Operation::Latest(sequence.get())),
         Err(_) => Fate::Nothing { token: None },
     }
@@ -319,7 +319,7 @@ async fn append(
     if has_id {
         append = append.commit_id(id);
     }
-    let answer = match maybe_dropped(store.append(append), chance).await {
+    let answer = match maybe_dropped(within("an append", store.append(append)), chance).await {
         Some(Ok(appended)) => written(&appended),
         Some(Err(error)) => match failed(&error) {
             Some(answer) => answer,
@@ -342,7 +342,7 @@ async fn execute(round: &Round, store: &EventStore, key: &str, chance: &mut fast
     };
     let entities = store.entities::<Tally>();
     let executing = entities.execute_with(id, Add { token, limit }, options);
-    let answer = match maybe_dropped(executing, chance).await {
+    let answer = match maybe_dropped(within("a command", executing), chance).await {
         Some(Ok(executed)) => written(&executed.appended.unwrap()),
         Some(Err(ExecuteError::Rejected(full))) => Answer::Rejected { count: full.count },
         Some(Err(ExecuteError::Append(error))) => match failed(&error) {

@@ -12,6 +12,7 @@ mod answers_wait_for_the_put_they_rest_on;
 mod bad_input_changes_nothing;
 mod busy_mailbox_does_not_starve_a_put;
 mod close_drains;
+mod closing_answers_everybody_who_waits;
 mod dropped_futures;
 mod hanging_driver;
 mod idempotent_append;

@@ -1,7 +1,13 @@
 //! Tests that run programs and kill some of them: examples, and this binary again with a variable that makes
 //! one ignored or empty test the child. One module per behaviour.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

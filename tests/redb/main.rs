@@ -1,7 +1,13 @@
 //! The redb driver: its journal, its cache, its file formats, and what it says of damage. One module per
 //! behaviour. Disks are simulated, except where a module says otherwise.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
