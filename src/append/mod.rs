@@ -151,3 +151,12 @@ pub struct Appended {
     /// Whether an earlier append with this commit id wrote the events, and this one wrote nothing.
     pub repeated: bool,
 }
+
+impl Appended {
+    /// The position of its last event, where the driver has a log. To read what it wrote, wait for
+    /// this one.
+    pub fn last_position(&self) -> Option<Position> {
+        let later = self.last.get().saturating_sub(self.first.get());
+        self.position.map(|first| first.plus(later))
+    }
+}

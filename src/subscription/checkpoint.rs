@@ -6,7 +6,7 @@
 //!
 //! | name | content, as JSON |
 //! |---|---|
-//! | `consumer/{name}` | `{"version":1,"position":…}` |
+//! | `consumer/{name}` | `{"version":1,"position":…,"begin":…}`, and `"projection":true` for one |
 //! | `parked/{name}` | `{"version":1,"aggregates":[…]}`, of key, sequence, position, reason |
 
 use std::collections::BTreeMap;
@@ -23,10 +23,27 @@ use crate::mailroom::Mailroom;
 
 const VERSION: u32 = 1;
 
-#[derive(Serialize, Deserialize)]
-struct StoredPosition {
+/// How far a consumer has come.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Checkpoint {
     version: u32,
-    position: Position,
+    pub(super) position: Position,
+    /// The position before the first event of its first run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) begin: Option<Position>,
+    /// Whether the name belongs to a projection, whose own position counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) projection: bool,
+}
+
+impl Checkpoint {
+    pub(super) fn new(begin: Position, projection: bool) -> Self {
+        Checkpoint { version: VERSION, position: begin, begin: Some(begin), projection }
+    }
+
+    pub(super) fn at(self, position: Position) -> Self {
+        Checkpoint { position, ..self }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,14 +93,16 @@ impl ConsumerRecords {
         ConsumerRecords { mailroom, name }
     }
 
-    /// The position in the checkpoint, if one was saved.
-    pub(super) async fn position(&self) -> Result<Option<Position>, ConsumerError> {
-        let stored: Option<StoredPosition> = self.load("consumer").await?;
-        Ok(stored.map(|stored| stored.position))
+    /// The checkpoint, if one was saved.
+    pub(super) async fn checkpoint(&self) -> Result<Option<Checkpoint>, ConsumerError> {
+        self.load("consumer").await
     }
 
-    pub(super) async fn save_position(&self, position: Position) -> Result<(), ConsumerError> {
-        self.save("consumer", &StoredPosition { version: VERSION, position }).await
+    pub(super) async fn save_checkpoint(
+        &self,
+        checkpoint: Checkpoint,
+    ) -> Result<(), ConsumerError> {
+        self.save("consumer", &checkpoint).await
     }
 
     pub(super) async fn parked(&self) -> Result<ParkedAggregates, ConsumerError> {

@@ -10,7 +10,9 @@ use super::checkpoint::{ConsumerRecords, Parked};
 use super::error::{ConsumerError, WaitError};
 use super::log::last_position;
 use super::progress::{Progress, Retried};
+use crate::append::Appended;
 use crate::event::Position;
+use crate::mailroom::RunningConsumer;
 
 /// A running consumer, as seen by those who stop it, wait for it or ask for its position. Cheap to
 /// clone. The consumer runs on without it.
@@ -47,8 +49,8 @@ impl ConsumerHandle {
     }
 
     /// Waits until the consumer has handled everything up to this position, so that a request can
-    /// read what it has just written. [`Appended::position`](crate::Appended::position) is the
-    /// first position of an append.
+    /// read what it has just written. The position of an append's last event is
+    /// [`Appended::last_position`]; see also [`ConsumerHandle::wait_for_append`].
     ///
     /// # Errors
     ///
@@ -85,6 +87,20 @@ impl ConsumerHandle {
         }
     }
 
+    /// Waits until the consumer has handled all events of this append.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`].
+    pub async fn wait_for_append(
+        &self,
+        appended: &Appended,
+        deadline: Duration,
+    ) -> Result<(), WaitError> {
+        // A store with consumers has a log, and its appends have positions.
+        self.wait_for(appended.last_position().unwrap_or_default(), deadline).await
+    }
+
     /// The parked aggregates, in key order.
     ///
     /// # Errors
@@ -102,9 +118,14 @@ impl ConsumerHandle {
     ///
     /// # Errors
     ///
-    /// [`ConsumerError::Ended`] when the consumer does not run.
+    /// [`ConsumerError::Ended`] when the consumer does not run; [`ConsumerError::InHandler`] when
+    /// its own handler calls this, which would wait for itself. A task that the handler spawns and
+    /// awaits is not detected.
     pub async fn retry_parked(&self) -> Result<Retried, ConsumerError> {
         let ended = || ConsumerError::Ended { name: self.name().to_owned() };
+        if self.progress.is_handling_here() {
+            return Err(ConsumerError::InHandler { name: self.name().to_owned() });
+        }
         let (answer, answered) = oneshot::channel();
         self.progress.retry.send(answer).map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))

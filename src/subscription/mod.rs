@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `consumer`, `options`, `plan` | the builder, its options, and the result of building |
 //! | `run`, `worker`, `park` | the future, its loop, and how failed events are parked |
+//! | `reaction`, `reaction_handler`, `earlier_commits` | what events cause, done exactly once |
 //! | `progress`, `handle` | what the loop shares with its handles, and the handles |
 //! | `checkpoint`, `checkpoint_saver` | the stored records, and when they are written |
 //!
@@ -27,6 +28,7 @@
 mod checkpoint;
 mod checkpoint_saver;
 mod consumer;
+mod earlier_commits;
 mod error;
 mod feed;
 mod filter;
@@ -40,6 +42,7 @@ mod progress;
 mod projection;
 mod publisher;
 mod reaction;
+mod reaction_handler;
 mod run;
 #[expect(clippy::module_inception, reason = "the file is named after its one type")]
 mod subscription;
@@ -50,7 +53,7 @@ pub use consumer::Consumer;
 pub use error::{ConsumerError, WaitError};
 pub use handle::ConsumerHandle;
 pub use log::{Log, LogRead};
-pub use options::OnFailure;
+pub use options::{ErrorAction, Failure, OnFailure};
 pub use progress::Retried;
 pub use projection::Projection;
 pub use publisher::Publisher;

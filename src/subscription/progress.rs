@@ -1,5 +1,7 @@
 //! What a running consumer shares with its handles: its position, its end, and their requests.
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::error::ConsumerError;
 use crate::driver::LogBell;
 use crate::event::Position;
-use crate::mailroom::Mailroom;
+use crate::mailroom::{Mailroom, RunningConsumer};
 
 /// The exclusive right of a running consumer to its name.
 pub(super) struct Claim {
@@ -17,17 +19,38 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    pub(super) fn of(mailroom: &Arc<Mailroom>, name: &Arc<str>) -> Result<Self, ConsumerError> {
-        match mailroom.consumers.insert(name.clone(), ()) {
-            None => Ok(Claim { mailroom: mailroom.clone(), name: name.clone() }),
-            Some(()) => Err(ConsumerError::Owned { name: name.to_string() }),
+    pub(super) fn of(progress: &Arc<Progress>) -> Result<Self, ConsumerError> {
+        let (mailroom, name) = (&progress.mailroom, &progress.name);
+        match mailroom.consumers.claim(name, progress.clone()) {
+            true => Ok(Claim { mailroom: mailroom.clone(), name: name.clone() }),
+            false => Err(ConsumerError::Owned { name: name.to_string() }),
         }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.mailroom.consumers.remove(&self.name);
+        self.mailroom.consumers.release(&self.name);
+    }
+}
+
+thread_local! {
+    /// The address of the progress whose handler this thread polls; 0 for none.
+    static HANDLING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Sets [`HANDLING`], and sets it back however the poll ends.
+struct HandlingMark(usize);
+
+impl HandlingMark {
+    fn set(address: usize) -> Self {
+        HandlingMark(HANDLING.replace(address))
+    }
+}
+
+impl Drop for HandlingMark {
+    fn drop(&mut self) {
+        HANDLING.set(self.0);
     }
 }
 
@@ -76,9 +99,18 @@ impl Progress {
         (Arc::new(progress), retries)
     }
 
-    pub(super) fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.stop.notify_one();
+    /// Awaits a handler's future. Calls from within it can be told from others.
+    pub(super) async fn handle<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            let _mark = HandlingMark::set(self.address());
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -100,8 +132,19 @@ impl Progress {
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
+}
 
-    pub(super) fn position(&self) -> Position {
+impl RunningConsumer for Progress {
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.stop.notify_one();
+    }
+
+    fn position(&self) -> Position {
         Position::new(self.position.load(Ordering::Acquire))
+    }
+
+    fn is_handling_here(&self) -> bool {
+        HANDLING.get() == self.address()
     }
 }

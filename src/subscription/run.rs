@@ -10,7 +10,7 @@ use super::error::ConsumerError;
 use super::handle::ConsumerHandle;
 use super::handler::Handler;
 use super::plan::Plan;
-use super::progress::{Progress, RetryRequest};
+use super::progress::{Claim, Progress, RetryRequest};
 use super::worker::{RunEnd, Worker};
 
 /// A running consumer: a future to spawn or await. It ends with `Ok` when it was stopped or the
@@ -59,7 +59,7 @@ async fn work(
     mut retries: mpsc::UnboundedReceiver<RetryRequest>,
     end: EndSignal,
 ) -> Result<(), ConsumerError> {
-    let _claim = plan.claim()?;
+    let _claim = Claim::of(&end.0)?;
     let mut worker = Worker::begin(plan, handler, end.0.clone()).await?;
     match worker.work(&mut retries).await {
         Err(RunEnd::Failed(error)) => {
