@@ -25,7 +25,7 @@ use super::reaction::{
 };
 use crate::append::ExecuteOptions;
 use crate::driver::async_trait;
-use crate::event::{AggregateKey, KeyedEvent, Position};
+use crate::event::{AggregateKey, KeyedEvent, Position, RawJson};
 use crate::store::EventStore;
 
 /// The namespace of reactions' commit ids.
@@ -187,7 +187,7 @@ impl Performer {
         event: &KeyedEvent,
         cause: &Cause,
         action: Action,
-        metadata: Vec<(String, Result<crate::event::RawJson, String>)>,
+        metadata: Vec<(String, Result<RawJson, String>)>,
         id: Uuid,
     ) -> Result<bool, Refusal> {
         let mut fields = Vec::new();
@@ -197,7 +197,7 @@ impl Performer {
         };
         let failed = |reason| Refusal::Failed(ReactionError::text(reason));
         let json = |value: &str| {
-            crate::event::RawJson::serialize(value).map_err(|error| failed(error.to_string()))
+            RawJson::serialize(value).map_err(|error| failed(error.to_string()))
         };
         if let Some(correlation) = &cause.correlation_id {
             set("correlation_id", json(correlation)?);
@@ -207,10 +207,9 @@ impl Performer {
         }
         set("causation_id", json(&event.event_id().to_string())?);
         if cause.depth() > 0 {
-            let depth = crate::event::RawJson::serialize(&(cause.depth() + 1));
+            let depth = RawJson::serialize(&(cause.depth() + 1));
             set("causation_depth", depth.map_err(|error| failed(error.to_string()))?);
         }
-        // A field that is set later stands before the others.
         match action {
             Action::Append(append) => {
                 let append = fields
