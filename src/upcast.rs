@@ -1,9 +1,10 @@
 //! Schema evolution: old events are read in the form that events have today.
 //!
-//! An upcaster belongs to one kind (the category of the aggregates' keys), and takes an event of one
-//! type and schema version to a later form. Wherever events are read, upcasters are applied until none
-//! fits. Stored events never change. Entities write events in the version that no upcaster takes
-//! further. Raw appends set theirs with [`NewEvent::version`](crate::NewEvent::version).
+//! An upcaster belongs to one kind (the category of the aggregates' keys), and takes an event of
+//! one type and schema version to a later form. Wherever events are read, upcasters are applied
+//! until none fits. Stored events never change. Entities write events in the version that no
+//! upcaster takes further. Raw appends set theirs with
+//! [`NewEvent::version`](crate::NewEvent::version).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -84,8 +85,8 @@ impl Upcast {
         self
     }
 
-    /// Sets one field of the event's metadata, in place of a field of the same name. Without effect on
-    /// an unchanged or dropped event.
+    /// Sets one field of the event's metadata, in place of a field of the same name. Without effect
+    /// on an unchanged or dropped event.
     pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
         if let Change::Form(form) = &mut self.0 {
             form.metadata.push((SmolStr::new(name), RawJson::serialize(value)));
@@ -146,8 +147,8 @@ impl Upcasters {
         Ok(())
     }
 
-    /// The version in which events of this type are written now: later than every version that has an
-    /// upcaster, so that no upcaster takes a new event for an old one.
+    /// The version in which events of this type are written now: later than every version that has
+    /// an upcaster, so that no upcaster takes a new event for an old one.
     pub(crate) fn current_version(&self, kind: &str, event_type: &str) -> u16 {
         let of_kind = self.kinds.get(kind);
         of_kind.and_then(|of_kind| of_kind.current.get(event_type)).copied().unwrap_or(1)

@@ -153,8 +153,18 @@ pub struct Appended {
 }
 
 impl Appended {
-    /// The position of its last event, where the driver has a log. To read what it wrote, wait for
-    /// this one.
+    /// The position of its last event, where the driver has a log: what a consumer has passed when
+    /// it has handled the whole append.
+    ///
+    /// ```
+    /// # use seriatim::{Append, EventStore, NewEvent};
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = EventStore::open("memory:").await?;
+    /// let events = (0..3).map(|_| NewEvent::raw("Ticked", "{}"));
+    /// let appended = store.append(Append::to("clock/1").events(events)).await?;
+    /// assert_eq!(appended.last_position().map(u64::from), Some(3));
+    /// # Ok(()) }
+    /// ```
     pub fn last_position(&self) -> Option<Position> {
         let later = self.last.get().saturating_sub(self.first.get());
         self.position.map(|first| first.plus(later))

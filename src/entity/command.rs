@@ -20,6 +20,9 @@ use crate::mailroom::{BoxedCommand, BoxedState, CommandAnswer, Decision};
 
 pub(super) type CommandResult<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
 
+/// Events in their stored form, and as they will be read back.
+type EncodedEvents<A> = (CheckedEvents, Vec<<A as Aggregate>::Event>);
+
 /// The answer to a command, which comes back with it.
 pub(super) struct AnsweredCommand<A: Aggregate> {
     pub(super) result: CommandResult<A>,
@@ -35,12 +38,12 @@ pub(super) struct SentCommand<A: Aggregate> {
     pub(super) metadata: Option<RawJson>,
     pub(super) expected: Expected,
     pub(super) setup: Arc<EntitySetup<A>>,
-    pub(super) outcome: Option<Outcome<A>>,
+    pub(super) outcome: Option<DecisionOutcome<A>>,
     pub(super) answer: oneshot::Sender<AnsweredCommand<A>>,
 }
 
 /// What a command was decided to be.
-pub(super) enum Outcome<A: Aggregate> {
+pub(super) enum DecisionOutcome<A: Aggregate> {
     /// The events, as they will be read back.
     Events(Vec<A::Event>),
     Rejected(A::Error),
@@ -51,27 +54,27 @@ pub(super) enum Outcome<A: Aggregate> {
 impl<A: Aggregate> SentCommand<A> {
     fn decided_events(&self) -> &[A::Event] {
         match &self.outcome {
-            Some(Outcome::Events(events)) => events,
+            Some(DecisionOutcome::Events(events)) => events,
             _ => &[],
         }
     }
 
-    /// The events in their stored form, and as they will be read back: the state and the answer rest
-    /// on these, so both say what the next process will say.
-    fn encode(
-        &self,
-        events: &[A::Event],
-    ) -> Result<(CheckedEvents, Vec<A::Event>), (usize, EventError)> {
+    /// The events in their stored form, and as they will be read back: the state and the answer
+    /// rest on these, so both say what the next process will say.
+    fn encode(&self, events: &[A::Event]) -> Result<EncodedEvents<A>, AppendError> {
         let mut checked = CheckedEvents::new();
         let mut read_back = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
-            let at = |error| (index, error);
-            let (stored, event) = self.setup.stored(event).map_err(|e| at(e.into()))?;
+            let invalid = |source: EventError| {
+                let key = self.key.clone();
+                AppendError::InvalidEvent { key, index, source }
+            };
+            let (stored, event) = self.setup.stored(event).map_err(|e| invalid(e.into()))?;
             let stored = match &self.metadata {
                 Some(metadata) => stored.with_metadata(metadata.clone()),
                 None => stored,
             };
-            checked.push(stored.check().map_err(at)?);
+            checked.push(stored.check().map_err(invalid)?);
             read_back.push(event);
         }
         Ok((checked, read_back))
@@ -88,7 +91,7 @@ impl<A: Aggregate> BoxedCommand for SentCommand<A> {
         let state: &dyn Any = state;
         let Some(folded) = state.downcast_ref::<Folded<A>>() else { return Decision::Nothing };
         if self.expected.exact().is_some_and(|expected| expected != folded.sequence) {
-            self.outcome = Some(Outcome::Unexpected(folded.sequence));
+            self.outcome = Some(DecisionOutcome::Unexpected(folded.sequence));
             return Decision::Unexpected;
         }
         let metadata = self.metadata.as_ref();
@@ -97,19 +100,16 @@ impl<A: Aggregate> BoxedCommand for SentCommand<A> {
         let events = match folded.state.handle(&self.command, &context) {
             Ok(events) => events,
             Err(rejection) => {
-                self.outcome = Some(Outcome::Rejected(rejection));
+                self.outcome = Some(DecisionOutcome::Rejected(rejection));
                 return Decision::Nothing;
             }
         };
         match self.encode(&events) {
             Ok((stored, read_back)) => {
-                self.outcome = Some(Outcome::Events(read_back));
+                self.outcome = Some(DecisionOutcome::Events(read_back));
                 if stored.is_empty() { Decision::Nothing } else { Decision::Events(stored) }
             }
-            Err((index, source)) => {
-                let key = self.key.clone();
-                Decision::Refused(AppendError::InvalidEvent { key, index, source })
-            }
+            Err(error) => Decision::Refused(error),
         }
     }
 
@@ -133,15 +133,19 @@ impl<A: Aggregate> BoxedCommand for SentCommand<A> {
         let mut repeated = Vec::new();
         let result = match answer {
             CommandAnswer::Committed(appended) => match outcome {
-                Some(Outcome::Events(events)) => {
+                Some(DecisionOutcome::Events(events)) => {
                     Ok(Executed { sequence: appended.last, appended: Some(appended), events })
                 }
                 _ => Err(wrong_kind()),
             },
             CommandAnswer::Nothing(sequence) => match outcome {
-                Some(Outcome::Events(events)) => Ok(Executed { appended: None, events, sequence }),
-                Some(Outcome::Rejected(rejection)) => Err(ExecuteError::Rejected(rejection)),
-                Some(Outcome::Unexpected(actual)) => {
+                Some(DecisionOutcome::Events(events)) => {
+                    Ok(Executed { appended: None, events, sequence })
+                }
+                Some(DecisionOutcome::Rejected(rejection)) => {
+                    Err(ExecuteError::Rejected(rejection))
+                }
+                Some(DecisionOutcome::Unexpected(actual)) => {
                     Err(ExecuteError::Append(AppendError::Conflict { key, expected, actual }))
                 }
                 None => Err(wrong_kind()),
@@ -164,9 +168,9 @@ impl<A: Aggregate> BoxedCommand for SentCommand<A> {
     }
 }
 
-/// Whether the events that stand under a commit id are surely not this command's: decided again on the
-/// state before them, at the time of the first, it comes to others. A decision that depends on more
-/// than that can say nothing, and neither can events in an earlier form.
+/// Whether the events that stand under a commit id are surely not this command's: decided again on
+/// the state before them, at the time of the first, it comes to others. A decision that depends on
+/// more than that can say nothing, and neither can events in an earlier form.
 pub(super) fn is_another_command<A: Aggregate>(
     setup: &EntitySetup<A>,
     before: &A,

@@ -8,7 +8,8 @@ use crate::event::{AggregateKey, RawJson, Sequence, Timestamp};
 /// [`Aggregate::handle`](crate::Aggregate::handle).
 ///
 /// A decision that reads the time, or looks something up, takes it from here. So it stays pure: a
-/// command is decided again on a newer state, and a repeated commit id is checked by deciding again.
+/// command is decided again on a newer state, and a repeated commit id is checked by deciding
+/// again.
 pub struct Context<'a, S = ()> {
     pub(crate) key: &'a AggregateKey,
     pub(crate) sequence: Sequence,
@@ -33,8 +34,8 @@ impl<'a, S> Context<'a, S> {
         self.sequence
     }
 
-    /// The time of the decision, by the store's clock. The events are recorded at this time or shortly
-    /// after it.
+    /// The time of the decision, by the store's clock. The events are recorded at this time or
+    /// shortly after it.
     pub fn time(&self) -> Timestamp {
         self.time
     }

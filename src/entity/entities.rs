@@ -24,6 +24,33 @@ use crate::middleware::{Execution, NextExecute, Outcome};
 use crate::store::{EventStore, Read};
 
 /// All entities of one type in one store. Cheap to clone; holds the store open.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let tallies = store.entities::<Tally>();
+/// let executed = tallies.execute("visitors", ()).await?;
+/// assert_eq!((executed.events.len(), executed.sequence.get()), (1, 1));
+/// let loaded = tallies.state("visitors").await?;
+/// assert_eq!((loaded.state.n, loaded.sequence.get()), (1, 1));
+/// # Ok(()) }
+/// ```
 pub struct Entities<A: Aggregate> {
     pub(super) store: EventStore,
     pub(super) setup: Arc<EntitySetup<A>>,
@@ -247,7 +274,9 @@ impl<A: Aggregate> Entities<A> {
         self.load(&key, Some(last), |event| event.sequence <= last).await
     }
 
-    /// The state as it was at this time: all events recorded until then.
+    /// The state as it was at this time: all events recorded until then, by the clocks of the
+    /// stores that wrote them. Where there is no log, those times need not increase along an
+    /// aggregate's events; the state ends before the first later one.
     ///
     /// # Errors
     ///
@@ -285,7 +314,7 @@ impl<A: Aggregate> Entities<A> {
         }
         if at > Sequence::NONE {
             // The event that the snapshot was taken at is read too: is it there?
-            let mut events = self.store.read(key).as_stored().from(at);
+            let mut events = self.store.read(key).without_upcasters().from(at);
             match events.next().await.transpose()? {
                 Some(event) if event.sequence == at => {
                     return fold(folded, at, events, wanted).await;
@@ -296,7 +325,7 @@ impl<A: Aggregate> Entities<A> {
                 }
             }
         }
-        fold(folded, Sequence::NONE, self.store.read(key).as_stored(), wanted).await
+        fold(folded, Sequence::NONE, self.store.read(key).without_upcasters(), wanted).await
     }
 
     /// Folds in what happened since.
@@ -306,7 +335,7 @@ impl<A: Aggregate> Entities<A> {
         loaded: Loaded<A>,
     ) -> Result<Loaded<A>, LoadError> {
         let folded = Folded::of(loaded.state, loaded.sequence, self.setup.clone());
-        let events = self.store.read(key).as_stored().from(loaded.sequence.next());
+        let events = self.store.read(key).without_upcasters().from(loaded.sequence.next());
         fold(folded, loaded.sequence, events, |_| true).await
     }
 

@@ -85,9 +85,10 @@ pub enum TransactError<E> {
         /// The number of attempts.
         attempts: u32,
     },
-    /// The events could not be appended. After [`AppendError::Indeterminate`] they may be written yet:
-    /// repeat the transaction with this commit id
-    /// ([`TransactOptions::commit_id`](crate::TransactOptions::commit_id)), or it may take effect twice.
+    /// The events could not be appended. After [`AppendError::Indeterminate`] they may be written
+    /// yet: repeat the transaction with this commit id
+    /// ([`TransactOptions::commit_id`](crate::TransactOptions::commit_id)), or it may take effect
+    /// twice.
     Append {
         /// The error of the append.
         source: AppendError,

@@ -106,11 +106,12 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned + Send + Sync + 'sta
     /// type any more; they are then ignored.
     const SNAPSHOT_VERSION: u32 = 1;
 
-    /// When snapshots of the state are taken. [`Builder::entity`](crate::Builder::entity) overrides it.
+    /// When snapshots of the state are taken. [`Builder::entity`](crate::Builder::entity) overrides
+    /// it.
     const SNAPSHOTS: Snapshots = Snapshots::Never;
 
-    /// Whether events of a type that the enum does not know are skipped, instead of failing the load.
-    /// [`Builder::entity`](crate::Builder::entity) overrides it.
+    /// Whether events of a type that the enum does not know are skipped, instead of failing the
+    /// load. [`Builder::entity`](crate::Builder::entity) overrides it.
     const SKIP_UNKNOWN_TYPES: bool = false;
 
     /// The commands.
@@ -122,16 +123,16 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned + Send + Sync + 'sta
     /// Why a command is rejected.
     type Error: Send + 'static;
 
-    /// What decisions look up beside the state, from [`Builder::services`](crate::Builder::services);
-    /// `()` for nothing.
+    /// What decisions look up beside the state, from
+    /// [`Builder::services`](crate::Builder::services); `()` for nothing.
     type Services: Send + Sync + 'static;
 
     /// Decides a command: no event, one event or more, or a rejection.
     ///
-    /// It must be pure: it may be called more than once for one command, on different states. The time
-    /// and the services come from the [`Context`]. It runs on a thread of the store's actors, so it
-    /// must only compute: no blocking calls, no waiting. A decision that must await something uses
-    /// [`Entities::transact`].
+    /// It must be pure: it may be called more than once for one command, on different states. The
+    /// time and the services come from the [`Context`]. It runs on a thread of the store's actors,
+    /// so it must only compute: no blocking calls, no waiting. A decision that must await something
+    /// uses [`Entities::transact`].
     ///
     /// # Errors
     ///

@@ -12,8 +12,8 @@ pub enum Snapshots {
     /// Never: every load folds all events.
     #[default]
     Never,
-    /// When at least this many events happened since the last snapshot; 0 means 1. A load then reads
-    /// few more than this many events.
+    /// When at least this many events happened since the last snapshot; 0 means 1. A load then
+    /// reads few more than this many events.
     Every(u64),
 }
 
@@ -63,7 +63,8 @@ impl EntityOptions {
     }
 
     /// When snapshots are taken. The driver must have a
-    /// [`SnapshotStore`](crate::driver::SnapshotStore), or none are. Default: [`Aggregate::SNAPSHOTS`].
+    /// [`SnapshotStore`](crate::driver::SnapshotStore), or none are. Default:
+    /// [`Aggregate::SNAPSHOTS`].
     pub fn snapshots(mut self, snapshots: Snapshots) -> Self {
         self.snapshots = Some(snapshots);
         self
@@ -92,8 +93,8 @@ pub(super) struct OptionsOf<A> {
 }
 
 impl Builder {
-    /// Sets the options of an entity type, for all its handles and everything that executes commands on
-    /// it. Once for each type.
+    /// Sets the options of an entity type, for all its handles and everything that executes
+    /// commands on it. Once for each type.
     pub fn entity<A: Aggregate>(self, options: EntityOptions) -> Self {
         let options = OptionsOf::<A> { options, entity: PhantomData };
         self.extend_once("entity", "was called twice for one type", options)

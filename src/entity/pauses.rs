@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Pauses that double up to a bound, each shortened at random by up to a half, so that those who wait
-/// for the same thing do not come back together.
+/// Pauses that double up to a bound, each shortened at random by up to a half, so that those who
+/// wait for the same thing do not come back together.
 pub(super) struct Pauses {
     next: Duration,
     longest: Duration,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Aggregate;
 use super::context::Context;
-use super::options::{EntityOptions, OptionsOf, Snapshots};
+use super::options::{OptionsOf, Snapshots};
 use crate::error::LoadError;
 use crate::event::{
     AggregateKey, DecodeError, EncodeError, KeyedEvent, NewEvent, RawJson, Sequence, Timestamp,
@@ -20,8 +20,8 @@ use crate::upcast::Upcasters;
 /// The namespace of the names that [`EntitySetup::fingerprint`] hashes.
 const FINGERPRINTS: Uuid = Uuid::from_u128(0x1c0e_57a5_7d3f_4b52_8f0e_6f2b_90aa_31c4);
 
-/// Shared by all handles of a kind and by its resident states. It holds no handle of the store, which
-/// would keep the store open.
+/// Shared by all handles of a kind and by its resident states. It holds no handle of the store,
+/// which would keep the store open.
 pub(super) struct EntitySetup<A: Aggregate> {
     pub(super) snapshots: Snapshots,
     skip_unknown_types: bool,
@@ -36,7 +36,7 @@ pub(super) struct EntitySetup<A: Aggregate> {
 impl<A: Aggregate> EntitySetup<A> {
     pub(super) fn of(store: &EventStore) -> Self {
         let options = store.extension::<OptionsOf<A>>().map(|kept| kept.options);
-        let options = options.unwrap_or_else(EntityOptions::new);
+        let options = options.unwrap_or_default();
         EntitySetup {
             snapshots: options.snapshots_of::<A>(),
             skip_unknown_types: options.skips_unknown_types_of::<A>(),
@@ -61,7 +61,8 @@ impl<A: Aggregate> EntitySetup<A> {
         }
     }
 
-    /// The context of a decision now; `None` without services, which [`EntitySetup::check`] reports.
+    /// The context of a decision now; `None` without services, which [`EntitySetup::check`]
+    /// reports.
     pub(super) fn context<'a>(
         &'a self,
         key: &'a AggregateKey,
@@ -107,8 +108,9 @@ impl<A: Aggregate> EntitySetup<A> {
         }
     }
 
-    /// Stands for all that decides how stored events become a state, beside the code of `apply` and of
-    /// the upcasters. The types that the enum knows count only where an event was skipped for them.
+    /// Stands for all that decides how stored events become a state, beside the code of `apply` and
+    /// of the upcasters. The types that the enum knows count only where an event was skipped for
+    /// them.
     pub(super) fn fingerprint(&self, skipped: bool) -> Uuid {
         let [of_all, of_skipped] = &self.fingerprints;
         let place = if skipped { of_skipped } else { of_all };

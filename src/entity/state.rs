@@ -4,9 +4,9 @@
 //! snapshot version u32 · sequence u64 · skipped u8 (1: events of unknown types were skipped) ·
 //! fingerprint 16 bytes · the state as JSON`.
 //!
-//! What must stay true: a snapshot is equal to the fold of what is stored up to its sequence. So it is
-//! not used when upcasters, or the known types behind a skipped event, are others than when it was
-//! taken; and a state that its own JSON cannot hold is never taken.
+//! What must stay true: a snapshot is equal to the fold of what is stored up to its sequence. So it
+//! is not used when upcasters, or the known types behind a skipped event, are others than when it
+//! was taken; and a state that its own JSON cannot hold is never taken.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Decisions that must await something: load, decide, append with an exact expectation, and again after
-//! a conflict.
+//! Decisions that must await something: load, decide, append with an exact expectation, and again
+//! after a conflict.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,12 +93,45 @@ impl TransactOptions {
 }
 
 impl<A: Aggregate> Entities<A> {
-    /// Loads the entity, lets `decide` await what it needs, and appends the events that it returns if
-    /// nobody else wrote meanwhile. After a conflict it catches up and decides again, a bounded number
-    /// of times.
+    /// Loads the entity, lets `decide` await what it needs, and appends the events that it returns
+    /// if nobody else wrote meanwhile. After a conflict it catches up and decides again, a bounded
+    /// number of times.
     ///
     /// Prefer [`Entities::execute`] where nothing must be awaited: commands queue instead of
     /// conflicting.
+    ///
+    /// ```
+    /// # use seriatim::{Aggregate, Context, EventStore};
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Tally { n: u64 }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # enum Event { Counted }
+    /// # impl Aggregate for Tally {
+    /// #     const KIND: &'static str = "tally";
+    /// #     type Command = ();
+    /// #     type Event = Event;
+    /// #     type Error = String;
+    /// #     type Services = ();
+    /// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+    /// #         Ok(vec![Event::Counted])
+    /// #     }
+    /// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+    /// # }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = EventStore::open("memory:").await?;
+    /// async fn may_enter(visitors: u64) -> Result<bool, std::io::Error> {
+    ///     Ok(visitors < 100) // asks a service, say
+    /// }
+    ///
+    /// let tally = store.entities::<Tally>().entity("visitors");
+    /// let entered = tally.transact(async |now| match may_enter(now.n).await {
+    ///     Ok(true) => Ok(vec![Event::Counted]),
+    ///     Ok(false) => Err("the house is full".to_owned()),
+    ///     Err(error) => Err(error.to_string()),
+    /// });
+    /// assert_eq!(entered.await?.sequence, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -214,7 +247,7 @@ impl<A: Aggregate> Entities<A> {
         commit_id: Uuid,
     ) -> Result<Option<Executed<A>>, LoadError> {
         let window = self.store.mailroom().config.commit_id_window;
-        let mut latest = self.store.read(key).as_stored().backwards().limit(window);
+        let mut latest = self.store.read(key).without_upcasters().backwards().limit(window);
         let mut found: Vec<KeyedEvent> = Vec::new();
         while let Some(event) = latest.next().await {
             let event = event?;

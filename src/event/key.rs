@@ -62,8 +62,8 @@ impl AggregateKey {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] when the kind is empty or has a `/`, when the id is empty, or when both together
-    /// make no key.
+    /// [`KeyError`] when the kind is empty or has a `/`, when the id is empty, or when both
+    /// together make no key.
     pub fn of_entity(kind: &str, id: &str) -> Result<Self, KeyError> {
         if kind.is_empty() || kind.contains('/') {
             return Err(KeyError::InvalidKind { kind: kind.to_owned() });

@@ -108,8 +108,8 @@ impl RawJson {
     }
 
     /// `object` with these fields in front, in place of its own fields of the same names. Its other
-    /// fields stay byte for byte. A value that is not an object is returned unchanged, and is refused
-    /// as metadata later.
+    /// fields stay byte for byte. A value that is not an object is returned unchanged, and is
+    /// refused as metadata later.
     pub(crate) fn object_with(
         object: Option<&RawJson>,
         fields: &[(&str, RawJson)],

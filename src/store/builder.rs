@@ -1,10 +1,12 @@
 //! The options of a store, and how it opens.
 
+use std::fmt;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use super::EventStore;
+use super::clock::without_jumps;
 use super::extensions::Extensions;
 use crate::driver::{self, Driver};
 use crate::error::OpenError;
@@ -15,6 +17,9 @@ use crate::upcast::Upcast;
 
 /// Stands for "never", and is short enough to be added to any instant.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// The default of [`Builder::max_clock_jump`].
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Options of a store; made by [`EventStore::builder`].
 ///
@@ -39,6 +44,9 @@ pub struct Builder {
     config: Config,
     middleware: Vec<Arc<dyn Middleware>>,
     extensions: Extensions,
+    /// Unless set: a day for the system's clock, and no bound for another one.
+    max_clock_jump: Option<Duration>,
+    has_own_clock: bool,
     /// The first option that cannot be taken.
     problem: Option<OpenError>,
 }
@@ -77,6 +85,8 @@ impl Builder {
             from: DriverSource::Nothing,
             middleware: Vec::new(),
             extensions: Extensions::default(),
+            max_clock_jump: None,
+            has_own_clock: false,
             problem: None,
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
@@ -183,6 +193,16 @@ impl Builder {
     /// The clock that stamps events. Default: the system's.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.config.clock = Arc::new(clock);
+        self.has_own_clock = true;
+        self
+    }
+
+    /// The largest jump of the clock that events follow at once, ahead or back. While the clock is
+    /// farther off, events are stamped as if it had not jumped, and a warning is logged. A clock
+    /// that stands by its jump for as long as this, or for a minute, is believed. Default: one day;
+    /// no bound for a [clock](Builder::clock) of the application's own.
+    pub fn max_clock_jump(mut self, jump: Duration) -> Self {
+        self.max_clock_jump = Some(jump);
         self
     }
 
@@ -193,9 +213,9 @@ impl Builder {
         self
     }
 
-    /// Reads events of this kind, type and schema version in a later form; see [`Upcast`]. The kind is
-    /// the category of the aggregates' keys. A second upcaster for the same form fails the opening with
-    /// [`OpenError::DuplicateUpcaster`].
+    /// Reads events of this kind, type and schema version in a later form; see [`Upcast`]. The kind
+    /// is the category of the aggregates' keys. A second upcaster for the same form fails the
+    /// opening with [`OpenError::DuplicateUpcaster`].
     ///
     /// ```
     /// # use seriatim::{EventStore, Upcast};
@@ -222,8 +242,8 @@ impl Builder {
     }
 
     /// Gives the application's own services to the entities whose
-    /// [`Aggregate::Services`](crate::Aggregate::Services) is this type; once for each type. The store
-    /// holds them until it closes, so they must not hold the store.
+    /// [`Aggregate::Services`](crate::Aggregate::Services) is this type; once for each type. The
+    /// store holds them until it closes, so they must not hold the store.
     pub fn services<S: Send + Sync + 'static>(self, services: S) -> Self {
         self.extend_once("services", "was called twice for one type", services)
     }
@@ -257,6 +277,10 @@ impl Builder {
             &mut config.close_deadline,
         ] {
             *duration = NEVER.min(*duration);
+        }
+        let default_jump = (!self.has_own_clock).then_some(A_DAY);
+        if let Some(jump) = self.max_clock_jump.or(default_jump) {
+            config.clock = without_jumps(config.clock.clone(), jump);
         }
         let open: OpenDriver = match self.from {
             DriverSource::Nothing => return Err(OpenError::NoDriver),
@@ -301,6 +325,20 @@ impl Builder {
             return Err(OpenError::InvalidOption { option, problem: "must not be zero" });
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.from {
+            DriverSource::Nothing => "nothing".to_owned(),
+            DriverSource::Url(url) => driver::without_secrets(url),
+            DriverSource::Driver(_) => "a driver".to_owned(),
+        };
+        f.debug_struct("Builder")
+            .field("opens", &source)
+            .field("middleware", &self.middleware.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@
 //! read on the store's runtime, and its pages cross a bounded channel.
 
 mod builder;
+mod clock;
 mod extensions;
 mod read;
 

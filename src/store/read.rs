@@ -5,6 +5,7 @@
 //! channel of [`PAGES_AHEAD`] pages, and ends when the stream is dropped. The task marks the end
 //! explicitly: a stream whose task dies before that yields an error instead of a silent end.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ pub struct Read {
     state: ReadState,
     page: vec::IntoIter<KeyedEvent>,
     /// Without upcasters.
-    as_stored: bool,
+    without_upcasters: bool,
 }
 
 enum ReadState {
@@ -85,13 +86,13 @@ impl Read {
             fetch: Fetch::ALL,
             state: ReadState::New,
             page: Vec::new().into_iter(),
-            as_stored: false,
+            without_upcasters: false,
         }
     }
 
     /// Yields the events as they are stored, without upcasters.
-    pub(crate) fn as_stored(mut self) -> Self {
-        self.as_stored = true;
+    pub(crate) fn without_upcasters(mut self) -> Self {
+        self.without_upcasters = true;
         self
     }
 
@@ -254,6 +255,16 @@ async fn fetch_page(
     }
 }
 
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read")
+            .field("key", &self.key)
+            .field("from", &self.from)
+            .field("fetch", &self.fetch)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Stream for Read {
     type Item = Result<KeyedEvent, ReadError>;
 
@@ -261,7 +272,7 @@ impl Stream for Read {
         let this = self.get_mut();
         loop {
             if let Some(event) = this.page.next() {
-                if this.as_stored {
+                if this.without_upcasters {
                     return Poll::Ready(Some(Ok(event)));
                 }
                 match this.mailroom.config.upcasters.apply(event) {
@@ -313,6 +324,12 @@ impl Keys {
             keys.push(key?);
         }
         Ok(keys)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("ended", &self.pages.is_none()).finish_non_exhaustive()
     }
 }
 

@@ -196,9 +196,8 @@ impl Performer {
             fields.push((name.to_owned(), value));
         };
         let failed = |reason| Refusal::Failed(ReactionError::text(reason));
-        let json = |value: &str| {
-            RawJson::serialize(value).map_err(|error| failed(error.to_string()))
-        };
+        let json =
+            |value: &str| RawJson::serialize(value).map_err(|error| failed(error.to_string()));
         if let Some(correlation) = &cause.correlation_id {
             set("correlation_id", json(correlation)?);
         }

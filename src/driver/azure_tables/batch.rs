@@ -20,7 +20,8 @@ pub(super) fn of(service: &Service, put: &Put) -> Result<TransactionBody, Driver
         format!("--{boundary}\r\nContent-Type: multipart/mixed; boundary={changes}\r\n\r\n");
     let mut part = |method: &str, url: &str, row: row::Row| {
         body += &format!(
-            "--{changes}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n\
+            "--{changes}\r\nContent-Type: application/http\r\n\
+             Content-Transfer-Encoding: binary\r\n\r\n\
              {method} {url} HTTP/1.1\r\nContent-Type: application/json\r\n\
              Accept: application/json;odata=nometadata\r\nPrefer: return-no-content\r\n\
              DataServiceVersion: 3.0;\r\n\r\n{}\r\n",
@@ -99,7 +100,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::driver::azure_tables::service::Credential;
+    use crate::driver::azure_tables::credential::Credential;
     use crate::event::{AggregateKey, NewEvent, Timestamp};
 
     fn service() -> Service {
@@ -144,7 +145,7 @@ mod tests {
         inside("HTTP/1.1 204 No Content\r\n\r\n--c\r\n\r\nHTTP/1.1 204 No Content\r\n").unwrap();
         let taken = inside(
             "HTTP/1.1 409 Conflict\r\n\r\n{\"odata.error\":{\"code\":\"EntityAlreadyExists\",\
-             \"message\":{\"lang\":\"en-US\",\"value\":\"1:The specified entity already exists.\"}}}",
+             \"message\":{\"lang\":\"en-US\",\"value\":\"1:The entity already exists.\"}}}",
         );
         let Err(DriverError::Conflict { sequence, .. }) = taken else { panic!("{taken:?}") };
         assert_eq!(sequence, Sequence::new(6));

@@ -1,15 +1,15 @@
 //! How the driver is opened: [`AzureTablesBuilder`], and what a URL says of it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
-use super::service::{Credential, Service};
+use super::credential::{ConnectionString, Credential, SasSource};
+use super::service::Service;
 use super::{AzureTable, AzureTablesDriver};
 use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy, check_endpoint, shown_endpoint};
 use crate::error::DriverError;
@@ -17,6 +17,8 @@ use crate::error::DriverError;
 const OPTIONS: &str = "key, sas, endpoint, create, timeout_ms, attempt_timeout_ms";
 /// Where the key is looked for.
 const KEY_VARIABLE: &str = "AZURE_STORAGE_KEY";
+/// Where a connection string is looked for, if there is no key.
+const STRING_VARIABLE: &str = "AZURE_STORAGE_CONNECTION_STRING";
 
 /// Opens an [`AzureTablesDriver`] otherwise than by default.
 ///
@@ -33,6 +35,8 @@ const KEY_VARIABLE: &str = "AZURE_STORAGE_KEY";
 pub struct AzureTablesBuilder {
     key: Option<String>,
     sas: Option<String>,
+    sas_source: Option<SasSource>,
+    connection_string: Option<String>,
     endpoint: Option<String>,
     create: bool,
     timeout: Option<Duration>,
@@ -64,6 +68,22 @@ impl AzureTablesBuilder {
     /// A shared access signature in place of the key: its whole query, with or without the `?`.
     pub fn sas(mut self, query: impl Into<String>) -> Self {
         self.sas = Some(query.into());
+        self
+    }
+
+    /// Asks `source` for a shared access signature before every request: its whole query, with or
+    /// without the `?`. A service that hands out short-lived signatures is asked ahead of time,
+    /// elsewhere; `source` returns at once what it has.
+    pub fn sas_source(mut self, source: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.sas_source = Some(Arc::new(source));
+        self
+    }
+
+    /// The account's connection string, as the Azure portal shows it: its key or signature, and
+    /// where its table service is. The variable `AZURE_STORAGE_CONNECTION_STRING` unless told,
+    /// where there is no other credential.
+    pub fn connection_string(mut self, text: impl Into<String>) -> Self {
+        self.connection_string = Some(text.into());
         self
     }
 
@@ -105,6 +125,50 @@ impl AzureTablesBuilder {
         self.open_table(account, table).boxed().await
     }
 
+    /// What requests prove themselves with, and where they go.
+    fn credential(&self, account: &str) -> Result<(Credential, String), DriverError> {
+        let of_account = || format!("https://{account}.table.core.windows.net");
+        let endpoint = self.endpoint.clone();
+        if let Some(source) = &self.sas_source {
+            return Ok((Credential::Sas(source.clone()), endpoint.unwrap_or_else(of_account)));
+        }
+        if let Some(sas) = &self.sas {
+            return Ok((Credential::sas(sas.clone()), endpoint.unwrap_or_else(of_account)));
+        }
+        if let Some(key) = &self.key {
+            return Ok((Credential::key(key)?, endpoint.unwrap_or_else(of_account)));
+        }
+        let variable = |name| std::env::var(name).ok();
+        if self.connection_string.is_none()
+            && let Some(key) = variable(KEY_VARIABLE)
+        {
+            return Ok((Credential::key(&key)?, endpoint.unwrap_or_else(of_account)));
+        }
+        let Some(text) = self.connection_string.clone().or_else(|| variable(STRING_VARIABLE))
+        else {
+            return Err(DriverError::failed(format!(
+                "no credential: set {KEY_VARIABLE} or {STRING_VARIABLE}, or add ?key=… or ?sas=…"
+            )));
+        };
+        let parts = ConnectionString::parse(&text)?;
+        if parts.account.as_deref().is_some_and(|named| named != account) {
+            return Err(DriverError::failed(
+                "the connection string is another account's than the one that is opened",
+            ));
+        }
+        let credential = match (parts.sas, parts.key) {
+            (Some(sas), _) => Credential::sas(sas),
+            (None, Some(key)) => Credential::key(&key)?,
+            (None, None) => {
+                return Err(DriverError::failed(
+                    "the connection string has neither AccountKey nor SharedAccessSignature",
+                ));
+            }
+        };
+        let endpoint = endpoint.or(parts.endpoint).unwrap_or_else(of_account);
+        Ok((credential, endpoint))
+    }
+
     async fn open_table(
         self,
         account: &str,
@@ -112,21 +176,9 @@ impl AzureTablesBuilder {
     ) -> Result<AzureTablesDriver, DriverError> {
         let policy = RetryPolicy::new(self.timeout, self.attempt_timeout)?;
         check_names(account, table)?;
-        let endpoint =
-            self.endpoint.unwrap_or_else(|| format!("https://{account}.table.core.windows.net"));
+        let (credential, endpoint) = self.credential(account)?;
         check_endpoint(&endpoint)?;
         refuse_cosmos(&endpoint)?;
-        let credential = match (self.sas, self.key.or_else(|| std::env::var(KEY_VARIABLE).ok())) {
-            (Some(sas), _) => Credential::Sas(sas.trim_start_matches('?').to_owned()),
-            (None, Some(key)) => Credential::Key(BASE64_STANDARD.decode(key).map_err(|_| {
-                DriverError::failed("the key of the storage account is not base64")
-            })?),
-            (None, None) => {
-                return Err(DriverError::failed(format!(
-                    "no key: set {KEY_VARIABLE}, or add ?key=… or ?sas=…"
-                )));
-            }
-        };
         let client =
             Client::builder().connect_timeout(policy.deadline()).redirect(Policy::none()).build();
         let client = client.map_err(|e| {
@@ -190,6 +242,8 @@ fn read_url(rest: &str) -> Result<(AzureTablesBuilder, String, String), DriverEr
     let builder = AzureTablesBuilder {
         key: url.take("key"),
         sas: url.take("sas"),
+        sas_source: None,
+        connection_string: None,
         endpoint: url.take("endpoint"),
         create: url.take_parsed("create")?.unwrap_or(false),
         timeout: url.take_parsed("timeout_ms")?.map(Duration::from_millis),

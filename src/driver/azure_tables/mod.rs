@@ -14,42 +14,54 @@
 //! # URL
 //!
 //! `azure-tables://ACCOUNT/TABLE?option=value&…`, values percent-encoded; [`AzureTablesBuilder`]
-//! has the same options.
+//! has the same options and more. No error repeats a part of the URL except the table and the
+//! endpoint.
 //!
-//! | option | meaning | unless given |
+//! | option | meaning | default |
 //! |---|---|---|
-//! | `key` | the storage account's key, base64 | the variable `AZURE_STORAGE_KEY` |
+//! | `key` | the storage account's key, base64 | the environment's |
 //! | `sas` | a shared access signature in place of the key: its whole query | none |
 //! | `endpoint` | the table service's address | `https://ACCOUNT.table.core.windows.net` |
 //! | `create` | `true` makes a missing table | `false` |
-//! | `timeout_ms` | how long an operation may be tried, all attempts together | 5000 |
+//! | `timeout_ms` | the time for one operation, all attempts together | 5000 |
+//! | `attempt_timeout_ms` | the time for one attempt, see below | `timeout_ms` |
 //!
-//! A secret in a URL can end up in logs and process lists: prefer the environment. The tables of a
-//! Cosmos DB account answer to the same requests at an endpoint of their own; that was not tested.
+//! The credential is the first of these that is there: a source of signatures
+//! ([`AzureTablesBuilder::sas_source`], asked before every request), `sas`, `key`, a connection
+//! string ([`AzureTablesBuilder::connection_string`]), the variable `AZURE_STORAGE_KEY`, the
+//! variable `AZURE_STORAGE_CONNECTION_STRING`. A connection string also says where the service is,
+//! unless `endpoint` does. A secret in a URL can end up in logs and process lists: prefer the
+//! environment. There is no sign-in with Entra ID.
+//!
+//! The tables of a Cosmos DB account answer to the same requests, but keep neither the order of
+//! rows nor the limits that the driver relies on: their endpoints are refused.
 //!
 //! # Schema
 //!
 //! | row | RowKey | properties |
 //! |---|---|---|
-//! | an event | its sequence, 20 digits | `type` and `commit_id`, for people; `r0`, `r1`, …: the event's record in pieces of 64 KiB, see [`KeyedEvent::encode_record`](crate::KeyedEvent::encode_record) |
+//! | an event | its sequence, 20 digits | `type` and `commit_id`, for people; `r0`, `r1`, … |
 //! | the head | `head` | `latest`: the latest sequence |
+//! | the snapshot | `snapshot` | `r0`, `r1`, … |
 //!
-//! The PartitionKey is the aggregate key; what the service forbids in it is escaped: `/` is `!s`,
-//! `\` is `!b`, `#` is `!h`, `?` is `!q`, `%` is `!p` and `!` is `!e`. Rows must not be changed or
-//! deleted.
+//! `r0`, `r1`, … are the event's [record](crate::KeyedEvent::encode_record), or the snapshot, in
+//! pieces of 64 KiB. The PartitionKey is the aggregate key; what the service forbids in it is
+//! escaped: `/` is `!s`, `\` is `!b`, `#` is `!h`, `?` is `!q`, `%` is `!p` and `!` is `!e`. Rows
+//! of events must not be changed or deleted.
 //!
 //! # How a put is written, and consistency
 //!
 //! One transaction inserts every event, each of which fails where its row exists, and replaces the
 //! head without a condition: the head changes only together with events, so it is never ahead of
-//! them nor behind. The service is strongly consistent within its primary region. A geo-redundant
-//! account's secondary endpoint is not: do not read there.
+//! them nor behind. The service is strongly consistent within its primary region. The secondary
+//! endpoint of a geo-redundant account is not: do not open it. After a failover of the account
+//! events that were answered can be missing, because the copy is made afterwards.
 //!
 //! # Limits
 //!
 //! 99 events (100 rows) and 2,900,000 bytes a put (4 MiB a transaction, in base64), 900 KiB an
-//! event (1 MiB a row), and 512 characters a key once it is escaped (1 KiB). What is over them is
-//! refused before anything is sent. A partition takes some 2,000 rows a second.
+//! event and a snapshot (1 MiB a row), and 512 characters a key once it is escaped (1 KiB). What is
+//! over them is refused before anything is sent. A partition takes some 2,000 rows a second.
 //!
 //! # Cost
 //!
@@ -57,14 +69,18 @@
 //! |---|---|
 //! | append to a resident aggregate | 1 |
 //! | append to one that is not resident, expecting sequence n | 2 |
-//! | the latest sequence | 1 |
+//! | the latest sequence, a snapshot | 1 |
 //! | events | 1 per 1,000 events or 4 MB; backwards from the end 1 more |
-//! | keys | 1 per 1,000 keys at best; **the whole table** is gone through |
+//! | keys | 1 per 1,000 keys at best, from the prefix on |
 //!
-//! Keys come sorted although the escape is not: all that match are collected and sorted in memory
-//! before the first is handed out. It is for tools and small stores.
+//! Keys come in the order of the escaped keys, one page of the service at a time. A page can be
+//! empty, because the service looks through other rows too.
 //!
 //! # Failures and timeouts
+//!
+//! An attempt that is not answered within `attempt_timeout_ms` ends: a read is asked again until
+//! `timeout_ms`, a put is unknown, and the store sends it again. The store waits for a put half a
+//! second longer than `timeout_ms`, unless its builder is told otherwise.
 //!
 //! A connection that could not be made means that nothing was written; that is tried again, with
 //! jittered backoff, until the timeout. A timeout after the request went out, a broken connection,
@@ -75,28 +91,32 @@
 //!
 //! # Permissions
 //!
-//! With a shared access signature: query and add on the table, update for the head (`raud` without
-//! `d`), and create on the service with `create`. The account's key may do everything.
+//! With a shared access signature: query and add on the table, update for the head and the snapshot
+//! (`rau`), and create on the service with `create`. The account's key may do everything.
 //!
 //! # What it cannot do
 //!
 //! There is no log: events have no position, and reads over all aggregates are not offered. A
-//! transaction is one partition, so a put cannot hold several aggregates. Snapshots are not kept.
-//! There is no sign-in with Entra ID.
+//! transaction is one partition, so a put cannot hold several aggregates.
 //!
-//! Tested on Azurite 3.35.0, not on the service itself. Azurite does not throttle; those answers
-//! are tested with made-up ones.
+//! # What was tested on what
+//!
+//! The engine tests run on Azurite 3.35.0 with the account's key, not on the service itself.
+//! Azurite does not throttle; those answers, signatures that change and connection strings are
+//! tested on a scripted server.
 //!
 //! # Layout
 //!
 //! - `builder`: options, the URL, the table
+//! - `credential`: keys, signatures and connection strings
 //! - `service`: requests, signed and sent
-//! - `row`: keys and events as rows, and back
+//! - `row`: keys, events and snapshots as rows, and back
 //! - `batch`: a put as a transaction, and its answer
 //! - `failure`: what a failed call means
 
 mod batch;
 mod builder;
+mod credential;
 mod failure;
 mod row;
 mod service;
@@ -106,11 +126,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use builder::AzureTablesBuilder;
 
-use super::remote::{CallKind, RetryPolicy, SharedConnection, engine_key_pages, late};
-use super::{Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{
+    CallKind, RetryPolicy, SharedConnection, check_snapshot_size, engine_key_pages, late,
+};
+use super::{
+    Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore,
+};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
 use service::{Continuation, RowPage, Service};
@@ -123,6 +148,8 @@ const LIMITS: Limits = Limits {
     bytes_per_key: AggregateKey::MAX_BYTES,
     aggregates_per_put: 1,
 };
+/// As much as an event's row.
+const SNAPSHOT_BYTES: usize = 900 << 10;
 /// Rows asked for at once; the service's own most.
 const PAGE: u64 = 1_000;
 
@@ -233,6 +260,17 @@ impl AzureTable {
         Ok(EventPage::new(events, from > low))
     }
 
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let found = self.row(key, row::SNAPSHOT, row::RECORD).await?;
+        found.rows.first().map(|found| row::snapshot(key, found)).transpose()
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: &Bytes) -> Result<(), DriverError> {
+        row::check_key(key)?;
+        let row = row::of_snapshot(key, snapshot);
+        self.service.replace_row(&row::partition(key), row::SNAPSHOT, row).await
+    }
+
     async fn send(&self, put: &Put) -> Result<(), DriverError> {
         let batch = batch::of(&self.service, put)?;
         let answer = self.service.send_batch(&batch).await?;
@@ -310,11 +348,31 @@ impl Driver for AzureTablesDriver {
         })
     }
 
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        Some(self)
+    }
+
     fn put_timeout(&self) -> Option<Duration> {
         Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {
         LIMITS
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for AzureTablesDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(CallKind::Read, "a query", || connection.load_snapshot(key)).await
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        let connection = self.shared.open()?;
+        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
+        // Nothing rests on it and it can be written twice, so it is tried again like a read.
+        let save = || connection.save_snapshot(key, &snapshot);
+        connection.retry(CallKind::Read, "writing a snapshot", save).await
     }
 }

@@ -9,6 +9,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use sha2::Sha256;
 
+use super::credential::Credential;
 use super::failure::{refused, unanswered};
 use super::row::{Row, quoted};
 use crate::driver::remote::CallKind;
@@ -16,13 +17,6 @@ use crate::error::DriverError;
 
 const VERSION: &str = "2020-12-06";
 const JSON: &str = "application/json;odata=nometadata";
-
-/// What a request proves itself with.
-pub(super) enum Credential {
-    Key(Vec<u8>),
-    /// The query of a shared access signature.
-    Sas(String),
-}
 
 /// The service, and the table on it.
 pub(super) struct Service {
@@ -109,8 +103,11 @@ impl Service {
         let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let (query, authorization) = match &self.credential {
             Credential::Key(key) => (query.to_owned(), Some(self.signature(key, &date, path)?)),
-            Credential::Sas(sas) if query.is_empty() => (sas.clone(), None),
-            Credential::Sas(sas) => (format!("{query}&{sas}"), None),
+            Credential::Sas(source) => {
+                let sas = source();
+                let separator = if query.is_empty() { "" } else { "&" };
+                (format!("{query}{separator}{}", sas.trim_start_matches('?')), None)
+            }
         };
         let separator = if query.is_empty() { "" } else { "?" };
         let url = format!("{}/{path}{separator}{query}", self.endpoint);
@@ -215,6 +212,26 @@ impl Service {
             return Ok(body);
         }
         Err(refused(CallKind::Write, &self.doing("a transaction"), status, &body))
+    }
+
+    /// Writes a row, in place of one of the same keys.
+    pub(super) async fn replace_row(
+        &self,
+        partition: &str,
+        row_key: &str,
+        row: Row,
+    ) -> Result<(), DriverError> {
+        let url = self.row_url(partition, row_key);
+        let path = url.strip_prefix(&format!("{}/", self.endpoint)).unwrap_or_default();
+        let body = serde_json::Value::Object(row).to_string();
+        let put = |client: &Client, url| {
+            client.put(url).header(CONTENT_TYPE, "application/json").header(ACCEPT, JSON).body(body)
+        };
+        let (status, _, body) = self.send("writing a row", CallKind::Read, path, "", put).await?;
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(refused(CallKind::Read, &self.doing("writing a row"), status, &body))
     }
 
     /// Whether the table is there.

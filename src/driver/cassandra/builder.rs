@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::CassandraDriver;
 use super::failure::{classify, not_opened};
+use super::snapshot;
 use super::table::{CassandraTable, Serial, columns};
 use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy};
 use crate::error::DriverError;
@@ -94,8 +95,8 @@ impl CassandraBuilder {
     }
 
     /// Arbitrates within one datacentre only (`LOCAL_SERIAL`), which is right only where **all**
-    /// writers of the store use that one. It needs [`datacenter`](Self::datacenter): without it each
-    /// process could arbitrate in another one.
+    /// writers of the store use that one. It needs [`datacenter`](Self::datacenter): without it
+    /// each process could arbitrate in another one.
     pub fn local_serial(mut self) -> Self {
         self.serial = Serial::Local;
         self
@@ -139,8 +140,8 @@ impl CassandraBuilder {
     ///
     /// # Errors
     ///
-    /// [`DriverError::Failed`] where an option is wrong, the cluster refuses the user or has no such
-    /// datacentre, or the table is missing; [`DriverError::Unavailable`] where no node can be
+    /// [`DriverError::Failed`] where an option is wrong, the cluster refuses the user or has no
+    /// such datacentre, or the table is missing; [`DriverError::Unavailable`] where no node can be
     /// reached, or opening does not end, within the timeout.
     pub async fn open<H: AsRef<str>>(
         self,
@@ -204,7 +205,7 @@ impl CassandraBuilder {
         known.sort_unstable();
         known.dedup();
         Err(DriverError::failed(format!(
-            "the cluster has no datacentre of the name that the option datacenter gives; it has: {}",
+            "the cluster has no datacentre of the name that the option datacenter gives, only {}",
             known.join(", ")
         )))
     }
@@ -266,6 +267,11 @@ impl CassandraBuilder {
                  {{'class': 'SimpleStrategy', 'replication_factor': {copies}}}"
             ),
             format!("CREATE TABLE IF NOT EXISTS {table} ({})", columns()),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} ({})",
+                snapshot::table_beside(table),
+                snapshot::columns()
+            ),
         ] {
             let made = session.query_unpaged(statement, ()).await;
             made.map_err(|e| classify(CallKind::Read, &format!("Cassandra, making {name}"), e))?;
@@ -299,10 +305,14 @@ fn with_port(host: &str) -> String {
 /// A name as a statement has it: its case counts, and nothing in it is more than a name.
 fn quoted(what: &str, name: &str) -> Result<String, DriverError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if (1..=48).contains(&name.len()) && name.chars().all(plain) {
+    // The engine allows 48, and the table of snapshots has a longer name than that of the events.
+    let longest = if what == "table" { 38 } else { 48 };
+    if (1..=longest).contains(&name.len()) && name.chars().all(plain) {
         return Ok(format!("\"{name}\""));
     }
-    Err(DriverError::failed(format!("the {what}'s name must be 1 to 48 of a-z, A-Z, 0-9 and '_'")))
+    Err(DriverError::failed(format!(
+        "the {what}'s name must be 1 to {longest} of a-z, A-Z, 0-9 and '_'"
+    )))
 }
 
 /// Opens what follows `cassandra:` in a URL.

@@ -13,6 +13,7 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row};
 
 use super::failure::classify;
+use super::snapshot::{Snapshots, table_beside};
 use crate::driver::remote::{CallKind, RetryPolicy, late};
 use crate::driver::{EventPage, Fetch, Put};
 use crate::error::DriverError;
@@ -55,7 +56,7 @@ impl Serial {
 
 /// The session and its statements.
 pub(super) struct CassandraTable {
-    session: Session,
+    pub(super) session: Session,
     /// The table and its hosts, for messages.
     pub(super) name: String,
     policy: RetryPolicy,
@@ -67,6 +68,8 @@ pub(super) struct CassandraTable {
     backwards: PreparedStatement,
     keys: PreparedStatement,
     keys_behind: PreparedStatement,
+    /// `None` where their table is missing.
+    pub(super) snapshots: Option<Snapshots>,
 }
 
 impl CassandraTable {
@@ -93,6 +96,7 @@ impl CassandraTable {
         let behind = format!("SELECT DISTINCT k FROM {table} WHERE token(k) > token(?)");
         let mut keys_behind = prepared(behind, writes).await?;
         keys_behind.set_page_size(KEYS);
+        let snapshots = Snapshots::prepare(&session, &table_beside(table), writes).await;
         let insert = format!(
             "INSERT INTO {table} (k, s, p, t, c, r) VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS"
         );
@@ -116,6 +120,7 @@ impl CassandraTable {
             .await?,
             keys,
             keys_behind,
+            snapshots,
             session,
             name,
             policy,
@@ -123,12 +128,16 @@ impl CassandraTable {
         })
     }
 
+    pub(super) fn keeps_snapshots(&self) -> bool {
+        self.snapshots.is_some()
+    }
+
     pub(super) fn put_timeout(&self) -> Duration {
         self.policy.deadline()
     }
 
     /// An operation, where it was done: the beginning of every message of a failure.
-    fn doing(&self, operation: &str) -> String {
+    pub(super) fn doing(&self, operation: &str) -> String {
         format!("Cassandra, {operation} on {}", self.name)
     }
 
@@ -144,12 +153,12 @@ impl CassandraTable {
         self.policy.run(|| late(call, &self.doing(operation)), attempt).await
     }
 
-    fn rows(&self, result: QueryResult) -> Result<QueryRowsResult, DriverError> {
+    pub(super) fn rows(&self, result: QueryResult) -> Result<QueryRowsResult, DriverError> {
         result.into_rows_result().map_err(|e| self.odd("SELECT", &e))
     }
 
     /// An answer that is none to what was asked.
-    fn odd(&self, operation: &str, error: &dyn std::fmt::Display) -> DriverError {
+    pub(super) fn odd(&self, operation: &str, error: &dyn std::fmt::Display) -> DriverError {
         DriverError::failed(format!(
             "{}: an answer that was not expected: {error}",
             self.doing(operation)

@@ -19,6 +19,9 @@ impl DynamoDbTable {
         key: &AggregateKey,
         sequence: Sequence,
     ) -> Result<bool, DriverError> {
+        if sequence == Sequence::NONE {
+            return Ok(false);
+        }
         let request = self.client.get_item().table_name(&self.table).consistent_read(true);
         let request = request.key(KEY, key_value(key)).key(SEQUENCE, sequence_value(sequence));
         let answer = request.projection_expression(SEQUENCE).send().await;
@@ -29,8 +32,9 @@ impl DynamoDbTable {
     pub(super) async fn latest(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let request = self.client.query().table_name(&self.table).consistent_read(true);
         let request = request
-            .key_condition_expression(format!("{KEY} = :key"))
+            .key_condition_expression(format!("{KEY} = :key AND {SEQUENCE} >= :first"))
             .expression_attribute_values(":key", key_value(key))
+            .expression_attribute_values(":first", sequence_value(Sequence::FIRST))
             .projection_expression(SEQUENCE)
             .scan_index_forward(false)
             .limit(1);

@@ -119,6 +119,7 @@ impl MongoDbBuilder {
         let database = client.database(database);
         let mut opened = MongoDbCollection {
             collection: durable(&database, collection),
+            snapshots: disposable(&database, &format!("{collection}_snapshots")),
             name,
             policy,
             // Whoever waits for a connection has sent nothing; the client cannot say so.
@@ -150,6 +151,16 @@ fn durable<T: Send + Sync>(database: &Database, collection: &str) -> Collection<
     let options = CollectionOptions::builder()
         .write_concern(write)
         .read_concern(ReadConcern::majority())
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .build();
+    database.collection_with_options(collection, options)
+}
+
+/// A collection whose documents may be lost: written and read at the primary alone.
+fn disposable<T: Send + Sync>(database: &Database, collection: &str) -> Collection<T> {
+    let options = CollectionOptions::builder()
+        .write_concern(WriteConcern::builder().w(Acknowledgment::Nodes(1)).build())
+        .read_concern(ReadConcern::local())
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         .build();
     database.collection_with_options(collection, options)

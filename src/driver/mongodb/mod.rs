@@ -12,18 +12,38 @@
 //!
 //! # URL
 //!
-//! MongoDB's own: `mongodb://[USER:PASSWORD@]HOST[:PORT][,…]/DATABASE?option=value&…`, or
-//! `mongodb+srv://…`, with the options of its connection strings (`replicaSet`, `tls`,
-//! `authSource`, …) and, among them, these of the driver's own; [`MongoDbBuilder`] has them too.
+//! A MongoDB connection string: `mongodb://[USER:PASSWORD@]HOST[:PORT][,…]/DATABASE?option=value&…`
+//! or `mongodb+srv://…`. It takes the client's own options (`replicaSet`, `tls`, `tlsCAFile`,
+//! `authSource`, `authMechanism`, …) and these of the driver; [`MongoDbBuilder`] has them too.
 //!
-//! | option | meaning | unless given |
+//! | option | meaning | default |
 //! |---|---|---|
 //! | `collection` | the collection of the events | `events` |
 //! | `create` | `true` makes the collection's indexes, and so the collection | `false` |
-//! | `timeout_ms` | how long an operation may be tried, all attempts together | 5000 |
+//! | `timeout_ms` | the time for one operation, all attempts together | 5000 |
+//! | `attempt_timeout_ms` | the time for one attempt, see below | `timeout_ms` |
+//! | `maxPoolSize` | connections to a server, one call at a time on each | 100 |
+//! | `maxConnecting` | connections made at once | 8 |
 //!
-//! Read preference, read and write concerns and retries are the driver's and are not taken from the
-//! URL.
+//! The driver sets read preference, read and write concerns and retries itself; those of the URL
+//! have no effect. Within a user's name or password `/ ? # @ : %` must be percent-encoded. No error
+//! repeats a part of the URL except hosts, database and collection.
+//!
+//! Signing in: SCRAM (user and password) is tested by the client's authors, not here. X.509 works
+//! as the client has it: `authMechanism=MONGODB-X509&tls=true&tlsCertificateKeyFile=…`.
+//! `MONGODB-AWS` needs this crate's feature `mongodb-aws`. Neither was tried on a server.
+//! `MONGODB-OIDC` is not supported.
+//!
+//! # Which deployments
+//!
+//! | deployment | reads that decide a put's fate | tested on |
+//! |---|---|---|
+//! | replica set | `linearizable` | a scripted server |
+//! | sharded cluster, behind mongos | `linearizable` | a scripted server |
+//! | standalone server | `majority`: it refuses linearizable reads | the same, SecantusDB 0.7.0b3 |
+//!
+//! The kind of deployment is asked for when the driver is opened. The address of a `mongod` or of a
+//! replica set in `SERIATIM_MONGODB_URL` runs the engine tests there.
 //!
 //! # Schema
 //!
@@ -33,72 +53,86 @@
 //! | `v` | int | the version of this form: 1 |
 //! | `k` | string | the aggregate key |
 //! | `f`, `l` | long | the first and the last sequence in the document |
-//! | `e` | array | the events, each with `s` (sequence, long), `t` (type) and `c` (commit id), for people and for the index, and `r`, everything about the event, see [`KeyedEvent::encode_record`](crate::KeyedEvent::encode_record) |
+//! | `e` | array | the events |
 //!
-//! Two unique indexes: `{k: 1, "e.s": 1}` holds across documents, so that of two puts which share
-//! any sequence one is refused; `{k: 1, f: 1}` serves reads. Opening refuses a collection without
-//! them. Keys compare by their bytes, as MongoDB does unless a collection has a collation: it must
-//! have none. Documents must not expire, be changed or be deleted. A sharded collection must have
-//! `k` (or a prefix of it, hashed or not) as its shard key, because a unique index holds within one
-//! shard only.
+//! Each event has `s` (sequence, long), `t` (type) and `c` (commit id) for people and for the
+//! index, and `r`, its [record](crate::KeyedEvent::encode_record).
+//!
+//! Two unique indexes: `{k: 1, "e.s": 1}` holds across documents, so of two puts that share a
+//! sequence one is refused; `{k: 1, f: 1}` serves reads. Opening refuses, by name:
+//!
+//! - a missing index, or one that is not unique, partial, sparse, hidden or with a collation;
+//! - any index that lets documents expire;
+//! - a collection that is capped, a view, a time series, or has a collation.
+//!
+//! Documents must not be changed or deleted. A sharded collection must have `k` (or a prefix of it,
+//! hashed or not) as its shard key, because a unique index holds within one shard only. `create`
+//! does not shard the collection.
+//!
+//! Snapshots are documents `{_id: key, s: bytes}` in the collection `COLLECTION_snapshots`.
 //!
 //! # Consistency
 //!
-//! A put is one insert with `w: majority, j: true`, so it works on a standalone server as well as
-//! on a replica set. Reads go to the primary with read concern `majority`: they see nothing that
-//! can be rolled back, and every answered put; a primary that was deposed and does not know it yet
-//! can for some seconds show a past state, which the engine's uniqueness corrects on the next put.
-//! Where a put's fate is decided, the read is `linearizable`.
+//! A put is one insert with `w: majority, j: true`. Reads go to the primary with read concern
+//! `majority`: they see every answered put, and nothing that can be rolled back. A primary that was
+//! deposed and does not know it yet can show a past state for some seconds; the unique index
+//! corrects that on the next put.
 //!
 //! # Limits
 //!
 //! 1,000 events and 15 MiB a put and an event (16 MiB a document). What is over them is refused
-//! before anything is sent.
+//! before anything is sent. A snapshot has 15 MiB at most.
 //!
 //! # Cost
 //!
 //! | what | round trips |
 //! |---|---|
-//! | append to a resident aggregate | 1 (an insert, with the flush and replication that `majority` and `j` ask for) |
+//! | append to a resident aggregate | 1 |
 //! | append to one that is not resident, expecting sequence n | 2 |
 //! | a put that was refused | 2: the insert, and the read that tells whose the events are |
-//! | the latest sequence | 1 |
+//! | the latest sequence, a snapshot | 1 |
 //! | events | 1 per some 1,000 events or 4 MiB |
-//! | keys | 1 per 1,000 keys |
+//! | keys, in ascending byte order | 1 per 1,000 keys |
 //!
 //! # Failures and timeouts
 //!
-//! No server to speak to, and a server that is not primary, mean that nothing was written; that is
-//! tried again, with jittered backoff, until the timeout. A timeout, a broken connection, an
-//! unsatisfied write concern and a change of the primary leave it open ([`DriverError::Unknown`]),
-//! and the store sends the same put again: its `_id` and its sequences refuse it if it was written,
-//! and the document under that `_id` then says so. The client's own retries are off.
+//! An attempt that is not answered within `attempt_timeout_ms` ends: a read is asked again until
+//! `timeout_ms`, a put is unknown, and the store sends it again. The store waits for a put half a
+//! second longer than `timeout_ms`, unless its builder is told otherwise.
+//!
+//! Nothing was written where there was no server to speak to, the server was not primary, the user
+//! may not write, or the document itself was refused (validation, size). The first two are tried
+//! again, with jittered backoff, until the timeout; so is a call that waited for a free connection
+//! until the timeout, which was never sent. **Everything else is unknown**
+//! ([`DriverError::Unknown`]): a timeout, a broken connection, an unsatisfied write concern, and
+//! every other write error, because mongos reports a shard's lost answer as one. The store then
+//! sends the same put again: its `_id` and its sequences refuse it if it was written, and the
+//! document under that `_id` says so. The client's own retries are off.
 //!
 //! # Permissions
 //!
-//! `find` and `insert` on the collection, `listIndexes` and `listCollections`; `createIndex` and
-//! `createCollection` with `create`. The role `readWrite` has all of them.
+//! `find`, `insert` and, for snapshots, `update` on both collections; `listIndexes` and
+//! `listCollections`; `createIndex` and `createCollection` with `create`. The role `readWrite` has
+//! all of them.
 //!
 //! # What it cannot do
 //!
 //! There is no log: events have no position, and reads over all aggregates are not offered. A put
-//! is one document, so it cannot hold several aggregates. Snapshots are not kept.
-//!
-//! Tested on SecantusDB 0.7.0b3, an engine that speaks MongoDB's protocol on one node, not on
-//! `mongod` itself; the address of a `mongod` or a replica set in `SERIATIM_MONGODB_URL` runs the
-//! same tests there. What only a replica set answers (a change of the primary, an unsatisfied write
-//! concern) is tested with made-up answers.
+//! is one document, so it cannot hold several aggregates.
 //!
 //! # Layout
 //!
-//! - `builder`: options, the URL, the indexes
+//! - `builder`: options and the URL
+//! - `collection`: the collection and its indexes, checked and made
 //! - `document`: a put as a document, and events out of it
 //! - `failure`: what a failed call means
+//! - `snapshot`: snapshots beside the events
 
 mod builder;
 mod collection;
 mod document;
 mod failure;
+mod snapshot;
 
 use std::fmt;
 use std::sync::Arc;
@@ -108,17 +142,21 @@ use ::mongodb::Collection;
 use ::mongodb::bson::{Document, RawDocumentBuf, doc};
 use ::mongodb::options::ReadConcern;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 pub use builder::MongoDbBuilder;
 
-use super::remote::{CallKind, RetryPolicy, SharedConnection, late};
-use super::{Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{CallKind, RetryPolicy, SharedConnection, check_snapshot_size, late};
+use super::{
+    Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore,
+};
 use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
 use failure::classify;
+use snapshot::SNAPSHOT_BYTES;
 
 /// What a document can hold, with room for what it has beside the events.
 const LIMITS: Limits = Limits {
@@ -157,6 +195,7 @@ impl fmt::Debug for MongoDbDriver {
 /// The collection, and how it is spoken of.
 struct MongoDbCollection {
     collection: Collection<RawDocumentBuf>,
+    snapshots: Collection<RawDocumentBuf>,
     /// The collection and its hosts, for messages.
     name: String,
     policy: RetryPolicy,
@@ -388,11 +427,31 @@ impl Driver for MongoDbDriver {
         .boxed()
     }
 
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        Some(self)
+    }
+
     fn put_timeout(&self) -> Option<Duration> {
         Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {
         LIMITS
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for MongoDbDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(CallKind::Read, "find", || connection.load_snapshot(key)).await
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        let connection = self.shared.open()?;
+        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
+        // Nothing rests on it and it can be written twice, so it is tried again like a read.
+        let save = || connection.save_snapshot(key, &snapshot);
+        connection.retry(CallKind::Read, "replace", save).await
     }
 }

@@ -35,7 +35,8 @@ impl<C> SharedConnection<C> {
 }
 
 impl<C: Send + Sync + 'static> SharedConnection<C> {
-    /// An aggregate's events, [page by page](paged_events), or one error where the driver is closed.
+    /// An aggregate's events, [page by page](paged_events), or one error where the driver is
+    /// closed.
     pub(crate) fn pages<F, R>(
         self: &Arc<Self>,
         key: &AggregateKey,

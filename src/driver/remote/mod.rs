@@ -7,8 +7,8 @@
 //!
 //! Three rules hold for every driver:
 //!
-//! - What surely was not written and may succeed later ([`DriverError::Unavailable`]) is tried again
-//!   here, with jittered backoff, until the driver's deadline.
+//! - What surely was not written and may succeed later ([`DriverError::Unavailable`]) is tried
+//!   again here, with jittered backoff, until the driver's deadline.
 //! - What may have been written ([`DriverError::Unknown`]) is not tried again here: the mailroom
 //!   sends the same put again.
 //! - A put over a limit is refused before anything is sent.
@@ -20,6 +20,7 @@ mod call;
 mod connection;
 mod pages;
 mod retry;
+mod snapshot;
 mod url;
 
 #[cfg(doc)]
@@ -29,4 +30,5 @@ pub(crate) use call::{CallKind, FailureKind, late};
 pub(crate) use connection::SharedConnection;
 pub(crate) use pages::{engine_key_pages, paged_events};
 pub(crate) use retry::RetryPolicy;
+pub(crate) use snapshot::check_snapshot_size;
 pub(crate) use url::{RemoteUrl, check_endpoint, shown_endpoint};

@@ -1,8 +1,8 @@
 //! What stands behind the scheme in a remote engine's URL.
 //!
-//! No error and no `Debug` output of this module repeats a part of the URL: any part can be a secret
-//! that was put in the wrong place. An error says which part is wrong (the password, the second
-//! option) and what to write.
+//! No error and no `Debug` output of this module repeats a part of the URL: any part can be a
+//! secret that was put in the wrong place. An error says which part is wrong (the password, the
+//! second option) and what to write.
 
 use std::fmt;
 use std::str::FromStr;

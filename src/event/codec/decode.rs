@@ -43,8 +43,8 @@ impl KeyedEvent {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] when the enum has no variant of the event's type, or the variant does not take
-    /// the event's data.
+    /// [`DecodeError`] when the enum has no variant of the event's type, or the variant does not
+    /// take the event's data.
     pub fn decode<E: DeserializeOwned>(&self) -> Result<E, DecodeError> {
         decode(self.event_type(), &self.data)
     }
@@ -161,8 +161,8 @@ impl<'de> VariantAccess<'de> for EncodedEvent<'de> {
     }
 }
 
-/// The adjacent form. The content is always there: a unit variant takes `null` for it, and a newtype
-/// variant of something that is `null` needs it.
+/// The adjacent form. The content is always there: a unit variant takes `null` for it, and a
+/// newtype variant of something that is `null` needs it.
 struct TagAndContent<'a> {
     event: EncodedEvent<'a>,
     keys: [&'static str; 2],

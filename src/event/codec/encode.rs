@@ -15,8 +15,8 @@ use crate::event::RawJson;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The type is not an enum in serde's default form or with a tag and a content, so the event has
-    /// no name of its own. Change the type, or its serde attributes.
+    /// The type is not an enum in serde's default form or with a tag and a content, so the event
+    /// has no name of its own. Change the type, or its serde attributes.
     #[error(
         "{event} cannot be an event: serde writes {found}, not a variant with a name of its own; \
          make it an enum in serde's default form or with #[serde(tag = \"…\", content = \"…\")]"
@@ -38,8 +38,8 @@ pub enum EncodeError {
         /// What is wrong with it.
         message: String,
     },
-    /// The event would be written, and could never be read again. Change the type's serde attributes,
-    /// or the field's type.
+    /// The event would be written, and could never be read again. Change the type's serde
+    /// attributes, or the field's type.
     #[error("{event}::{variant} cannot be read back from {written}: {message}")]
     Unreadable {
         /// The Rust type.
@@ -114,7 +114,7 @@ impl ser::Error for Fault {
 }
 
 /// The content of a variant, as far as it is written.
-struct Content {
+struct VariantContent {
     name: &'static str,
     index: u32,
     json: Vec<u8>,
@@ -122,9 +122,9 @@ struct Content {
     end: u8,
 }
 
-impl Content {
+impl VariantContent {
     fn begin(name: &'static str, index: u32, [begin, end]: [u8; 2]) -> Self {
-        Content { name, index, json: vec![begin], end }
+        VariantContent { name, index, json: vec![begin], end }
     }
 
     fn field<T: Serialize + ?Sized>(
@@ -190,10 +190,10 @@ impl Serializer for VariantSerializer {
     type SerializeSeq = Impossible<Encoded, Fault>;
     type SerializeTuple = Impossible<Encoded, Fault>;
     type SerializeTupleStruct = Impossible<Encoded, Fault>;
-    type SerializeTupleVariant = Content;
+    type SerializeTupleVariant = VariantContent;
     type SerializeMap = Impossible<Encoded, Fault>;
     type SerializeStruct = AdjacentVariant;
-    type SerializeStructVariant = Content;
+    type SerializeStructVariant = VariantContent;
 
     refuse! {
         serialize_bool(bool): "a boolean",
@@ -263,8 +263,8 @@ impl Serializer for VariantSerializer {
         index: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Content, Fault> {
-        Ok(Content::begin(variant, index, *b"[]"))
+    ) -> Result<VariantContent, Fault> {
+        Ok(VariantContent::begin(variant, index, *b"[]"))
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Fault> {
@@ -281,12 +281,12 @@ impl Serializer for VariantSerializer {
         index: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Content, Fault> {
-        Ok(Content::begin(variant, index, *b"{}"))
+    ) -> Result<VariantContent, Fault> {
+        Ok(VariantContent::begin(variant, index, *b"{}"))
     }
 }
 
-impl SerializeTupleVariant for Content {
+impl SerializeTupleVariant for VariantContent {
     type Ok = Encoded;
     type Error = Fault;
 
@@ -295,11 +295,11 @@ impl SerializeTupleVariant for Content {
     }
 
     fn end(self) -> Result<Encoded, Fault> {
-        Content::end(self)
+        VariantContent::end(self)
     }
 }
 
-impl SerializeStructVariant for Content {
+impl SerializeStructVariant for VariantContent {
     type Ok = Encoded;
     type Error = Fault;
 
@@ -312,7 +312,7 @@ impl SerializeStructVariant for Content {
     }
 
     fn end(self) -> Result<Encoded, Fault> {
-        Content::end(self)
+        VariantContent::end(self)
     }
 }
 
@@ -324,7 +324,8 @@ enum AdjacentVariant {
     Done(Encoded),
 }
 
-/// A plain struct, or the internal form of an enum (`#[serde(tag = "…")]` alone), or the untagged one.
+/// A plain struct, or the internal form of an enum (`#[serde(tag = "…")]` alone), or the untagged
+/// one.
 const STRUCT: Fault = Fault::NotAnEnum("a struct");
 
 impl SerializeStruct for AdjacentVariant {

@@ -1,7 +1,7 @@
 //! An event enum as event type and data, and back.
 //!
-//! The variant's name is the event's type; the variant's content is the event's data. Two of serde's
-//! forms keep the two apart, and both are taken:
+//! The variant's name is the event's type; the variant's content is the event's data. Two of
+//! serde's forms keep the two apart, and both are taken:
 //!
 //! | form | variant | type | data |
 //! |---|---|---|---|
@@ -9,10 +9,11 @@
 //! | adjacent: `#[serde(tag = "t", content = "c")]` | the same | `Deposited` | `{"amount":5}` |
 //! | either | `Closed` | `Closed` | `null` |
 //!
-//! Names are those that serde sees: `#[serde(rename = "…")]` keeps a name stable when the variant is
-//! renamed.
+//! Names are those that serde sees: `#[serde(rename = "…")]` keeps a name stable when the variant
+//! is renamed.
 //!
-//! What must stay true: an event that is encoded reads back as an equal value. Three steps see to it.
+//! What must stay true: an event that is encoded reads back as an equal value. Three steps see to
+//! it.
 //!
 //! 1. `encode` is a serde `Serializer` that takes enum variants only, so an event without a name of
 //!    its own cannot be written.

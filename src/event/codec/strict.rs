@@ -16,7 +16,8 @@ pub(crate) fn to_strict_json<T: Serialize + ?Sized>(
     value.serialize(Strict { inner: &mut serde_json::Serializer::new(out), in_some: false })
 }
 
-/// Forwards to `inner`. `in_some`: the value stands in a `Some`, and so must not be written as `null`.
+/// Forwards to `inner`. `in_some`: the value stands in a `Some`, and so must not be written as
+/// `null`.
 struct Strict<S> {
     inner: S,
     in_some: bool,
