@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use seriatim::driver::async_trait;
-use seriatim::subscription::{ConsumerError, OnFailure, OnRejected, Projection, Reaction, Run};
+use seriatim::subscription::{ConsumerError, OnFailure, Projection, Reaction, Run};
 use seriatim::{Aggregate, Append, ConsumerHandle, EventStore, KeyedEvent, NewEvent, Position};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -378,15 +378,4 @@ async fn retrying_and_closing_in_the_own_handler_do_not_hang() {
     ended.expect("closing waits for the handler that closes").unwrap();
     let told = told.lock().unwrap().take().unwrap();
     assert!(told.unwrap_err().to_string().contains("itself"));
-}
-
-#[tokio::test]
-async fn a_rejection_that_is_passed_over_is_one() {
-    let store = memory().await;
-    happen(&store, "payment/1").await;
-    let run = store.consumer("c").category("payment").on_rejected(|_| OnRejected::PassOver);
-    let (handle, running) =
-        start(run.react(|_| Some(Reaction::command::<Account>("1", Order::Withdraw))));
-    handle.wait_for(1, DEADLINE).await.unwrap();
-    stop(&handle, running).await;
 }
