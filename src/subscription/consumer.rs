@@ -4,19 +4,23 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::checkpoint::Parked;
+use serde::de::DeserializeOwned;
+
+use super::checkpoint::{Checkpoint, Parked};
 use super::error::ConsumerError;
 use super::filter::filter_methods;
 use super::handler::{EventHandler, Handler, ProjectionHandler, PublisherHandler};
 use super::log::last_position;
 use super::options::{ErrorAction, Failure, OnFailure, Start};
 use super::plan::Plan;
+use super::progress::{Claim, Progress};
 use super::projection::Projection;
 use super::publisher::Publisher;
 use super::reaction::{IntoReactions, OnRejected, Rejection, RejectionPolicy};
 use super::reaction_handler::ReactionHandler;
 use super::run::Run;
-use crate::event::{KeyedEvent, Position};
+use super::typed::{TypedEvent, TypedHandler};
+use crate::event::{KeyedEvent, Position, variant_names};
 use crate::store::EventStore;
 
 /// Ten years: an instant this much later can still be computed.
@@ -195,6 +199,38 @@ impl Consumer {
         self.handled_by(EventHandler(handler))
     }
 
+    /// Handles events one by one, as values of an enum: with the codec and the upcasters of
+    /// entities. Without [`event_types`](Consumer::event_types), it takes events of the enum's
+    /// variants only. Set the [category](Consumer::category) too: kinds may share names of events.
+    ///
+    /// ```
+    /// # use serde::Deserialize;
+    /// # use seriatim::{EventStore, subscription::TypedEvent};
+    /// #[derive(Deserialize)]
+    /// enum Light { SwitchedOn { by: String }, SwitchedOff }
+    ///
+    /// # fn example(store: &EventStore) {
+    /// let watch = store.consumer("watch").category("light");
+    /// let run = watch.run_typed(|light: TypedEvent<Light>| async move {
+    ///     match light.event {
+    ///         Light::SwitchedOn { by } => println!("{} on, by {by}", light.stored.key),
+    ///         Light::SwitchedOff => println!("{} off", light.stored.key),
+    ///     }
+    ///     Ok::<_, std::io::Error>(())
+    /// });
+    /// # let _ = run; }
+    /// ```
+    pub fn run_typed<E, H, F, R>(mut self, handler: H) -> Run
+    where
+        E: DeserializeOwned + Send + 'static,
+        H: FnMut(TypedEvent<E>) -> F + Send + 'static,
+        F: Future<Output = Result<(), R>> + Send + 'static,
+        R: Display + 'static,
+    {
+        self.plan.filter.set_types_unless_set(variant_names::<E>());
+        self.handled_by(TypedHandler::new(handler))
+    }
+
     /// Folds events into a state that stores its own position: see [`Projection`].
     pub fn project(self, projection: impl Projection) -> Run {
         self.handled_by(ProjectionHandler(projection))
@@ -237,6 +273,31 @@ impl Consumer {
     /// [`ConsumerError`].
     pub async fn position(&self) -> Result<Option<Position>, ConsumerError> {
         Ok(self.plan.records()?.checkpoint().await?.map(|checkpoint| checkpoint.position))
+    }
+
+    /// Makes the consumer continue after this position the next time it runs. Parked aggregates
+    /// stay parked.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerError::Owned`] while it runs; [`ConsumerError::NameOfProjection`] for a projection,
+    /// which stores its own position; [`ConsumerError::AheadOfLog`] for a position beyond the log.
+    pub async fn set_position(&self, position: impl Into<Position>) -> Result<(), ConsumerError> {
+        let position = position.into();
+        let records = self.plan.records()?;
+        let (progress, _) = Progress::new(self.plan.mailroom().clone(), self.plan.name.clone());
+        let _claim = Claim::of(&progress)?;
+        let last = last_position(self.plan.mailroom())?;
+        let name = self.plan.name.to_string();
+        if position > last {
+            return Err(ConsumerError::AheadOfLog { name, position, last });
+        }
+        let checkpoint = records.checkpoint().await?;
+        let checkpoint = checkpoint.unwrap_or(Checkpoint::new(Position::default(), false));
+        if checkpoint.projection {
+            return Err(ConsumerError::NameOfProjection { name });
+        }
+        records.save_checkpoint(checkpoint.at(position)).await
     }
 
     /// The number of events after its position, wanted or not: after the position of the running

@@ -33,6 +33,12 @@ impl Filter {
         self.types = Some(types.into_iter().map(|t| SmolStr::new(t.as_ref())).collect());
     }
 
+    pub(crate) fn set_types_unless_set(&mut self, types: &[&str]) {
+        if self.types.is_none() && !types.is_empty() {
+            self.set_types(types);
+        }
+    }
+
     pub(crate) fn takes_key(&self, key: &AggregateKey) -> bool {
         match &self.keys {
             KeyFilter::All => true,

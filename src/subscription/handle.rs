@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use super::checkpoint::{ConsumerRecords, Parked};
 use super::error::{ConsumerError, WaitError};
 use super::log::last_position;
-use super::progress::{Progress, Retried};
+use super::progress::{ParkedAction, ParkedRequest, Progress, Retried};
 use crate::append::Appended;
-use crate::event::Position;
+use crate::event::{AggregateKey, Position};
 use crate::mailroom::RunningConsumer;
 
 /// A running consumer, as seen by those who stop it, wait for it or ask for its position. Cheap to
@@ -122,12 +122,50 @@ impl ConsumerHandle {
     /// its own handler calls this, which would wait for itself. A task that the handler spawns and
     /// awaits is not detected.
     pub async fn retry_parked(&self) -> Result<Retried, ConsumerError> {
+        self.request(ParkedAction::RetryAll).await
+    }
+
+    /// [`ConsumerHandle::retry_parked`] for one aggregate.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConsumerHandle::retry_parked`].
+    pub async fn retry_parked_aggregate(
+        &self,
+        key: &AggregateKey,
+    ) -> Result<Retried, ConsumerError> {
+        self.request(ParkedAction::Retry(key.clone())).await
+    }
+
+    /// Gives up this aggregate's parked events: they count as handled, and its later events are
+    /// handled again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConsumerHandle::retry_parked`].
+    pub async fn discard_parked(&self, key: &AggregateKey) -> Result<Retried, ConsumerError> {
+        self.request(ParkedAction::Discard(key.clone())).await
+    }
+
+    /// Lets the consumer finish its current event (or batch), save its checkpoint and wait. It
+    /// takes no more events and answers no requests about parked aggregates until it resumes.
+    pub fn pause(&self) {
+        self.progress.set_paused(true);
+    }
+
+    /// Ends a [pause](ConsumerHandle::pause).
+    pub fn resume(&self) {
+        self.progress.set_paused(false);
+    }
+
+    async fn request(&self, action: ParkedAction) -> Result<Retried, ConsumerError> {
         let ended = || ConsumerError::Ended { name: self.name().to_owned() };
         if self.progress.is_handling_here() {
             return Err(ConsumerError::InHandler { name: self.name().to_owned() });
         }
         let (answer, answered) = oneshot::channel();
-        self.progress.retry.send(answer).map_err(|_| ended())?;
+        let request = ParkedRequest { action, answer };
+        self.progress.requests.send(request).map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
 }

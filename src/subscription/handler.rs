@@ -120,7 +120,7 @@ pub(super) struct Pace<'a> {
 impl Pace<'_> {
     pub(super) fn handled(&self, event: &KeyedEvent) -> bool {
         self.progress.reached(event.position.unwrap_or_default());
-        !self.progress.is_stopped() && Instant::now() < self.due
+        !self.progress.is_stopped() && !self.progress.is_paused() && Instant::now() < self.due
     }
 }
 

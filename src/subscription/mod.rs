@@ -13,6 +13,7 @@
 //! | `consumer`, `options`, `plan` | the builder, its options, and the result of building |
 //! | `run`, `worker`, `park` | the future, its loop, and how failed events are parked |
 //! | `reaction`, `reaction_handler`, `earlier_commits` | what events cause, done exactly once |
+//! | `handler`, `typed` | what events are handed to: closures, projections, publishers |
 //! | `progress`, `handle` | what the loop shares with its handles, and the handles |
 //! | `checkpoint`, `checkpoint_saver` | the stored records, and when they are written |
 //!
@@ -46,6 +47,7 @@ mod reaction_handler;
 mod run;
 #[expect(clippy::module_inception, reason = "the file is named after its one type")]
 mod subscription;
+mod typed;
 mod worker;
 
 pub use checkpoint::Parked;
@@ -60,3 +62,4 @@ pub use publisher::Publisher;
 pub use reaction::{IntoReactions, OnRejected, Reaction, Rejection};
 pub use run::Run;
 pub use subscription::Subscription;
+pub use typed::TypedEvent;

@@ -9,7 +9,7 @@ use super::checkpoint::Parked;
 use super::error::ConsumerError;
 use super::feed::aggregate_page;
 use super::options::ErrorAction;
-use super::progress::Retried;
+use super::progress::{ParkedAction, Retried};
 use super::worker::{Delivery, PAGE_EVENTS, RunEnd, Worker, position_of};
 use crate::driver::Fetch;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
@@ -42,8 +42,28 @@ impl Worker {
         Ok(self.records.save_parked(&self.parked).await?)
     }
 
+    /// Does what a handle wants done about parked aggregates.
+    pub(super) async fn settle(&mut self, action: ParkedAction) -> Result<Retried, RunEnd> {
+        match action {
+            ParkedAction::RetryAll => return self.retry_parked().await,
+            ParkedAction::Retry(key) => {
+                let mut retried = Retried::default();
+                if let Some(parked) = self.parked.get(&key).cloned() {
+                    self.retry_aggregate(parked, &mut retried).await?;
+                }
+                return Ok(Retried { still_parked: self.parked.len(), ..retried });
+            }
+            ParkedAction::Discard(key) => {
+                if self.parked.remove(&key).is_some() {
+                    self.records.save_parked(&self.parked).await?;
+                }
+            }
+        }
+        Ok(Retried { events: 0, still_parked: self.parked.len() })
+    }
+
     /// Handles all parked events again, in the order in which the aggregates were parked.
-    pub(super) async fn retry_parked(&mut self) -> Result<Retried, RunEnd> {
+    async fn retry_parked(&mut self) -> Result<Retried, RunEnd> {
         let mut waiting: Vec<Parked> = self.parked.values().cloned().collect();
         waiting.sort_by_key(|parked| parked.position);
         let mut retried = Retried::default();

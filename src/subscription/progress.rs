@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::error::ConsumerError;
 use crate::driver::LogBell;
-use crate::event::Position;
+use crate::event::{AggregateKey, Position};
 use crate::mailroom::{Mailroom, RunningConsumer};
 
 /// The exclusive right of a running consumer to its name.
@@ -64,8 +64,18 @@ pub struct Retried {
     pub still_parked: usize,
 }
 
-/// A handle's request to retry what is parked.
-pub(super) type RetryRequest = oneshot::Sender<Result<Retried, ConsumerError>>;
+/// What a handle wants done about parked aggregates.
+pub(super) enum ParkedAction {
+    RetryAll,
+    Retry(AggregateKey),
+    Discard(AggregateKey),
+}
+
+/// A handle's request about parked aggregates.
+pub(super) struct ParkedRequest {
+    pub(super) action: ParkedAction,
+    pub(super) answer: oneshot::Sender<Result<Retried, ConsumerError>>,
+}
 
 /// The state of a running consumer that its handles see.
 pub(super) struct Progress {
@@ -74,29 +84,32 @@ pub(super) struct Progress {
     position: AtomicU64,
     ended: AtomicBool,
     stopped: AtomicBool,
+    paused: AtomicBool,
     /// Rings when the position moves, and at the end.
     pub(super) moved: LogBell,
+    /// Notified when the consumer stops, pauses or resumes.
     pub(super) stop: Notify,
-    pub(super) retry: mpsc::UnboundedSender<RetryRequest>,
+    pub(super) requests: mpsc::UnboundedSender<ParkedRequest>,
 }
 
 impl Progress {
     pub(super) fn new(
         mailroom: Arc<Mailroom>,
         name: Arc<str>,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<RetryRequest>) {
-        let (retry, retries) = mpsc::unbounded_channel();
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<ParkedRequest>) {
+        let (requests, received) = mpsc::unbounded_channel();
         let progress = Progress {
             name,
             mailroom,
             position: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             moved: LogBell::default(),
             stop: Notify::new(),
-            retry,
+            requests,
         };
-        (Arc::new(progress), retries)
+        (Arc::new(progress), received)
     }
 
     /// Awaits a handler's future. Calls from within it can be told from others.
@@ -111,6 +124,15 @@ impl Progress {
 
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.stop.notify_one();
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -10,7 +10,7 @@ use super::error::ConsumerError;
 use super::handle::ConsumerHandle;
 use super::handler::Handler;
 use super::plan::Plan;
-use super::progress::{Claim, Progress, RetryRequest};
+use super::progress::{Claim, ParkedRequest, Progress};
 use super::worker::{RunEnd, Worker};
 
 /// A running consumer: a future to spawn or await. It ends with `Ok` when it was stopped or the
@@ -56,7 +56,7 @@ impl Drop for EndSignal {
 async fn work(
     plan: Plan,
     handler: Box<dyn Handler>,
-    mut retries: mpsc::UnboundedReceiver<RetryRequest>,
+    mut retries: mpsc::UnboundedReceiver<ParkedRequest>,
     end: EndSignal,
 ) -> Result<(), ConsumerError> {
     let _claim = Claim::of(&end.0)?;

@@ -24,7 +24,7 @@ use super::handler::{Chunk, Delivered, Handler, Judge, Pace};
 use super::log::last_position;
 use super::options::{ErrorAction, Start};
 use super::plan::Plan;
-use super::progress::{Progress, RetryRequest};
+use super::progress::{ParkedRequest, Progress};
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
@@ -75,8 +75,10 @@ pub(super) enum Delivery {
 /// What the loop does next.
 enum Turn {
     Stop,
+    /// The consumer may be paused or stopped.
+    Again,
     Save,
-    Retry(RetryRequest),
+    Parked(ParkedRequest),
     Page(Vec<KeyedEvent>),
 }
 
@@ -163,7 +165,7 @@ impl Worker {
 
     pub(super) async fn work(
         &mut self,
-        retries: &mut mpsc::UnboundedReceiver<RetryRequest>,
+        retries: &mut mpsc::UnboundedReceiver<ParkedRequest>,
     ) -> Result<(), RunEnd> {
         let mailroom = self.plan.mailroom().clone();
         let mut feed = Feed::new(mailroom, Source::Log(self.position.plus(1)));
@@ -171,7 +173,8 @@ impl Worker {
             match self.next(&mut feed, retries).await? {
                 Turn::Stop => return Ok(()),
                 Turn::Save => self.saver.begin(self.position).await?,
-                Turn::Retry(answer) => match self.retry_parked().await {
+                Turn::Again => self.wait_while_paused().await?,
+                Turn::Parked(ParkedRequest { action, answer }) => match self.settle(action).await {
                     Ok(retried) => drop(answer.send(Ok(retried))),
                     Err(RunEnd::Stopped) => return Err(RunEnd::Stopped),
                     Err(RunEnd::Failed(error)) => {
@@ -188,16 +191,19 @@ impl Worker {
     async fn next(
         &mut self,
         feed: &mut Feed,
-        retries: &mut mpsc::UnboundedReceiver<RetryRequest>,
+        retries: &mut mpsc::UnboundedReceiver<ParkedRequest>,
     ) -> Result<Turn, RunEnd> {
         let progress = self.progress.clone();
         let mut stop = std::pin::pin!(progress.stop.notified());
         std::future::poll_fn(|cx| {
-            if progress.is_stopped() || stop.as_mut().poll(cx).is_ready() {
+            if progress.is_stopped() {
                 return Poll::Ready(Ok(Turn::Stop));
             }
+            if stop.as_mut().poll(cx).is_ready() || progress.is_paused() {
+                return Poll::Ready(Ok(Turn::Again));
+            }
             if let Poll::Ready(Some(answer)) = retries.poll_recv(cx) {
-                return Poll::Ready(Ok(Turn::Retry(answer)));
+                return Poll::Ready(Ok(Turn::Parked(answer)));
             }
             if let Poll::Ready(due) = self.saver.poll_due(cx) {
                 return Poll::Ready(due.map(|()| Turn::Save).map_err(RunEnd::from));
@@ -229,6 +235,7 @@ impl Worker {
     async fn take_wanted(&mut self, wanted: &[KeyedEvent], end: Position) -> Result<(), RunEnd> {
         let mut rest = wanted;
         while !rest.is_empty() {
+            self.wait_while_paused().await?;
             if self.progress.is_stopped() {
                 return Err(RunEnd::Stopped);
             }
@@ -404,12 +411,29 @@ impl Worker {
         }
     }
 
+    /// Saves the checkpoint and waits, if the consumer is paused.
+    async fn wait_while_paused(&mut self) -> Result<(), RunEnd> {
+        if self.progress.is_paused() && !self.progress.is_stopped() {
+            self.saver.finish(self.position).await?;
+            while self.progress.is_paused() && !self.progress.is_stopped() {
+                self.progress.stop.notified().await;
+            }
+        }
+        Ok(())
+    }
+
     /// False when the consumer is to stop.
     async fn sleep(&mut self, pause: Duration) -> bool {
-        if !self.progress.is_stopped() {
-            let stop = std::pin::pin!(self.progress.stop.notified());
-            let sleep = std::pin::pin!(self.plan.mailroom().sleep(pause));
-            let _: Either<_, _> = select(stop, sleep).await;
+        let progress = &self.progress;
+        let mut sleep = std::pin::pin!(self.plan.mailroom().sleep(pause));
+        while !progress.is_stopped() {
+            let stop = std::pin::pin!(progress.stop.notified());
+            if let Either::Right(_) = select(stop, sleep.as_mut()).await {
+                break;
+            }
+        }
+        while progress.is_paused() && !progress.is_stopped() {
+            progress.stop.notified().await;
         }
         !self.progress.is_stopped() && !self.plan.mailroom().is_closed()
     }
