@@ -29,6 +29,8 @@ pub(crate) struct RunningConsumers {
     by_name: DashMap<Arc<str>, Arc<dyn RunningConsumer>>,
     /// The names of consumers whose handlers close the store.
     not_waited_for: DashMap<Arc<str>, ()>,
+    /// Held while the stored list of names is changed.
+    pub(crate) names: tokio::sync::Mutex<()>,
     /// Rings when a name is released.
     released: LogBell,
 }

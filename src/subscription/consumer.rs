@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::checkpoint::{Checkpoint, Parked};
+use super::checkpoint::{Checkpoint, ConsumerRecords, Parked};
 use super::error::ConsumerError;
 use super::filter::filter_methods;
 use super::handler::{EventHandler, Handler, ProjectionHandler, PublisherHandler};
@@ -284,9 +284,7 @@ impl Consumer {
     /// which stores its own position; [`ConsumerError::AheadOfLog`] for a position beyond the log.
     pub async fn set_position(&self, position: impl Into<Position>) -> Result<(), ConsumerError> {
         let position = position.into();
-        let records = self.plan.records()?;
-        let (progress, _) = Progress::new(self.plan.mailroom().clone(), self.plan.name.clone());
-        let _claim = Claim::of(&progress)?;
+        let (records, _claim) = self.records_at_rest()?;
         let last = last_position(self.plan.mailroom())?;
         let name = self.plan.name.to_string();
         if position > last {
@@ -298,6 +296,13 @@ impl Consumer {
             return Err(ConsumerError::NameOfProjection { name });
         }
         records.save_checkpoint(checkpoint.at(position)).await
+    }
+
+    /// The stored records, and the name: nobody runs the consumer while they are changed.
+    pub(super) fn records_at_rest(&self) -> Result<(ConsumerRecords, Claim), ConsumerError> {
+        let records = self.plan.records()?;
+        let (progress, _) = Progress::new(self.plan.mailroom().clone(), self.plan.name.clone());
+        Ok((records, Claim::of(&progress)?))
     }
 
     /// The number of events after its position, wanted or not: after the position of the running

@@ -16,6 +16,7 @@
 //! | `handler`, `typed` | what events are handed to: closures, projections, publishers |
 //! | `progress`, `handle` | what the loop shares with its handles, and the handles |
 //! | `checkpoint`, `checkpoint_saver` | the stored records, and when they are written |
+//! | `directory` | the list of consumers, and their deletion |
 //!
 //! What must stay true:
 //!
@@ -29,6 +30,7 @@
 mod checkpoint;
 mod checkpoint_saver;
 mod consumer;
+mod directory;
 mod earlier_commits;
 mod error;
 mod feed;
@@ -52,6 +54,7 @@ mod worker;
 
 pub use checkpoint::Parked;
 pub use consumer::Consumer;
+pub use directory::ConsumerStatus;
 pub use error::{ConsumerError, WaitError};
 pub use handle::ConsumerHandle;
 pub use log::{Log, LogRead};

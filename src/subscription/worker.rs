@@ -142,6 +142,7 @@ impl Worker {
         if position > last.max(begin) {
             return Err(ConsumerError::AheadOfLog { name: name(), position, last });
         }
+        records.register().await?;
         progress.reached(position);
         let options = &plan.options;
         let saver = CheckpointSaver::new(

@@ -112,6 +112,39 @@ async fn parked_aggregates_are_retried_and_given_up_one_by_one() {
     .await;
 }
 
+#[tokio::test]
+async fn consumers_are_listed_and_deleted() {
+    on_each(|store| async move {
+        assert!(store.consumers().await.unwrap().is_empty());
+        let seen = Seen::default();
+        for round in 1..=2 {
+            let last = happen(&store, "a", "Happened").await;
+            let run = seeing(&store, &seen);
+            let handle = run.handle();
+            let running = tokio::spawn(run);
+            handle.wait_for(last, DEADLINE).await.unwrap();
+            let listed = store.consumers().await.unwrap();
+            let consumer = listed.first().unwrap();
+            assert_eq!((listed.len(), consumer.name.as_str()), (1, "c"));
+            assert!(consumer.is_running && consumer.lag == 0 && consumer.position == last);
+            let owned = store.consumer("c").delete().await;
+            assert!(matches!(owned, Err(ConsumerError::Owned { .. })), "{owned:?}");
+            handle.stop();
+            within("the end", running).await.unwrap().unwrap();
+            happen(&store, "b", "Happened").await;
+            let listed = store.consumers().await.unwrap();
+            let consumer = listed.first().unwrap();
+            assert!(!consumer.is_running && consumer.lag == 1, "{consumer:?}");
+            store.consumer("c").delete().await.unwrap();
+            assert!(store.consumers().await.unwrap().is_empty());
+            assert_eq!(store.consumer("c").position().await.unwrap(), None);
+            let all = std::mem::take(&mut *seen.lock().unwrap()).len();
+            assert_eq!(all, 2 * round - 1, "it begins again from the start");
+        }
+    })
+    .await;
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Light {
     SwitchedOn { by: String },
