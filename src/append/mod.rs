@@ -130,6 +130,7 @@ impl Append {
             expected: self.expected,
             events,
             own_commit_id: self.commit_id.is_some(),
+            attempt: self.commit_id.map(|_| checked::new_attempt()),
             commit_id: self.commit_id.unwrap_or_else(Uuid::now_v7),
             size_bytes,
         })

@@ -10,8 +10,8 @@ use super::{AggregateKey, Position, RawJson, Sequence, Timestamp};
 /// A stored event: the aggregate it belongs to, its sequence, and what happened.
 ///
 /// As JSON it has the four fields `key`, `sequence`, `type` and `data`, and beside them `version`,
-/// `metadata`, `event_id`, `commit_id`, `recorded_at` and `position` (the optional ones only where
-/// there is a value).
+/// `metadata`, `event_id`, `commit_id`, `attempt`, `recorded_at` and `position` (the optional ones
+/// only where there is a value).
 ///
 /// ```
 /// use seriatim::{Append, EventStore, NewEvent};
@@ -49,6 +49,10 @@ pub struct KeyedEvent {
     pub(super) explicit_event_id: Option<Uuid>,
     /// The id of the append that wrote it. All events of one append share it.
     pub commit_id: Uuid,
+    /// The call of `append` or `execute` that wrote it, where the caller set the commit id: several
+    /// calls can carry one commit id, and each has a number of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attempt: Option<u64>,
     /// When it was recorded, by the clock of the store that wrote it.
     pub recorded_at: Timestamp,
     /// Its number within the whole store, where the driver has a log.

@@ -132,6 +132,7 @@ impl AggregateActor {
             limits: &shared.limits,
             now,
             put_deadline: shared.config.put_deadline,
+            is_exclusive: shared.is_exclusive,
             alone: self.alone > 0,
         };
         if let Some(entity) = &mut self.entity {
@@ -153,7 +154,9 @@ impl AggregateActor {
                 for (offset, event) in mail.append.events.iter().enumerate() {
                     let sequence = first.plus(offset as u64);
                     let id = mail.append.commit_id;
-                    events.push(event.place(self.slot.key(), sequence, id, recorded_at));
+                    let mut event = event.place(self.slot.key(), sequence, id, recorded_at);
+                    event.attempt = mail.append.attempt;
+                    events.push(event);
                 }
             }
         }

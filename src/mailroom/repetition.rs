@@ -28,8 +28,14 @@ pub(super) fn repeated_or(mail: &Mail, events: &[KeyedEvent], latest: Sequence) 
         last: first.sequence.plus(append.len() - 1),
         position: first.position,
         commit_id: append.commit_id,
-        repeated: true,
+        repeated: !is_own_work(mail, Some(first)),
     })
+}
+
+/// Whether this very call wrote the event, rather than another one with the same commit id.
+pub(super) fn is_own_work(mail: &Mail, stored: Option<&KeyedEvent>) -> bool {
+    let stored = stored.and_then(|event| event.attempt);
+    mail.append.attempt.is_none_or(|attempt| stored == Some(attempt))
 }
 
 /// The answer to a command whose commit id was seen before, if its events are among `events`.

@@ -35,8 +35,6 @@ pub(super) enum PutFate {
 pub(super) struct ReadBack {
     /// The stored events of each append of the put.
     pub(super) by_commit: HashMap<Uuid, Vec<KeyedEvent>>,
-    /// An earlier sending of the put had no answer, so what is found may be its own.
-    pub(super) sent_before: bool,
 }
 
 /// A put whose fate is sought. Its mail is not touched until the fate is known.
@@ -64,12 +62,10 @@ impl Resend<'_> {
             };
             match answer {
                 Ok(receipt) => return PutFate::Committed(receipt),
-                Err(error) if error.is_conflict() => {
-                    match self.read_back(facts, unknown.is_some()).await {
-                        Ok(found) => return PutFate::Conflicted(found),
-                        Err(error) => unknown = Some(error),
-                    }
-                }
+                Err(error) if error.is_conflict() => match self.read_back(facts).await {
+                    Ok(found) => return PutFate::Conflicted(found),
+                    Err(error) => unknown = Some(error),
+                },
                 Err(error) if error.may_have_been_written() => unknown = Some(error),
                 Err(error) => match unknown {
                     // This sending wrote nothing; an earlier one may have, or still may.
@@ -105,15 +101,11 @@ impl Resend<'_> {
     /// appends.
     ///
     /// A conflict with nothing stored is an error, like a read that fails.
-    async fn read_back(
-        &self,
-        facts: &mut AggregateFacts,
-        sent_before: bool,
-    ) -> Result<ReadBack, DriverError> {
+    async fn read_back(&self, facts: &mut AggregateFacts) -> Result<ReadBack, DriverError> {
         let first = self.put.events().first().map_or(Sequence::NONE, |event| event.sequence);
         let by_commit =
             self.put.events().iter().map(|event| (event.commit_id, Vec::new())).collect();
-        let mut found = ReadBack { by_commit, sent_before };
+        let mut found = ReadBack { by_commit };
         let reading = async {
             let (mut latest, mut of_another) = (Sequence::NONE, false);
             let mut pages = self

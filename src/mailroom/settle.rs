@@ -19,15 +19,15 @@ use tokio::time::Instant;
 
 use super::entity_state::CommandAnswer;
 use super::registry::Registry;
-use super::repetition::{repeated_command, repeated_or};
+use super::repetition::{is_own_work, repeated_command, repeated_or};
 use super::resend::{PutFate, ReadBack, Resend};
 use super::shared::Shared;
 use super::slot::{AppendAnswer, Batch, BatchItem, HeldRefusal, Mail, PutPermit, Slot, Undecided};
 use crate::append::Appended;
 use crate::driver::bounded::NoAnswer;
-use crate::driver::{DriverError, Put, PutDone, PutReceipt};
+use crate::driver::{DriverError, PutDone, PutReceipt};
 use crate::error::AppendError;
-use crate::event::{KeyedEvent, Sequence};
+use crate::event::Sequence;
 
 /// Sends the batch, from its actor.
 ///
@@ -191,9 +191,8 @@ fn conflicted(batch: Batch, found: &ReadBack) {
     let latest = batch.permit.slot().latest();
     let mut undecided = Vec::new();
     for item in batch.items {
-        let (mail, accepted) = match item {
-            BatchItem::Accepted { mail, .. } => (mail, true),
-            BatchItem::Repetition { mail, .. } => (mail, false),
+        let mail = match item {
+            BatchItem::Accepted { mail, .. } | BatchItem::Repetition { mail, .. } => mail,
             BatchItem::Refused { mail, .. } => {
                 undecided.push(mail);
                 continue;
@@ -209,30 +208,19 @@ fn conflicted(batch: Batch, found: &ReadBack) {
         match events {
             None => undecided.push(mail),
             // Another process may have decided the same command differently; what it wrote counts.
-            Some(events) if mail.command().is_some() && !is_own_work(&batch.put, events, found) => {
+            Some(events) if mail.command().is_some() && !is_own_work(&mail, events.first()) => {
                 let commit_id = mail.append.commit_id;
                 if let Some(answer) = repeated_command(commit_id, events.clone()) {
                     mail.answer_command(answer);
                 }
             }
             Some(events) => {
-                let mut answer = repeated_or(&mail, events, latest);
-                if let Ok(appended) = &mut answer {
-                    appended.repeated = !accepted || !is_own_work(&batch.put, events, found);
-                }
+                let answer = repeated_or(&mail, events, latest);
                 mail.answer(answer);
             }
         }
     }
     Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver();
-}
-
-/// Whether the events were written by this very put, rather than by an earlier append with the same
-/// commit id. A driver with a log may have raised the time to keep it from decreasing.
-fn is_own_work(put: &Put, stored: &[KeyedEvent], found: &ReadBack) -> bool {
-    let (Some(stored), Some(sent)) = (stored.first(), put.events().first()) else { return false };
-    stored.recorded_at == sent.recorded_at
-        || (found.sent_before && stored.recorded_at > sent.recorded_at)
 }
 
 fn not_written(batch: Batch, error: &DriverError) {

@@ -38,7 +38,6 @@ fn is_linearizable(operations: &[record::Timed]) -> bool {
 }
 
 #[test]
-#[ignore = "finds two callers that are both told that they wrote one append"]
 fn every_history_is_linearizable() {
     let seconds = std::env::var("SERIATIM_HISTORIES_SECONDS").ok();
     let seconds = seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(5);
