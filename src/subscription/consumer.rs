@@ -21,6 +21,7 @@ use super::reaction_handler::ReactionHandler;
 use super::run::Run;
 use super::typed::{TypedEvent, TypedHandler};
 use crate::event::{KeyedEvent, Position, variant_names};
+use crate::mailroom::Mailroom;
 use crate::store::EventStore;
 
 /// Ten years: an instant this much later can still be computed.
@@ -296,6 +297,14 @@ impl Consumer {
             return Err(ConsumerError::NameOfProjection { name });
         }
         records.save_checkpoint(checkpoint.at(position)).await
+    }
+
+    pub(super) fn mailroom(&self) -> &Arc<Mailroom> {
+        self.plan.mailroom()
+    }
+
+    pub(super) fn has_been_rebuilt(&mut self) {
+        self.plan.options.rebuild = false;
     }
 
     /// The stored records, and the name: nobody runs the consumer while they are changed.

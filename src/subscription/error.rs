@@ -127,6 +127,20 @@ impl ConsumerError {
     }
 }
 
+impl ConsumerError {
+    /// Whether every further run would meet it too, until somebody changes something.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            ConsumerError::NoLog(_)
+                | ConsumerError::Owned { .. }
+                | ConsumerError::InvalidName { .. }
+                | ConsumerError::AheadOfLog { .. }
+                | ConsumerError::NameOfProjection { .. }
+        )
+    }
+}
+
 impl From<ReadError> for ConsumerError {
     fn from(error: ReadError) -> Self {
         match error {

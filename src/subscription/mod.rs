@@ -16,6 +16,7 @@
 //! | `handler`, `typed` | what events are handed to: closures, projections, publishers |
 //! | `progress`, `handle` | what the loop shares with its handles, and the handles |
 //! | `checkpoint`, `checkpoint_saver` | the stored records, and when they are written |
+//! | `supervise` | runs a consumer again after it failed |
 //! | `directory` | the list of consumers, and their deletion |
 //!
 //! What must stay true:
@@ -49,6 +50,7 @@ mod reaction_handler;
 mod run;
 #[expect(clippy::module_inception, reason = "the file is named after its one type")]
 mod subscription;
+mod supervise;
 mod typed;
 mod worker;
 

@@ -113,6 +113,34 @@ async fn parked_aggregates_are_retried_and_given_up_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_supervised_consumer_is_run_again_after_failures() {
+    on_each(|store| async move {
+        happen(&store, "a", "Happened").await;
+        let runs = Arc::new(Mutex::new(Vec::new()));
+        let made = runs.clone();
+        let consumer = store.consumer("c").retry(1, PAUSE, PAUSE);
+        let supervised = consumer.supervise(PAUSE, PAUSE * 4, move |consumer| {
+            let fails = made.lock().unwrap().len() < 3;
+            let run = consumer.run(move |_| async move { if fails { Err("no") } else { Ok(()) } });
+            made.lock().unwrap().push(run.handle());
+            run
+        });
+        let running = tokio::spawn(supervised);
+        until("the fourth run", || runs.lock().unwrap().len() == 4).await;
+        let handle = runs.lock().unwrap().last().unwrap().clone();
+        handle.wait_for(1, DEADLINE).await.unwrap();
+        let taken = store
+            .consumer("c")
+            .supervise(PAUSE, PAUSE, |consumer| consumer.run(|_| async { Ok::<_, String>(()) }));
+        let taken = within("a name that is taken", taken).await;
+        assert!(matches!(taken, Err(ConsumerError::Owned { .. })), "{taken:?}");
+        handle.stop();
+        within("the end", running).await.unwrap().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn consumers_are_listed_and_deleted() {
     on_each(|store| async move {
         assert!(store.consumers().await.unwrap().is_empty());
