@@ -26,7 +26,7 @@ const VERSION: u32 = 1;
 
 /// How far a consumer has come.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Checkpoint {
+pub(super) struct ConsumerCheckpoint {
     version: u32,
     pub(super) position: Position,
     /// The position before the first event of its first run.
@@ -37,13 +37,13 @@ pub(super) struct Checkpoint {
     pub(super) projection: bool,
 }
 
-impl Checkpoint {
+impl ConsumerCheckpoint {
     pub(super) fn new(begin: Position, projection: bool) -> Self {
-        Checkpoint { version: VERSION, position: begin, begin: Some(begin), projection }
+        ConsumerCheckpoint { version: VERSION, position: begin, begin: Some(begin), projection }
     }
 
     pub(super) fn at(self, position: Position) -> Self {
-        Checkpoint { position, ..self }
+        ConsumerCheckpoint { position, ..self }
     }
 }
 
@@ -101,13 +101,13 @@ impl ConsumerRecords {
     }
 
     /// The checkpoint, if one was saved.
-    pub(super) async fn checkpoint(&self) -> Result<Option<Checkpoint>, ConsumerError> {
+    pub(super) async fn checkpoint(&self) -> Result<Option<ConsumerCheckpoint>, ConsumerError> {
         self.load("consumer").await
     }
 
     pub(super) async fn save_checkpoint(
         &self,
-        checkpoint: Checkpoint,
+        checkpoint: ConsumerCheckpoint,
     ) -> Result<(), ConsumerError> {
         self.save("consumer", &checkpoint).await
     }

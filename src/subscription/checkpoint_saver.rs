@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use super::checkpoint::{Checkpoint, ConsumerRecords};
+use super::checkpoint::{ConsumerCheckpoint, ConsumerRecords};
 use super::error::ConsumerError;
 use crate::event::Position;
 use crate::mailroom::Mailroom;
@@ -24,7 +24,7 @@ pub(super) struct CheckpointSaver {
     every: usize,
     interval: Duration,
     /// The checkpoint that is saved or being saved.
-    saved: Checkpoint,
+    saved: ConsumerCheckpoint,
     in_progress: Option<BoxedFuture<Result<(), ConsumerError>>>,
     /// Events handled since the last save began, and since when there is something to save.
     unsaved: usize,
@@ -40,7 +40,7 @@ impl CheckpointSaver {
         records: ConsumerRecords,
         mailroom: Arc<Mailroom>,
         (every, interval): (usize, Duration),
-        saved: Checkpoint,
+        saved: ConsumerCheckpoint,
     ) -> Self {
         CheckpointSaver {
             records,

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::checkpoint::{Checkpoint, ConsumerRecords, Parked};
+use super::checkpoint::{ConsumerCheckpoint, ConsumerRecords, Parked};
 use super::error::ConsumerError;
 use super::filter::filter_methods;
 use super::handler::{EventHandler, Handler, ProjectionHandler, PublisherHandler};
 use super::log::last_position;
-use super::options::{ErrorAction, Failure, OnFailure, Start};
-use super::plan::Plan;
-use super::progress::{Claim, Progress};
+use super::options::{ErrorAction, FailedEvent, OnFailure, Start};
+use super::plan::ConsumerPlan;
+use super::progress::{Claim, ConsumerProgress};
 use super::projection::Projection;
 use super::publisher::Publisher;
 use super::reaction::{IntoReactions, OnRejected, Rejection, RejectionPolicy};
@@ -57,7 +57,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 #[must_use = "a consumer does nothing until it is run"]
 #[derive(Clone)]
 pub struct Consumer {
-    plan: Plan,
+    plan: ConsumerPlan,
     rejected: Option<RejectionPolicy>,
     max_causation_depth: u32,
 }
@@ -71,7 +71,7 @@ impl EventStore {
 
 impl Consumer {
     fn new(store: EventStore, name: &str) -> Self {
-        Consumer { plan: Plan::new(store, name), rejected: None, max_causation_depth: 100 }
+        Consumer { plan: ConsumerPlan::new(store, name), rejected: None, max_causation_depth: 100 }
     }
 
     filter_methods!(plan.filter);
@@ -128,7 +128,7 @@ impl Consumer {
     }
 
     /// Decides about each failed attempt. The handler's error can be had with its type
-    /// ([`Failure::error`]). An event that cannot be read is not retried.
+    /// ([`FailedEvent::error`]). An event that cannot be read is not retried.
     ///
     /// ```
     /// # use std::io;
@@ -145,7 +145,7 @@ impl Consumer {
     /// ```
     pub fn on_error(
         mut self,
-        hook: impl Fn(&Failure<'_>) -> ErrorAction + Send + Sync + 'static,
+        hook: impl Fn(&FailedEvent<'_>) -> ErrorAction + Send + Sync + 'static,
     ) -> Self {
         self.plan.error_hook = Some(Arc::new(hook));
         self
@@ -281,8 +281,9 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// [`ConsumerError::Owned`] while it runs; [`ConsumerError::NameOfProjection`] for a projection,
-    /// which stores its own position; [`ConsumerError::AheadOfLog`] for a position beyond the log.
+    /// [`ConsumerError::Owned`] while it runs; [`ConsumerError::NameOfProjection`] for a
+    /// projection, which stores its own position; [`ConsumerError::AheadOfLog`] for a position
+    /// beyond the log.
     pub async fn set_position(&self, position: impl Into<Position>) -> Result<(), ConsumerError> {
         let position = position.into();
         let (records, _claim) = self.records_at_rest()?;
@@ -292,7 +293,7 @@ impl Consumer {
             return Err(ConsumerError::AheadOfLog { name, position, last });
         }
         let checkpoint = records.checkpoint().await?;
-        let checkpoint = checkpoint.unwrap_or(Checkpoint::new(Position::default(), false));
+        let checkpoint = checkpoint.unwrap_or(ConsumerCheckpoint::new(Position::default(), false));
         if checkpoint.projection {
             return Err(ConsumerError::NameOfProjection { name });
         }
@@ -310,7 +311,8 @@ impl Consumer {
     /// The stored records, and the name: nobody runs the consumer while they are changed.
     pub(super) fn records_at_rest(&self) -> Result<(ConsumerRecords, Claim), ConsumerError> {
         let records = self.plan.records()?;
-        let (progress, _) = Progress::new(self.plan.mailroom().clone(), self.plan.name.clone());
+        let (progress, _) =
+            ConsumerProgress::new(self.plan.mailroom().clone(), self.plan.name.clone());
         Ok((records, Claim::of(&progress)?))
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::checkpoint::{ConsumerRecords, Parked};
 use super::error::{ConsumerError, WaitError};
 use super::log::last_position;
-use super::progress::{ParkedAction, ParkedRequest, Progress, Retried};
+use super::progress::{ConsumerProgress, ParkedAction, ParkedRequest, Retried};
 use crate::append::Appended;
 use crate::event::{AggregateKey, Position};
 use crate::mailroom::RunningConsumer;
@@ -18,7 +18,7 @@ use crate::mailroom::RunningConsumer;
 /// clone. The consumer runs on without it.
 #[derive(Clone)]
 pub struct ConsumerHandle {
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<ConsumerProgress>,
 }
 
 impl ConsumerHandle {

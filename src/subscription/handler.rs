@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 
-use super::options::{ErrorAction, ErrorHook, Failure};
-use super::progress::Progress;
+use super::options::{ErrorAction, ErrorHook, FailedEvent};
+use super::progress::ConsumerProgress;
 use super::projection::Projection;
 use super::publisher::Publisher;
 use crate::driver::async_trait;
@@ -89,7 +89,7 @@ impl Judge<'_> {
         reason: String,
         error: Option<&dyn Any>,
     ) -> FailedAttempt {
-        let failure = Failure { key, sequence, position, attempt, reason: &reason, error };
+        let failure = FailedEvent { key, sequence, position, attempt, reason: &reason, error };
         let action = self.hook.map(|hook| {
             // A hook that panics decides nothing.
             let asked = std::panic::catch_unwind(AssertUnwindSafe(|| hook(&failure)));
@@ -112,7 +112,7 @@ pub(super) async fn guarded<F: Future>(call: impl FnOnce() -> F) -> Result<F::Ou
 /// Between two events of a chunk: reports the position, and decides whether to continue.
 #[derive(Clone, Copy)]
 pub(super) struct Pace<'a> {
-    pub(super) progress: &'a Progress,
+    pub(super) progress: &'a ConsumerProgress,
     /// When the next checkpoint is due.
     pub(super) due: Instant,
 }

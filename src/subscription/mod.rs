@@ -60,7 +60,7 @@ pub use directory::ConsumerStatus;
 pub use error::{ConsumerError, WaitError};
 pub use handle::ConsumerHandle;
 pub use log::{Log, LogRead};
-pub use options::{ErrorAction, Failure, OnFailure};
+pub use options::{ErrorAction, FailedEvent, OnFailure};
 pub use progress::Retried;
 pub use projection::Projection;
 pub use publisher::Publisher;

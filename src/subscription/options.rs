@@ -50,7 +50,7 @@ pub enum ErrorAction {
 
 /// A failed attempt to handle an event.
 #[non_exhaustive]
-pub struct Failure<'a> {
+pub struct FailedEvent<'a> {
     /// The aggregate of the event, or of the first event of a batch.
     pub key: &'a AggregateKey,
     /// The event's sequence.
@@ -64,7 +64,7 @@ pub struct Failure<'a> {
     pub(super) error: Option<&'a dyn Any>,
 }
 
-impl Failure<'_> {
+impl FailedEvent<'_> {
     /// The handler's error, if it is of this type. An event that no upcaster can read fails with
     /// [`ReadError`](crate::ReadError). A panic has no error.
     pub fn error<E: 'static>(&self) -> Option<&E> {
@@ -72,9 +72,9 @@ impl Failure<'_> {
     }
 }
 
-impl fmt::Debug for Failure<'_> {
+impl fmt::Debug for FailedEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Failure")
+        f.debug_struct("FailedEvent")
             .field("key", &self.key)
             .field("sequence", &self.sequence)
             .field("position", &self.position)
@@ -84,7 +84,7 @@ impl fmt::Debug for Failure<'_> {
     }
 }
 
-pub(super) type ErrorHook = Arc<dyn Fn(&Failure<'_>) -> ErrorAction + Send + Sync>;
+pub(super) type ErrorHook = Arc<dyn Fn(&FailedEvent<'_>) -> ErrorAction + Send + Sync>;
 
 /// Where a consumer without a checkpoint begins.
 #[derive(Clone, Copy, Debug)]

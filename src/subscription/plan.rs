@@ -12,7 +12,7 @@ use crate::store::EventStore;
 
 /// Everything about a consumer but its handler. Holds the store open.
 #[derive(Clone)]
-pub(super) struct Plan {
+pub(super) struct ConsumerPlan {
     pub(super) store: EventStore,
     pub(super) name: Arc<str>,
     pub(super) filter: Filter,
@@ -21,9 +21,9 @@ pub(super) struct Plan {
     pub(super) error_hook: Option<ErrorHook>,
 }
 
-impl Plan {
+impl ConsumerPlan {
     pub(super) fn new(store: EventStore, name: &str) -> Self {
-        Plan {
+        ConsumerPlan {
             store,
             name: name.into(),
             filter: Filter::default(),

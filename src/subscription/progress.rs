@@ -19,7 +19,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    pub(super) fn of(progress: &Arc<Progress>) -> Result<Self, ConsumerError> {
+    pub(super) fn of(progress: &Arc<ConsumerProgress>) -> Result<Self, ConsumerError> {
         let (mailroom, name) = (&progress.mailroom, &progress.name);
         match mailroom.consumers.claim(name, progress.clone()) {
             true => Ok(Claim { mailroom: mailroom.clone(), name: name.clone() }),
@@ -78,7 +78,7 @@ pub(super) struct ParkedRequest {
 }
 
 /// The state of a running consumer that its handles see.
-pub(super) struct Progress {
+pub(super) struct ConsumerProgress {
     pub(super) name: Arc<str>,
     pub(super) mailroom: Arc<Mailroom>,
     position: AtomicU64,
@@ -92,13 +92,13 @@ pub(super) struct Progress {
     pub(super) requests: mpsc::UnboundedSender<ParkedRequest>,
 }
 
-impl Progress {
+impl ConsumerProgress {
     pub(super) fn new(
         mailroom: Arc<Mailroom>,
         name: Arc<str>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<ParkedRequest>) {
         let (requests, received) = mpsc::unbounded_channel();
-        let progress = Progress {
+        let progress = ConsumerProgress {
             name,
             mailroom,
             position: AtomicU64::new(0),
@@ -156,7 +156,7 @@ impl Progress {
     }
 }
 
-impl RunningConsumer for Progress {
+impl RunningConsumer for ConsumerProgress {
     fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.stop.notify_one();

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use super::error::ConsumerError;
 use super::handle::ConsumerHandle;
 use super::handler::Handler;
-use super::plan::Plan;
-use super::progress::{Claim, ParkedRequest, Progress};
+use super::plan::ConsumerPlan;
+use super::progress::{Claim, ConsumerProgress, ParkedRequest};
 use super::worker::{RunEnd, Worker};
 
 /// A running consumer: a future to spawn or await. It ends with `Ok` when it was stopped or the
@@ -23,8 +23,8 @@ pub struct Run {
 }
 
 impl Run {
-    pub(super) fn new(plan: Plan, handler: Box<dyn Handler>) -> Self {
-        let (progress, retries) = Progress::new(plan.mailroom().clone(), plan.name.clone());
+    pub(super) fn new(plan: ConsumerPlan, handler: Box<dyn Handler>) -> Self {
+        let (progress, retries) = ConsumerProgress::new(plan.mailroom().clone(), plan.name.clone());
         let handle = ConsumerHandle { progress: progress.clone() };
         let end = EndSignal(progress);
         Run { handle, work: Box::pin(work(plan, handler, retries, end)) }
@@ -45,7 +45,7 @@ impl Future for Run {
 }
 
 /// Tells the handles that the consumer has ended, however it ended.
-struct EndSignal(Arc<Progress>);
+struct EndSignal(Arc<ConsumerProgress>);
 
 impl Drop for EndSignal {
     fn drop(&mut self) {
@@ -54,7 +54,7 @@ impl Drop for EndSignal {
 }
 
 async fn work(
-    plan: Plan,
+    plan: ConsumerPlan,
     handler: Box<dyn Handler>,
     mut retries: mpsc::UnboundedReceiver<ParkedRequest>,
     end: EndSignal,

@@ -8,9 +8,9 @@ use super::run::Run;
 
 impl Consumer {
     /// Runs the consumer, and runs it again after it failed. `make` makes each run, and can keep
-    /// its [handle](Run::handle). The pauses in between start at `pause` and double up to `longest`;
-    /// a run that lasts at least `longest` sets them back. A [rebuild](Consumer::rebuild) is done
-    /// once.
+    /// its [handle](Run::handle). The pauses in between start at `pause` and double up to
+    /// `longest`; a run that lasts at least `longest` sets them back. A
+    /// [rebuild](Consumer::rebuild) is done once.
     ///
     /// Ends with `Ok` when a run is stopped or the store closes.
     ///

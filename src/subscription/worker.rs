@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, select};
 use tokio::sync::mpsc;
 
-use super::checkpoint::{Checkpoint, ConsumerRecords, ParkedAggregates};
+use super::checkpoint::{ConsumerCheckpoint, ConsumerRecords, ParkedAggregates};
 use super::checkpoint_saver::CheckpointSaver;
 use super::error::ConsumerError;
 use super::feed::{Feed, Source};
 use super::handler::{Chunk, Delivered, Handler, Judge, Pace};
 use super::log::last_position;
 use super::options::{ErrorAction, Start};
-use super::plan::Plan;
-use super::progress::{ParkedRequest, Progress};
+use super::plan::ConsumerPlan;
+use super::progress::{ConsumerProgress, ParkedRequest};
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
@@ -83,9 +83,9 @@ enum Turn {
 }
 
 pub(super) struct Worker {
-    pub(super) plan: Plan,
+    pub(super) plan: ConsumerPlan,
     pub(super) handler: Box<dyn Handler>,
-    progress: Arc<Progress>,
+    progress: Arc<ConsumerProgress>,
     pub(super) records: ConsumerRecords,
     pub(super) parked: ParkedAggregates,
     /// Everything up to here is handled, parked or not wanted.
@@ -99,9 +99,9 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) async fn begin(
-        plan: Plan,
+        plan: ConsumerPlan,
         mut handler: Box<dyn Handler>,
-        progress: Arc<Progress>,
+        progress: Arc<ConsumerProgress>,
     ) -> Result<Self, ConsumerError> {
         let records = plan.records()?;
         let failed = |reason| ConsumerError::Projection { name: plan.name.to_string(), reason };
@@ -128,7 +128,7 @@ impl Worker {
             Some(stored) if stored.projection == projection => stored,
             // The start is stored: otherwise a consumer from the end would start later each time.
             _ => {
-                let first = Checkpoint::new(begin, projection);
+                let first = ConsumerCheckpoint::new(begin, projection);
                 records.save_checkpoint(first).await?;
                 first
             }
