@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::admission::Wait;
 use super::arbiters::Arbiters;
+use super::consumers::RunningConsumers;
 use super::entity_state::BoxedCommand;
 use super::registry::{Lookup, Registry};
 use super::shared::{Config, Shared};
@@ -28,8 +29,8 @@ use crate::event::AggregateKey;
 pub(crate) struct Mailroom {
     /// The Rust type of each kind of entity.
     pub(crate) kinds: DashMap<&'static str, (TypeId, &'static str)>,
-    /// The names of the consumers that run.
-    pub(crate) consumers: DashMap<Arc<str>, ()>,
+    /// The consumers that run.
+    pub(crate) consumers: RunningConsumers,
     registry: Registry,
     shared: Arc<Shared>,
 }
@@ -52,7 +53,7 @@ impl Mailroom {
         let shared = Arc::new(Shared::new(driver, config, arbiters));
         Mailroom {
             kinds: DashMap::new(),
-            consumers: DashMap::new(),
+            consumers: RunningConsumers::default(),
             registry: Registry::new(shared.clone(), start_actor),
             shared,
         }

@@ -40,6 +40,7 @@ mod admission;
 mod arbiters;
 mod commit_window;
 mod conflict_cache;
+mod consumers;
 mod decide;
 mod driver_question;
 mod entity_state;
@@ -58,6 +59,7 @@ mod slot;
 mod supervisor;
 
 pub(crate) use admission::Wait;
+pub(crate) use consumers::RunningConsumer;
 pub(crate) use entity_state::{BoxedCommand, BoxedState, CommandAnswer, Decision};
 pub(crate) use mailroom::Mailroom;
 pub(crate) use runtime::{OpenDriver, Runtime};

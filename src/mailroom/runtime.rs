@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use actix::{Actor, System};
+use futures_util::future::join;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::actor;
@@ -108,11 +109,13 @@ async fn run(
     let _ = report.send(Some(result));
 }
 
-/// Lets what was admitted finish, then closes the driver.
+/// Lets what was admitted finish and consumers save their checkpoints, then closes the driver.
 async fn shut_down(mailroom: &Mailroom) -> Result<(), CloseError> {
     mailroom.stop_admission();
     let deadline = mailroom.config.close_deadline;
-    let drained = tokio::time::timeout(deadline, mailroom.admission.drained()).await;
+    // Consumers save their checkpoints while the driver is open.
+    let ending = join(mailroom.admission.drained(), mailroom.consumers.end_all());
+    let drained = tokio::time::timeout(deadline, ending).await;
     let unfinished = mailroom.admission.admitted();
     // Whoever still waits gets an answer: for bytes, for a permit, or for a put.
     mailroom.admission.give_up();

@@ -240,8 +240,11 @@ impl EventStore {
     }
 
     /// Closes the store for all its handles: no further append is admitted, admitted ones finish
-    /// before the close deadline, and the driver closes. Further calls wait for the same end and
-    /// get the same answer.
+    /// before the close deadline, consumers save their checkpoints and end, and the driver closes.
+    /// Further calls wait for the same end and get the same answer.
+    ///
+    /// A consumer ends when its [`Run`](crate::subscription::Run) is polled. One that nobody polls
+    /// any more holds up closing until the deadline.
     ///
     /// Cancel-safe: once begun, the close continues without the future.
     ///
@@ -249,6 +252,7 @@ impl EventStore {
     ///
     /// [`CloseError`]; the store is closed nevertheless.
     pub async fn close(&self) -> Result<(), CloseError> {
+        self.mailroom.consumers.do_not_wait_for_this_handler();
         self.mailroom.stop_admission();
         self.runtime.close().await
     }

@@ -6,10 +6,11 @@
 //!
 //! | name | content, as JSON |
 //! |---|---|
-//! | `consumer/{name}` | `{"version":1,"position":…}` |
+//! | `consumer/{name}` | `{"version":1,"position":…,"begin":…}`, and `"projection":true` for one |
+//! | `consumers/` | `{"version":1,"names":[…]}`: the consumers that have run |
 //! | `parked/{name}` | `{"version":1,"aggregates":[…]}`, of key, sequence, position, reason |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,16 +24,39 @@ use crate::mailroom::Mailroom;
 
 const VERSION: u32 = 1;
 
-#[derive(Serialize, Deserialize)]
-struct StoredPosition {
+/// How far a consumer has come.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct ConsumerCheckpoint {
     version: u32,
-    position: Position,
+    pub(super) position: Position,
+    /// The position before the first event of its first run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) begin: Option<Position>,
+    /// Whether the name belongs to a projection, whose own position counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) projection: bool,
+}
+
+impl ConsumerCheckpoint {
+    pub(super) fn new(begin: Position, projection: bool) -> Self {
+        ConsumerCheckpoint { version: VERSION, position: begin, begin: Some(begin), projection }
+    }
+
+    pub(super) fn at(self, position: Position) -> Self {
+        ConsumerCheckpoint { position, ..self }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoredParked {
     version: u32,
     aggregates: Vec<Parked>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct StoredNames {
+    version: u32,
+    names: BTreeSet<String>,
 }
 
 /// An aggregate whose events a consumer skips, because one of them failed.
@@ -76,14 +100,16 @@ impl ConsumerRecords {
         ConsumerRecords { mailroom, name }
     }
 
-    /// The position in the checkpoint, if one was saved.
-    pub(super) async fn position(&self) -> Result<Option<Position>, ConsumerError> {
-        let stored: Option<StoredPosition> = self.load("consumer").await?;
-        Ok(stored.map(|stored| stored.position))
+    /// The checkpoint, if one was saved.
+    pub(super) async fn checkpoint(&self) -> Result<Option<ConsumerCheckpoint>, ConsumerError> {
+        self.load("consumer").await
     }
 
-    pub(super) async fn save_position(&self, position: Position) -> Result<(), ConsumerError> {
-        self.save("consumer", &StoredPosition { version: VERSION, position }).await
+    pub(super) async fn save_checkpoint(
+        &self,
+        checkpoint: ConsumerCheckpoint,
+    ) -> Result<(), ConsumerError> {
+        self.save("consumer", &checkpoint).await
     }
 
     pub(super) async fn parked(&self) -> Result<ParkedAggregates, ConsumerError> {
@@ -97,20 +123,61 @@ impl ConsumerRecords {
         self.save("parked", &StoredParked { version: VERSION, aggregates }).await
     }
 
+    /// The names of the consumers that have run.
+    pub(super) async fn names(mailroom: &Arc<Mailroom>) -> Result<BTreeSet<String>, ConsumerError> {
+        let all = ConsumerRecords::new(mailroom.clone(), "".into());
+        let stored: Option<StoredNames> = all.load("consumers").await?;
+        Ok(stored.unwrap_or_default().names)
+    }
+
+    /// Adds the name to those that have run.
+    pub(super) async fn register(&self) -> Result<(), ConsumerError> {
+        self.change_names(|names| names.insert(self.name.to_string())).await
+    }
+
+    /// Forgets the consumer. An empty record counts as none.
+    pub(super) async fn delete(&self) -> Result<(), ConsumerError> {
+        self.save_bytes("consumer", Bytes::new()).await?;
+        self.save_bytes("parked", Bytes::new()).await?;
+        self.change_names(|names| names.remove(&*self.name)).await
+    }
+
+    /// Saves the names if `change` says that it changed them.
+    async fn change_names(
+        &self,
+        change: impl FnOnce(&mut BTreeSet<String>) -> bool,
+    ) -> Result<(), ConsumerError> {
+        // One change at a time: each reads the record and writes it whole.
+        let _turn = self.mailroom.consumers.names.lock().await;
+        let mut names = Self::names(&self.mailroom).await?;
+        if !change(&mut names) {
+            return Ok(());
+        }
+        let all = ConsumerRecords::new(self.mailroom.clone(), "".into());
+        all.save("consumers", &StoredNames { version: VERSION, names }).await
+    }
+
     async fn load<T: DeserializeOwned>(&self, what: &str) -> Result<Option<T>, ConsumerError> {
         let name = format!("{what}/{}", self.name);
         let stored = answered(|| async { self.log()?.load_checkpoint(&name).await }).await;
         let Some(bytes) = stored.map_err(|error| self.failed(error))? else { return Ok(None) };
+        if bytes.is_empty() {
+            return Ok(None);
+        }
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             self.failed(DriverError::damaged(format!("the {what} record cannot be read: {error}")))
         })
     }
 
     async fn save<T: Serialize>(&self, what: &str, record: &T) -> Result<(), ConsumerError> {
-        let name = format!("{what}/{}", self.name);
         let bytes = serde_json::to_vec(record).map(Bytes::from).map_err(|error| {
             self.failed(DriverError::failed(format!("the {what} record: {error}")))
         })?;
+        self.save_bytes(what, bytes).await
+    }
+
+    async fn save_bytes(&self, what: &str, bytes: Bytes) -> Result<(), ConsumerError> {
+        let name = format!("{what}/{}", self.name);
         let saved = answered(|| async { self.log()?.save_checkpoint(&name, bytes).await }).await;
         saved.map_err(|error| self.failed(error))
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use super::checkpoint::ConsumerRecords;
+use super::checkpoint::{ConsumerCheckpoint, ConsumerRecords};
 use super::error::ConsumerError;
 use crate::event::Position;
 use crate::mailroom::Mailroom;
@@ -23,8 +23,8 @@ pub(super) struct CheckpointSaver {
     mailroom: Arc<Mailroom>,
     every: usize,
     interval: Duration,
-    /// The position that is saved or being saved.
-    saved: Position,
+    /// The checkpoint that is saved or being saved.
+    saved: ConsumerCheckpoint,
     in_progress: Option<BoxedFuture<Result<(), ConsumerError>>>,
     /// Events handled since the last save began, and since when there is something to save.
     unsaved: usize,
@@ -34,13 +34,13 @@ pub(super) struct CheckpointSaver {
 }
 
 impl CheckpointSaver {
-    /// `saved` is the position in the checkpoint. The next is due after `every` events, or an
+    /// `saved` is the checkpoint in the store. The next is due after `every` events, or an
     /// `interval` after the first of them.
     pub(super) fn new(
         records: ConsumerRecords,
         mailroom: Arc<Mailroom>,
         (every, interval): (usize, Duration),
-        saved: Position,
+        saved: ConsumerCheckpoint,
     ) -> Self {
         CheckpointSaver {
             records,
@@ -104,15 +104,16 @@ impl CheckpointSaver {
     /// Begins to save `position`, after the save in progress has ended.
     pub(super) async fn begin(&mut self, position: Position) -> Result<(), ConsumerError> {
         self.settled().await?;
-        if position > self.saved {
+        if position > self.saved.position {
+            let checkpoint = self.saved.at(position);
             let records = self.records.clone();
             let mut saving: BoxedFuture<_> =
-                Box::pin(async move { records.save_position(position).await });
+                Box::pin(async move { records.save_checkpoint(checkpoint).await });
             match saving.as_mut().now_or_never() {
                 Some(saved) => saved?,
                 None => self.in_progress = Some(saving),
             }
-            self.saved = position;
+            self.saved = checkpoint;
         }
         self.unsaved = 0;
         self.unsaved_since = None;

@@ -4,19 +4,28 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::checkpoint::Parked;
+use serde::de::DeserializeOwned;
+
+use super::checkpoint::{ConsumerCheckpoint, ConsumerRecords, Parked};
 use super::error::ConsumerError;
 use super::filter::filter_methods;
 use super::handler::{EventHandler, Handler, ProjectionHandler, PublisherHandler};
 use super::log::last_position;
-use super::options::{OnFailure, Start};
-use super::plan::Plan;
+use super::options::{ErrorAction, FailedEvent, OnFailure, Start};
+use super::plan::ConsumerPlan;
+use super::progress::{Claim, ConsumerProgress};
 use super::projection::Projection;
 use super::publisher::Publisher;
-use super::reaction::{IntoReactions, OnRejected, ReactionHandler, Rejection, RejectionPolicy};
+use super::reaction::{IntoReactions, OnRejected, Rejection, RejectionPolicy};
+use super::reaction_handler::ReactionHandler;
 use super::run::Run;
-use crate::event::{KeyedEvent, Position};
+use super::typed::{TypedEvent, TypedHandler};
+use crate::event::{KeyedEvent, Position, variant_names};
+use crate::mailroom::Mailroom;
 use crate::store::EventStore;
+
+/// Ten years: an instant this much later can still be computed.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// A consumer before it runs, from [`EventStore::consumer`]. The consumer and its [`Run`] hold the
 /// store open.
@@ -48,8 +57,9 @@ use crate::store::EventStore;
 #[must_use = "a consumer does nothing until it is run"]
 #[derive(Clone)]
 pub struct Consumer {
-    plan: Plan,
+    plan: ConsumerPlan,
     rejected: Option<RejectionPolicy>,
+    max_causation_depth: u32,
 }
 
 impl EventStore {
@@ -61,7 +71,7 @@ impl EventStore {
 
 impl Consumer {
     fn new(store: EventStore, name: &str) -> Self {
-        Consumer { plan: Plan::new(store, name), rejected: None }
+        Consumer { plan: ConsumerPlan::new(store, name), rejected: None, max_causation_depth: 100 }
     }
 
     filter_methods!(plan.filter);
@@ -77,7 +87,7 @@ impl Consumer {
         self
     }
 
-    /// Without a checkpoint, begins after the last event that exists when the consumer runs.
+    /// Without a checkpoint, begins after the last event that exists when the [`Run`] is made.
     pub fn from_end(mut self) -> Self {
         self.plan.start = Start::End;
         self
@@ -98,7 +108,7 @@ impl Consumer {
 
     /// Saves the checkpoint at most this long after an event was handled. Default 1 s.
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
-        self.plan.options.checkpoint_interval = interval;
+        self.plan.options.checkpoint_interval = interval.min(LONGEST_INTERVAL);
         self
     }
 
@@ -114,6 +124,30 @@ impl Consumer {
     /// What happens to an event that failed as often as it may.
     pub fn on_failure(mut self, policy: OnFailure) -> Self {
         self.plan.options.on_failure = policy;
+        self
+    }
+
+    /// Decides about each failed attempt. The handler's error can be had with its type
+    /// ([`FailedEvent::error`]). An event that cannot be read is not retried.
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use seriatim::{EventStore, subscription::ErrorAction};
+    /// # fn example(store: &EventStore) {
+    /// let mailer = store.consumer("mailer").on_error(|failure| {
+    ///     match failure.error::<io::Error>().map(io::Error::kind) {
+    ///         Some(io::ErrorKind::ConnectionRefused) => ErrorAction::Retry,
+    ///         Some(io::ErrorKind::InvalidData) => ErrorAction::Park,
+    ///         _ => ErrorAction::Policy,
+    ///     }
+    /// });
+    /// # let _ = mailer; }
+    /// ```
+    pub fn on_error(
+        mut self,
+        hook: impl Fn(&FailedEvent<'_>) -> ErrorAction + Send + Sync + 'static,
+    ) -> Self {
+        self.plan.error_hook = Some(Arc::new(hook));
         self
     }
 
@@ -141,18 +175,61 @@ impl Consumer {
         self
     }
 
+    /// The longest chain of reactions that cause one another, over all consumers. A reaction to an
+    /// event at its end fails. Default 100. It ends reactions that cause each other for ever.
+    pub fn max_causation_depth(mut self, links: u32) -> Self {
+        self.max_causation_depth = links.max(1);
+        self
+    }
+
     /// Handles events one by one. A failed event is retried, then the
     /// [policy](Consumer::on_failure) decides.
     ///
     /// Returns a future to spawn or await, on any runtime. It ends when it is
     /// [stopped](super::ConsumerHandle::stop), fails, or the store closes.
+    ///
+    /// A panic of the handler is a failed attempt. The handler must not block its thread: a
+    /// `block_on` inside of it can wait for ever. It may close the store, but must not wait for its
+    /// own consumer.
     pub fn run<H, F, E>(self, handler: H) -> Run
     where
         H: FnMut(KeyedEvent) -> F + Send + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Display,
+        E: Display + 'static,
     {
         self.handled_by(EventHandler(handler))
+    }
+
+    /// Handles events one by one, as values of an enum: with the codec and the upcasters of
+    /// entities. Without [`event_types`](Consumer::event_types), it takes events of the enum's
+    /// variants only. Set the [category](Consumer::category) too: kinds may share names of events.
+    ///
+    /// ```
+    /// # use serde::Deserialize;
+    /// # use seriatim::{EventStore, subscription::TypedEvent};
+    /// #[derive(Deserialize)]
+    /// enum Light { SwitchedOn { by: String }, SwitchedOff }
+    ///
+    /// # fn example(store: &EventStore) {
+    /// let watch = store.consumer("watch").category("light");
+    /// let run = watch.run_typed(|light: TypedEvent<Light>| async move {
+    ///     match light.event {
+    ///         Light::SwitchedOn { by } => println!("{} on, by {by}", light.stored.key),
+    ///         Light::SwitchedOff => println!("{} off", light.stored.key),
+    ///     }
+    ///     Ok::<_, std::io::Error>(())
+    /// });
+    /// # let _ = run; }
+    /// ```
+    pub fn run_typed<E, H, F, R>(mut self, handler: H) -> Run
+    where
+        E: DeserializeOwned + Send + 'static,
+        H: FnMut(TypedEvent<E>) -> F + Send + 'static,
+        F: Future<Output = Result<(), R>> + Send + 'static,
+        R: Display + 'static,
+    {
+        self.plan.filter.set_types_unless_set(variant_names::<E>());
+        self.handled_by(TypedHandler::new(handler))
     }
 
     /// Folds events into a state that stores its own position: see [`Projection`].
@@ -174,33 +251,81 @@ impl Consumer {
         R: IntoReactions,
     {
         let rejected = self.rejected.clone();
-        let handler =
-            ReactionHandler::new(self.plan.store.clone(), &self.plan.name, react, rejected);
+        let (store, depth) = (self.plan.store.clone(), self.max_causation_depth);
+        let handler = ReactionHandler::new(store, &self.plan.name, react, rejected, depth);
         self.handled_by(handler)
     }
 
-    fn handled_by(self, handler: impl Handler + 'static) -> Run {
+    fn handled_by(mut self, handler: impl Handler + 'static) -> Run {
+        if let Start::End = self.plan.start
+            && let Ok(last) = last_position(self.plan.mailroom())
+        {
+            // Events appended before the first poll belong to the consumer.
+            self.plan.start = Start::At(last.plus(1));
+        }
         Run::new(self.plan, Box::new(handler))
     }
 
-    /// The position in its checkpoint, whether or not the consumer runs. A projection stores its
-    /// own position instead.
+    /// The position in its checkpoint, whether or not the consumer runs. A projection's own
+    /// position may be later.
     ///
     /// # Errors
     ///
     /// [`ConsumerError`].
     pub async fn position(&self) -> Result<Option<Position>, ConsumerError> {
-        self.plan.records()?.position().await
+        Ok(self.plan.records()?.checkpoint().await?.map(|checkpoint| checkpoint.position))
     }
 
-    /// The number of events after its checkpoint, wanted or not.
+    /// Makes the consumer continue after this position the next time it runs. Parked aggregates
+    /// stay parked.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerError::Owned`] while it runs; [`ConsumerError::NameOfProjection`] for a
+    /// projection, which stores its own position; [`ConsumerError::AheadOfLog`] for a position
+    /// beyond the log.
+    pub async fn set_position(&self, position: impl Into<Position>) -> Result<(), ConsumerError> {
+        let position = position.into();
+        let (records, _claim) = self.records_at_rest()?;
+        let last = last_position(self.plan.mailroom())?;
+        let name = self.plan.name.to_string();
+        if position > last {
+            return Err(ConsumerError::AheadOfLog { name, position, last });
+        }
+        let checkpoint = records.checkpoint().await?;
+        let checkpoint = checkpoint.unwrap_or(ConsumerCheckpoint::new(Position::default(), false));
+        if checkpoint.projection {
+            return Err(ConsumerError::NameOfProjection { name });
+        }
+        records.save_checkpoint(checkpoint.at(position)).await
+    }
+
+    pub(super) fn mailroom(&self) -> &Arc<Mailroom> {
+        self.plan.mailroom()
+    }
+
+    pub(super) fn has_been_rebuilt(&mut self) {
+        self.plan.options.rebuild = false;
+    }
+
+    /// The stored records, and the name: nobody runs the consumer while they are changed.
+    pub(super) fn records_at_rest(&self) -> Result<(ConsumerRecords, Claim), ConsumerError> {
+        let records = self.plan.records()?;
+        let (progress, _) =
+            ConsumerProgress::new(self.plan.mailroom().clone(), self.plan.name.clone());
+        Ok((records, Claim::of(&progress)?))
+    }
+
+    /// The number of events after its position, wanted or not: after the position of the running
+    /// consumer, or else after the checkpoint.
     ///
     /// # Errors
     ///
     /// [`ConsumerError`].
     pub async fn lag(&self) -> Result<u64, ConsumerError> {
         let last = last_position(self.plan.mailroom())?;
-        let position = self.position().await?.unwrap_or_default();
+        let running = self.plan.mailroom().consumers.position(&self.plan.name).unwrap_or_default();
+        let position = self.position().await?.unwrap_or_default().max(running);
         Ok(last.get().saturating_sub(position.get()))
     }
 

@@ -76,6 +76,33 @@ pub enum ConsumerError {
     /// The log could not be read.
     #[error(transparent)]
     Read(ReadError),
+    /// A checkpoint or a projection's own position is beyond the end of the log: the store was
+    /// restored from an older backup, or the read model belongs to another store. Rebuild.
+    #[error(
+        "{name:?} is at position {position}, beyond the last event at {last}: it belongs to \
+         another or a newer store; rebuild it"
+    )]
+    AheadOfLog {
+        /// The consumer.
+        name: String,
+        /// Its position.
+        position: Position,
+        /// The last position of the log.
+        last: Position,
+    },
+    /// The name belongs to a projection, whose checkpoint says nothing about this handler. Use
+    /// another name, or [rebuild](super::Consumer::rebuild).
+    #[error("the name {name:?} belongs to a projection; use another name, or rebuild")]
+    NameOfProjection {
+        /// The name.
+        name: String,
+    },
+    /// The consumer's own handler called what waits for the handler. Call it from elsewhere.
+    #[error("the handler of {name:?} would wait for itself; call it from another task")]
+    InHandler {
+        /// The consumer.
+        name: String,
+    },
     /// The consumer no longer runs.
     #[error("the consumer {name:?} has ended")]
     Ended {
@@ -97,6 +124,20 @@ impl ConsumerError {
             ConsumerError::Read(source) => source.is_retryable(),
             _ => false,
         }
+    }
+}
+
+impl ConsumerError {
+    /// Whether every further run would meet it too, until somebody changes something.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            ConsumerError::NoLog(_)
+                | ConsumerError::Owned { .. }
+                | ConsumerError::InvalidName { .. }
+                | ConsumerError::AheadOfLog { .. }
+                | ConsumerError::NameOfProjection { .. }
+        )
     }
 }
 

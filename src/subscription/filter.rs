@@ -8,21 +8,43 @@ use crate::upcast::Upcasters;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
-    prefix: Option<String>,
+    keys: KeyFilter,
     types: Option<Vec<SmolStr>>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum KeyFilter {
+    #[default]
+    All,
+    Prefix(String),
+    Category(String),
 }
 
 impl Filter {
     pub(crate) fn set_prefix(&mut self, prefix: String) {
-        self.prefix = (!prefix.is_empty()).then_some(prefix);
+        self.keys = KeyFilter::Prefix(prefix);
+    }
+
+    pub(crate) fn set_category(&mut self, category: String) {
+        self.keys = KeyFilter::Category(category);
     }
 
     pub(crate) fn set_types(&mut self, types: impl IntoIterator<Item = impl AsRef<str>>) {
         self.types = Some(types.into_iter().map(|t| SmolStr::new(t.as_ref())).collect());
     }
 
+    pub(crate) fn set_types_unless_set(&mut self, types: &[&str]) {
+        if self.types.is_none() && !types.is_empty() {
+            self.set_types(types);
+        }
+    }
+
     pub(crate) fn takes_key(&self, key: &AggregateKey) -> bool {
-        self.prefix.as_ref().is_none_or(|prefix| key.as_str().starts_with(prefix))
+        match &self.keys {
+            KeyFilter::All => true,
+            KeyFilter::Prefix(prefix) => key.as_str().starts_with(prefix),
+            KeyFilter::Category(category) => key.category() == category,
+        }
     }
 
     /// The event in its latest form, if it is wanted. Types are those of the latest form. The key
@@ -57,9 +79,11 @@ macro_rules! filter_methods {
         }
 
         /// Only events of aggregates of this category: the part of their keys before the first `/`,
-        /// which is the kind of an entity. Replaces a prefix.
-        pub fn category(self, category: impl AsRef<str>) -> Self {
-            self.prefix(format!("{}/", category.as_ref()))
+        /// which is the kind of an entity. A key without a `/` is its own category. Replaces a
+        /// prefix.
+        pub fn category(mut self, category: impl Into<String>) -> Self {
+            self.$($filter).+.set_category(category.into());
+            self
         }
 
         /// Only events of these types, as upcasters leave them.

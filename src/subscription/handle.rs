@@ -9,14 +9,16 @@ use tokio::sync::oneshot;
 use super::checkpoint::{ConsumerRecords, Parked};
 use super::error::{ConsumerError, WaitError};
 use super::log::last_position;
-use super::progress::{Progress, Retried};
-use crate::event::Position;
+use super::progress::{ConsumerProgress, ParkedAction, ParkedRequest, Retried};
+use crate::append::Appended;
+use crate::event::{AggregateKey, Position};
+use crate::mailroom::RunningConsumer;
 
 /// A running consumer, as seen by those who stop it, wait for it or ask for its position. Cheap to
 /// clone. The consumer runs on without it.
 #[derive(Clone)]
 pub struct ConsumerHandle {
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<ConsumerProgress>,
 }
 
 impl ConsumerHandle {
@@ -47,8 +49,8 @@ impl ConsumerHandle {
     }
 
     /// Waits until the consumer has handled everything up to this position, so that a request can
-    /// read what it has just written. [`Appended::position`](crate::Appended::position) is the
-    /// first position of an append.
+    /// read what it has just written. The position of an append's last event is
+    /// [`Appended::last_position`]; see also [`ConsumerHandle::wait_for_append`].
     ///
     /// # Errors
     ///
@@ -85,6 +87,20 @@ impl ConsumerHandle {
         }
     }
 
+    /// Waits until the consumer has handled all events of this append.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`].
+    pub async fn wait_for_append(
+        &self,
+        appended: &Appended,
+        deadline: Duration,
+    ) -> Result<(), WaitError> {
+        // A store with consumers has a log, and its appends have positions.
+        self.wait_for(appended.last_position().unwrap_or_default(), deadline).await
+    }
+
     /// The parked aggregates, in key order.
     ///
     /// # Errors
@@ -102,11 +118,54 @@ impl ConsumerHandle {
     ///
     /// # Errors
     ///
-    /// [`ConsumerError::Ended`] when the consumer does not run.
+    /// [`ConsumerError::Ended`] when the consumer does not run; [`ConsumerError::InHandler`] when
+    /// its own handler calls this, which would wait for itself. A task that the handler spawns and
+    /// awaits is not detected.
     pub async fn retry_parked(&self) -> Result<Retried, ConsumerError> {
+        self.request(ParkedAction::RetryAll).await
+    }
+
+    /// [`ConsumerHandle::retry_parked`] for one aggregate.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConsumerHandle::retry_parked`].
+    pub async fn retry_parked_aggregate(
+        &self,
+        key: &AggregateKey,
+    ) -> Result<Retried, ConsumerError> {
+        self.request(ParkedAction::Retry(key.clone())).await
+    }
+
+    /// Gives up this aggregate's parked events: they count as handled, and its later events are
+    /// handled again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConsumerHandle::retry_parked`].
+    pub async fn discard_parked(&self, key: &AggregateKey) -> Result<Retried, ConsumerError> {
+        self.request(ParkedAction::Discard(key.clone())).await
+    }
+
+    /// Lets the consumer finish its current event (or batch), save its checkpoint and wait. It
+    /// takes no more events and answers no requests about parked aggregates until it resumes.
+    pub fn pause(&self) {
+        self.progress.set_paused(true);
+    }
+
+    /// Ends a [pause](ConsumerHandle::pause).
+    pub fn resume(&self) {
+        self.progress.set_paused(false);
+    }
+
+    async fn request(&self, action: ParkedAction) -> Result<Retried, ConsumerError> {
         let ended = || ConsumerError::Ended { name: self.name().to_owned() };
+        if self.progress.is_handling_here() {
+            return Err(ConsumerError::InHandler { name: self.name().to_owned() });
+        }
         let (answer, answered) = oneshot::channel();
-        self.progress.retry.send(answer).map_err(|_| ended())?;
+        let request = ParkedRequest { action, answer };
+        self.progress.requests.send(request).map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
 }

@@ -1,13 +1,18 @@
 //! What a consumer hands its events to.
 
+use std::any::Any;
 use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
-use super::progress::Progress;
+use futures_util::FutureExt;
+
+use super::options::{ErrorAction, ErrorHook, FailedEvent};
+use super::progress::ConsumerProgress;
 use super::projection::Projection;
 use super::publisher::Publisher;
 use crate::driver::async_trait;
-use crate::event::{KeyedEvent, Position};
+use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 /// Events that are delivered together, at least one.
 pub(super) struct Chunk<'a> {
@@ -18,7 +23,10 @@ pub(super) struct Chunk<'a> {
     pub(super) earlier_to: Position,
     /// The events may have been delivered in this run.
     pub(super) retried: bool,
+    /// The event is parked, and retried alone.
+    pub(super) parked: bool,
     pub(super) pace: Pace<'a>,
+    pub(super) judge: Judge<'a>,
 }
 
 /// The outcome of a chunk.
@@ -27,22 +35,84 @@ pub(super) struct Delivered {
     /// How many of its events are handled, from the first on.
     pub(super) events: usize,
     /// Why the next one failed, if it was tried.
-    pub(super) failed: Option<String>,
+    pub(super) failed: Option<FailedAttempt>,
+    /// The last handled event has an outcome that only the checkpoint records.
+    pub(super) must_save: bool,
 }
 
 impl Delivered {
-    fn all_or_none<E: Display>(result: Result<(), E>, events: usize) -> Self {
+    fn all_or_none<E: Display + 'static>(
+        result: Result<Result<(), E>, String>,
+        chunk: &Chunk<'_>,
+    ) -> Self {
+        let failed = chunk.events.first().and_then(|first| chunk.judge.check(first, 0, result));
+        let events = if failed.is_none() { chunk.events.len() } else { 0 };
+        Delivered { events, failed, must_save: false }
+    }
+}
+
+/// An attempt that failed, and what the error hook says about it.
+pub(super) struct FailedAttempt {
+    pub(super) reason: String,
+    pub(super) action: ErrorAction,
+}
+
+/// Asks the error hook about failed attempts.
+#[derive(Clone, Copy)]
+pub(super) struct Judge<'a> {
+    pub(super) hook: Option<&'a ErrorHook>,
+    /// The number of this attempt at the first event of the chunk.
+    pub(super) attempt: u32,
+}
+
+impl Judge<'_> {
+    /// The failed attempt, if `result` is one. `handled` events of the chunk precede this one.
+    pub(super) fn check<E: Display + 'static>(
+        &self,
+        event: &KeyedEvent,
+        handled: usize,
+        result: Result<Result<(), E>, String>,
+    ) -> Option<FailedAttempt> {
+        let attempt = if handled == 0 { self.attempt } else { 1 };
+        let at = (&event.key, event.sequence, event.position.unwrap_or_default());
         match result {
-            Ok(()) => Delivered { events, failed: None },
-            Err(error) => Delivered { events: 0, failed: Some(error.to_string()) },
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(self.failed(at, attempt, error.to_string(), Some(&error))),
+            Err(panic) => Some(self.failed(at, attempt, panic, None)),
         }
     }
+
+    pub(super) fn failed(
+        &self,
+        (key, sequence, position): (&AggregateKey, Sequence, Position),
+        attempt: u32,
+        reason: String,
+        error: Option<&dyn Any>,
+    ) -> FailedAttempt {
+        let failure = FailedEvent { key, sequence, position, attempt, reason: &reason, error };
+        let action = self.hook.map(|hook| {
+            // A hook that panics decides nothing.
+            let asked = std::panic::catch_unwind(AssertUnwindSafe(|| hook(&failure)));
+            asked.unwrap_or_default()
+        });
+        FailedAttempt { action: action.unwrap_or_default(), reason }
+    }
+}
+
+/// Awaits what `call` makes. A panic of either is an error that tells its message.
+pub(super) async fn guarded<F: Future>(call: impl FnOnce() -> F) -> Result<F::Output, String> {
+    let guarded = AssertUnwindSafe(async { call().await }).catch_unwind();
+    guarded.await.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        format!("the handler panicked: {}", text.unwrap_or_default())
+    })
 }
 
 /// Between two events of a chunk: reports the position, and decides whether to continue.
 #[derive(Clone, Copy)]
 pub(super) struct Pace<'a> {
-    pub(super) progress: &'a Progress,
+    pub(super) progress: &'a ConsumerProgress,
     /// When the next checkpoint is due.
     pub(super) due: Instant,
 }
@@ -50,7 +120,7 @@ pub(super) struct Pace<'a> {
 impl Pace<'_> {
     pub(super) fn handled(&self, event: &KeyedEvent) -> bool {
         self.progress.reached(event.position.unwrap_or_default());
-        !self.progress.is_stopped() && Instant::now() < self.due
+        !self.progress.is_stopped() && !self.progress.is_paused() && Instant::now() < self.due
     }
 }
 
@@ -62,8 +132,18 @@ pub(super) trait Handler: Send {
         false
     }
 
+    /// Whether it stores its position itself.
+    fn is_projection(&self) -> bool {
+        false
+    }
+
     /// The position that it stores itself, if it does.
     async fn own_position(&mut self) -> Result<Option<Position>, String> {
+        Ok(None)
+    }
+
+    /// The last parked event of this aggregate that it stores as handled.
+    async fn parked_progress(&mut self, _key: &AggregateKey) -> Result<Option<Sequence>, String> {
         Ok(None)
     }
 
@@ -84,7 +164,7 @@ impl<H, F, E> Handler for EventHandler<H>
 where
     H: FnMut(KeyedEvent) -> F + Send,
     F: Future<Output = Result<(), E>> + Send,
-    E: Display,
+    E: Display + 'static,
 {
     fn one_by_one(&self) -> bool {
         true
@@ -93,10 +173,10 @@ where
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {
         let mut delivered = Delivered::default();
         for event in chunk.events {
-            // The error becomes text at once: it need not be `Send`.
-            let handled = (self.0)(event.clone()).await.map_err(|error| error.to_string());
-            if let Err(reason) = handled {
-                delivered.failed = Some(reason);
+            // The error is judged before anything else is awaited: it need not be `Send`.
+            let judged = |result| chunk.judge.check(event, delivered.events, result);
+            delivered.failed = guarded(|| (self.0)(event.clone())).map(judged).await;
+            if delivered.failed.is_some() {
                 break;
             }
             delivered.events += 1;
@@ -111,19 +191,35 @@ where
 /// Hands batches to a projection.
 pub(super) struct ProjectionHandler<P>(pub(super) P);
 
+/// Text for an answer of a projection.
+fn told<T, E: Display>(answer: Result<Result<T, E>, String>) -> Result<T, String> {
+    answer?.map_err(|error| error.to_string())
+}
+
 #[async_trait]
 impl<P: Projection> Handler for ProjectionHandler<P> {
+    fn is_projection(&self) -> bool {
+        true
+    }
+
     async fn own_position(&mut self) -> Result<Option<Position>, String> {
-        self.0.position().await.map(Some).map_err(|error| error.to_string())
+        told(guarded(|| self.0.position()).await).map(Some)
+    }
+
+    async fn parked_progress(&mut self, key: &AggregateKey) -> Result<Option<Sequence>, String> {
+        told(guarded(|| self.0.parked_progress(key)).await)
     }
 
     async fn reset(&mut self) -> Result<(), String> {
-        self.0.reset().await.map_err(|error| error.to_string())
+        told(guarded(|| self.0.reset()).await)
     }
 
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {
-        let applied = self.0.apply(chunk.events, chunk.through).await;
-        Delivered::all_or_none(applied, chunk.events.len())
+        let applied = match chunk.events {
+            [event] if chunk.parked => guarded(|| self.0.apply_parked(event, chunk.through)).await,
+            events => guarded(|| self.0.apply(events, chunk.through)).await,
+        };
+        Delivered::all_or_none(applied, &chunk)
     }
 }
 
@@ -133,7 +229,7 @@ pub(super) struct PublisherHandler<P>(pub(super) P);
 #[async_trait]
 impl<P: Publisher> Handler for PublisherHandler<P> {
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {
-        let published = self.0.publish(chunk.events).await;
-        Delivered::all_or_none(published, chunk.events.len())
+        let published = guarded(|| self.0.publish(chunk.events)).await;
+        Delivered::all_or_none(published, &chunk)
     }
 }

@@ -73,7 +73,7 @@ impl Log {
             from: ReadStart::Edge,
             backwards: false,
             left: usize::MAX,
-            state: ReadState::New,
+            state: LogReadState::New,
             page: Vec::new().into_iter(),
         }
     }
@@ -137,15 +137,15 @@ enum ReadStart {
 }
 
 #[derive(Debug)]
-enum ReadState {
+enum LogReadState {
     New,
     Page(LogFetch),
     Ended,
 }
 
 /// Events of the log in commit order, as a stream. It begins when it is first polled; options set
-/// after that have no effect. It ends after the last event, which may be one that was appended while
-/// it read.
+/// after that have no effect. It ends after the last event, also if that was appended while it
+/// read.
 ///
 /// It reads a page at a time, in the reader's own thread, and keeps no more than that in memory.
 /// Events come in their latest form ([`Builder::upcaster`](crate::Builder::upcaster)). To wait for
@@ -157,7 +157,7 @@ pub struct LogRead {
     from: ReadStart,
     backwards: bool,
     left: usize,
-    state: ReadState,
+    state: LogReadState,
     page: vec::IntoIter<KeyedEvent>,
 }
 
@@ -225,23 +225,23 @@ impl LogRead {
     /// Reads a page. True if there may be more after it.
     fn read_page(&mut self) -> Result<bool, ReadError> {
         let fetch = match &self.state {
-            ReadState::Ended => return Ok(false),
-            ReadState::New => self.start()?,
-            ReadState::Page(fetch) => *fetch,
+            LogReadState::Ended => return Ok(false),
+            LogReadState::New => self.start()?,
+            LogReadState::Page(fetch) => *fetch,
         };
         let page = log_of(&self.mailroom)?.log_page_now(fetch).map_err(ReadError::from_driver)?;
         let last = page.events.last().and_then(|event| event.position);
         self.page = page.events.into_iter();
         self.state = match last {
-            Some(last) if !self.backwards => ReadState::Page(fetch.from(last.plus(1))),
-            Some(last) if last.get() > 1 => ReadState::Page(fetch.from(last.previous())),
-            _ => ReadState::Ended,
+            Some(last) if !self.backwards => LogReadState::Page(fetch.from(last.plus(1))),
+            Some(last) if last.get() > 1 => LogReadState::Page(fetch.from(last.previous())),
+            _ => LogReadState::Ended,
         };
-        Ok(!matches!(self.state, ReadState::Ended))
+        Ok(!matches!(self.state, LogReadState::Ended))
     }
 
     fn end(&mut self) {
-        self.state = ReadState::Ended;
+        self.state = LogReadState::Ended;
         self.page = Vec::new().into_iter();
     }
 }
@@ -264,7 +264,7 @@ impl Stream for LogRead {
                     return Poll::Ready(Some(picked));
                 }
             }
-            let began = !matches!(this.state, ReadState::New);
+            let began = !matches!(this.state, LogReadState::New);
             match this.read_page() {
                 Err(error) => {
                     this.end();

@@ -12,8 +12,12 @@
 //! |---|---|
 //! | `consumer`, `options`, `plan` | the builder, its options, and the result of building |
 //! | `run`, `worker`, `park` | the future, its loop, and how failed events are parked |
+//! | `reaction`, `reaction_handler`, `earlier_commits` | what events cause, done exactly once |
+//! | `handler`, `typed` | what events are handed to: closures, projections, publishers |
 //! | `progress`, `handle` | what the loop shares with its handles, and the handles |
 //! | `checkpoint`, `checkpoint_saver` | the stored records, and when they are written |
+//! | `supervise` | runs a consumer again after it failed |
+//! | `directory` | the list of consumers, and their deletion |
 //!
 //! What must stay true:
 //!
@@ -27,6 +31,8 @@
 mod checkpoint;
 mod checkpoint_saver;
 mod consumer;
+mod directory;
+mod earlier_commits;
 mod error;
 mod feed;
 mod filter;
@@ -40,20 +46,25 @@ mod progress;
 mod projection;
 mod publisher;
 mod reaction;
+mod reaction_handler;
 mod run;
 #[expect(clippy::module_inception, reason = "the file is named after its one type")]
 mod subscription;
+mod supervise;
+mod typed;
 mod worker;
 
 pub use checkpoint::Parked;
 pub use consumer::Consumer;
+pub use directory::ConsumerStatus;
 pub use error::{ConsumerError, WaitError};
 pub use handle::ConsumerHandle;
 pub use log::{Log, LogRead};
-pub use options::OnFailure;
+pub use options::{ErrorAction, FailedEvent, OnFailure};
 pub use progress::Retried;
 pub use projection::Projection;
 pub use publisher::Publisher;
 pub use reaction::{IntoReactions, OnRejected, Reaction, Rejection};
 pub use run::Run;
 pub use subscription::Subscription;
+pub use typed::TypedEvent;

@@ -1,8 +1,11 @@
 //! The options of a consumer.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::Position;
+use crate::event::{AggregateKey, Position, Sequence};
 
 /// What happens to an event that failed as often as it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,71 @@ pub enum OnFailure {
     /// [`ConsumerHandle::retry_parked`](super::ConsumerHandle::retry_parked).
     Park,
 }
+
+impl OnFailure {
+    pub(super) fn action(self) -> ErrorAction {
+        match self {
+            OnFailure::Stop => ErrorAction::Stop,
+            OnFailure::Park => ErrorAction::Park,
+        }
+    }
+}
+
+/// What to do about one failed attempt, for [`Consumer::on_error`](super::Consumer::on_error).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorAction {
+    /// Retry as often as [`Consumer::retry`](super::Consumer::retry) allows, then do what
+    /// [`OnFailure`] says. The default.
+    #[default]
+    Policy,
+    /// Retry after a pause, without a limit: for an outage, which every event would meet.
+    Retry,
+    /// Park the event's aggregate now.
+    Park,
+    /// End the consumer now.
+    Stop,
+    /// Skip the event. It counts as handled.
+    Skip,
+}
+
+/// A failed attempt to handle an event.
+#[non_exhaustive]
+pub struct FailedEvent<'a> {
+    /// The aggregate of the event, or of the first event of a batch.
+    pub key: &'a AggregateKey,
+    /// The event's sequence.
+    pub sequence: Sequence,
+    /// The event's position.
+    pub position: Position,
+    /// The number of this attempt, from 1 on.
+    pub attempt: u32,
+    /// The error, as text.
+    pub reason: &'a str,
+    pub(super) error: Option<&'a dyn Any>,
+}
+
+impl FailedEvent<'_> {
+    /// The handler's error, if it is of this type. An event that no upcaster can read fails with
+    /// [`ReadError`](crate::ReadError). A panic has no error.
+    pub fn error<E: 'static>(&self) -> Option<&E> {
+        self.error?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for FailedEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailedEvent")
+            .field("key", &self.key)
+            .field("sequence", &self.sequence)
+            .field("position", &self.position)
+            .field("attempt", &self.attempt)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) type ErrorHook = Arc<dyn Fn(&FailedEvent<'_>) -> ErrorAction + Send + Sync>;
 
 /// Where a consumer without a checkpoint begins.
 #[derive(Clone, Copy, Debug)]

@@ -2,59 +2,90 @@
 //! request.
 //!
 //! No event is copied. A parked aggregate is a key and the sequence of the event that failed. Its
-//! parked events are those from that sequence up to the consumer's position.
+//! parked events are those from that sequence up to the consumer's position. A retry moves the
+//! sequence on after each event, so that a stop or a crash repeats one event at most.
 
 use super::checkpoint::Parked;
 use super::error::ConsumerError;
 use super::feed::aggregate_page;
-use super::progress::Retried;
-use super::worker::{PAGE_EVENTS, RunEnd, Worker, position_of};
+use super::options::ErrorAction;
+use super::progress::{ParkedAction, Retried};
+use super::worker::{Delivery, PAGE_EVENTS, RunEnd, Worker, position_of};
 use crate::driver::Fetch;
-use crate::event::KeyedEvent;
+use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 impl Worker {
     pub(super) fn is_parked(&self, event: &KeyedEvent) -> bool {
-        self.parked.contains_key(&event.key)
+        self.is_parked_from(&event.key, event.sequence)
     }
 
-    /// Parks the event's aggregate. Recorded before the consumer's position passes the event.
-    pub(super) async fn park(&mut self, event: &KeyedEvent, reason: &str) -> Result<(), RunEnd> {
+    /// Events before the one that failed are not parked: an empty read model needs them.
+    pub(super) fn is_parked_from(&self, key: &AggregateKey, sequence: Sequence) -> bool {
+        self.parked.get(key).is_some_and(|parked| sequence >= parked.sequence)
+    }
+
+    /// Parks the aggregate from this event on. Recorded before the consumer's position passes it.
+    pub(super) async fn park(
+        &mut self,
+        key: &AggregateKey,
+        sequence: Sequence,
+        position: Position,
+        reason: &str,
+    ) -> Result<(), RunEnd> {
         let aggregates = self.parked.len();
-        if aggregates >= self.plan.options.max_parked {
+        if !self.parked.contains_key(key) && aggregates >= self.plan.options.max_parked {
             let name = self.plan.name.to_string();
             return Err(ConsumerError::TooManyParked { name, aggregates }.into());
         }
-        let parked =
-            Parked::new(event.key.clone(), event.sequence, position_of(Some(event)), reason);
-        self.parked.insert(event.key.clone(), parked);
+        let parked = Parked::new(key.clone(), sequence, position, reason);
+        self.parked.insert(key.clone(), parked);
         Ok(self.records.save_parked(&self.parked).await?)
     }
 
+    /// Does what a handle wants done about parked aggregates.
+    pub(super) async fn settle(&mut self, action: ParkedAction) -> Result<Retried, RunEnd> {
+        match action {
+            ParkedAction::RetryAll => return self.retry_parked().await,
+            ParkedAction::Retry(key) => {
+                let mut retried = Retried::default();
+                if let Some(parked) = self.parked.get(&key).cloned() {
+                    self.retry_aggregate(parked, &mut retried).await?;
+                }
+                return Ok(Retried { still_parked: self.parked.len(), ..retried });
+            }
+            ParkedAction::Discard(key) => {
+                if self.parked.remove(&key).is_some() {
+                    self.records.save_parked(&self.parked).await?;
+                }
+            }
+        }
+        Ok(Retried { events: 0, still_parked: self.parked.len() })
+    }
+
     /// Handles all parked events again, in the order in which the aggregates were parked.
-    pub(super) async fn retry_parked(&mut self) -> Result<Retried, RunEnd> {
+    async fn retry_parked(&mut self) -> Result<Retried, RunEnd> {
         let mut waiting: Vec<Parked> = self.parked.values().cloned().collect();
         waiting.sort_by_key(|parked| parked.position);
         let mut retried = Retried::default();
         for parked in waiting {
-            let failed = self.retry_aggregate(&parked, &mut retried).await?;
-            match failed {
-                Some(failed) => self.parked.insert(parked.key, failed),
-                None => self.parked.remove(&parked.key),
-            };
-            self.records.save_parked(&self.parked).await?;
+            self.retry_aggregate(parked, &mut retried).await?;
         }
         retried.still_parked = self.parked.len();
         Ok(retried)
     }
 
-    /// Handles one aggregate's parked events in order. Returns the event from which on it stays
-    /// parked, if one fails.
+    /// Handles one aggregate's parked events in order, up to one that fails.
     async fn retry_aggregate(
         &mut self,
-        parked: &Parked,
+        parked: Parked,
         retried: &mut Retried,
-    ) -> Result<Option<Parked>, RunEnd> {
-        let mut fetch = Fetch::ALL.after(parked.sequence.previous());
+    ) -> Result<(), RunEnd> {
+        let name = self.plan.name.to_string();
+        let failed = |reason| ConsumerError::Projection { name, reason };
+        // A read model may have come further than the record, which follows it.
+        let own = self.handler.parked_progress(&parked.key).await.map_err(failed)?;
+        let first = parked.sequence.max(own.map_or(Sequence::NONE, Sequence::next));
+        let mut fetch = Fetch::ALL.after(first.previous());
         loop {
             let mailroom = self.plan.mailroom();
             let page = aggregate_page(mailroom, &parked.key, fetch.limit(PAGE_EVENTS))
@@ -64,21 +95,30 @@ impl Worker {
             let all = events.len();
             events.retain(|event| position_of(Some(event)) <= self.position);
             let more = page.more && events.len() == all;
-            let (wanted, broken) = self.pick(events);
+            let (wanted, unreadable) = self.pick(&mut events.into_iter());
             for event in &wanted {
                 let one = std::slice::from_ref(event);
-                // The position does not change: the projection is already further.
-                if let (_, Some((_, reason))) = self.deliver(one, self.position, true).await? {
-                    let at = position_of(Some(event));
-                    return Ok(Some(Parked::new(event.key.clone(), event.sequence, at, &reason)));
+                let (key, at) = (&event.key, position_of(Some(event)));
+                // The position does not change: the consumer is already further.
+                let (_, given_up) = self.deliver(one, self.position, Delivery::Parked).await?;
+                if let Some(given_up) = given_up
+                    && given_up.action != ErrorAction::Skip
+                {
+                    return self.park(key, event.sequence, at, &given_up.reason).await;
                 }
                 retried.events += 1;
+                self.park(key, event.sequence.next(), at, &parked.reason).await?;
             }
-            match (broken, last) {
-                (Some(error), _) => return Err(ConsumerError::from(error).into()),
-                (None, Some(last)) if more => fetch = fetch.after(last),
-                (None, _) => return Ok(None),
+            if let Some(event) = unreadable {
+                let reason = event.error.to_string();
+                return self.park(&event.key, event.sequence, event.position, &reason).await;
+            }
+            match last {
+                Some(last) if more => fetch = fetch.after(last),
+                _ => break,
             }
         }
+        self.parked.remove(&parked.key);
+        Ok(self.records.save_parked(&self.parked).await?)
     }
 }

@@ -5,30 +5,31 @@ use std::sync::Arc;
 use super::checkpoint::ConsumerRecords;
 use super::error::{ConsumerError, MAX_NAME_BYTES};
 use super::filter::Filter;
-use super::options::{ConsumerOptions, Start};
-use super::progress::Claim;
+use super::options::{ConsumerOptions, ErrorHook, Start};
 use crate::event::Position;
 use crate::mailroom::Mailroom;
 use crate::store::EventStore;
 
 /// Everything about a consumer but its handler. Holds the store open.
 #[derive(Clone)]
-pub(super) struct Plan {
+pub(super) struct ConsumerPlan {
     pub(super) store: EventStore,
     pub(super) name: Arc<str>,
     pub(super) filter: Filter,
     pub(super) start: Start,
     pub(super) options: ConsumerOptions,
+    pub(super) error_hook: Option<ErrorHook>,
 }
 
-impl Plan {
+impl ConsumerPlan {
     pub(super) fn new(store: EventStore, name: &str) -> Self {
-        Plan {
+        ConsumerPlan {
             store,
             name: name.into(),
             filter: Filter::default(),
             start: Start::At(Position::new(1)),
             options: ConsumerOptions::default(),
+            error_hook: None,
         }
     }
 
@@ -45,15 +46,6 @@ impl Plan {
         check_name(&self.name)?;
         self.store.log()?;
         Ok(ConsumerRecords::new(self.mailroom().clone(), self.name.clone()))
-    }
-
-    /// Takes the name, which no other running consumer may have.
-    ///
-    /// # Errors
-    ///
-    /// [`ConsumerError::Owned`].
-    pub(super) fn claim(&self) -> Result<Claim, ConsumerError> {
-        Claim::of(self.mailroom(), &self.name)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a running consumer shares with its handles: its position, its end, and their requests.
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -7,8 +9,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::error::ConsumerError;
 use crate::driver::LogBell;
-use crate::event::Position;
-use crate::mailroom::Mailroom;
+use crate::event::{AggregateKey, Position};
+use crate::mailroom::{Mailroom, RunningConsumer};
 
 /// The exclusive right of a running consumer to its name.
 pub(super) struct Claim {
@@ -17,17 +19,38 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    pub(super) fn of(mailroom: &Arc<Mailroom>, name: &Arc<str>) -> Result<Self, ConsumerError> {
-        match mailroom.consumers.insert(name.clone(), ()) {
-            None => Ok(Claim { mailroom: mailroom.clone(), name: name.clone() }),
-            Some(()) => Err(ConsumerError::Owned { name: name.to_string() }),
+    pub(super) fn of(progress: &Arc<ConsumerProgress>) -> Result<Self, ConsumerError> {
+        let (mailroom, name) = (&progress.mailroom, &progress.name);
+        match mailroom.consumers.claim(name, progress.clone()) {
+            true => Ok(Claim { mailroom: mailroom.clone(), name: name.clone() }),
+            false => Err(ConsumerError::Owned { name: name.to_string() }),
         }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.mailroom.consumers.remove(&self.name);
+        self.mailroom.consumers.release(&self.name);
+    }
+}
+
+thread_local! {
+    /// The address of the progress whose handler this thread polls; 0 for none.
+    static HANDLING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Sets [`HANDLING`], and sets it back however the poll ends.
+struct HandlingMark(usize);
+
+impl HandlingMark {
+    fn set(address: usize) -> Self {
+        HandlingMark(HANDLING.replace(address))
+    }
+}
+
+impl Drop for HandlingMark {
+    fn drop(&mut self) {
+        HANDLING.set(self.0);
     }
 }
 
@@ -41,44 +64,75 @@ pub struct Retried {
     pub still_parked: usize,
 }
 
-/// A handle's request to retry what is parked.
-pub(super) type RetryRequest = oneshot::Sender<Result<Retried, ConsumerError>>;
+/// What a handle wants done about parked aggregates.
+pub(super) enum ParkedAction {
+    RetryAll,
+    Retry(AggregateKey),
+    Discard(AggregateKey),
+}
+
+/// A handle's request about parked aggregates.
+pub(super) struct ParkedRequest {
+    pub(super) action: ParkedAction,
+    pub(super) answer: oneshot::Sender<Result<Retried, ConsumerError>>,
+}
 
 /// The state of a running consumer that its handles see.
-pub(super) struct Progress {
+pub(super) struct ConsumerProgress {
     pub(super) name: Arc<str>,
     pub(super) mailroom: Arc<Mailroom>,
     position: AtomicU64,
     ended: AtomicBool,
     stopped: AtomicBool,
+    paused: AtomicBool,
     /// Rings when the position moves, and at the end.
     pub(super) moved: LogBell,
+    /// Notified when the consumer stops, pauses or resumes.
     pub(super) stop: Notify,
-    pub(super) retry: mpsc::UnboundedSender<RetryRequest>,
+    pub(super) requests: mpsc::UnboundedSender<ParkedRequest>,
 }
 
-impl Progress {
+impl ConsumerProgress {
     pub(super) fn new(
         mailroom: Arc<Mailroom>,
         name: Arc<str>,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<RetryRequest>) {
-        let (retry, retries) = mpsc::unbounded_channel();
-        let progress = Progress {
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<ParkedRequest>) {
+        let (requests, received) = mpsc::unbounded_channel();
+        let progress = ConsumerProgress {
             name,
             mailroom,
             position: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             moved: LogBell::default(),
             stop: Notify::new(),
-            retry,
+            requests,
         };
-        (Arc::new(progress), retries)
+        (Arc::new(progress), received)
     }
 
-    pub(super) fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
+    /// Awaits a handler's future. Calls from within it can be told from others.
+    pub(super) async fn handle<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            let _mark = HandlingMark::set(self.address());
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
         self.stop.notify_one();
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -100,8 +154,19 @@ impl Progress {
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
+}
 
-    pub(super) fn position(&self) -> Position {
+impl RunningConsumer for ConsumerProgress {
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.stop.notify_one();
+    }
+
+    fn position(&self) -> Position {
         Position::new(self.position.load(Ordering::Acquire))
+    }
+
+    fn is_handling_here(&self) -> bool {
+        HANDLING.get() == self.address()
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::driver::async_trait;
-use crate::event::{KeyedEvent, Position};
+use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 /// A read model that stores its own position, for [`Consumer::project`](super::Consumer::project).
 ///
@@ -53,10 +53,10 @@ use crate::event::{KeyedEvent, Position};
 #[async_trait]
 pub trait Projection: Send + 'static {
     /// Why the state cannot be read or written. Its text goes into the log and into errors.
-    type Error: Display + Send;
+    type Error: Display + Send + 'static;
 
-    /// The position that was stored last; 0 if there is none yet. Read once, when the consumer
-    /// begins.
+    /// The position that was stored last; 0 if there is none yet, which begins from the start.
+    /// Read once, when the consumer begins.
     async fn position(&mut self) -> Result<Position, Self::Error>;
 
     /// Folds these events (at least one, in commit order) into the state and stores `position`, in
@@ -66,6 +66,28 @@ pub trait Projection: Send + 'static {
     /// After an error the same events come again; nothing of them may have stayed.
     async fn apply(&mut self, events: &[KeyedEvent], position: Position)
     -> Result<(), Self::Error>;
+
+    /// Folds one parked event that is retried, and stores in the same transaction that this
+    /// aggregate's events up to its sequence are folded, for [`Projection::parked_progress`]. The
+    /// position stays as it is: `position` repeats it.
+    ///
+    /// The default calls [`Projection::apply`]. Then a crash right after it can count the event
+    /// twice, because the store records the progress of a retry after each event.
+    async fn apply_parked(
+        &mut self,
+        event: &KeyedEvent,
+        position: Position,
+    ) -> Result<(), Self::Error> {
+        self.apply(std::slice::from_ref(event), position).await
+    }
+
+    /// The last sequence of this aggregate that [`Projection::apply_parked`] stored.
+    async fn parked_progress(
+        &mut self,
+        _key: &AggregateKey,
+    ) -> Result<Option<Sequence>, Self::Error> {
+        Ok(None)
+    }
 
     /// Empties the state and stores position 0, in one transaction, when a
     /// [rebuild](super::Consumer::rebuild) begins.

@@ -13,7 +13,7 @@ use crate::event::KeyedEvent;
 #[async_trait]
 pub trait Publisher: Send + 'static {
     /// Why a batch could not be published. Its text goes into the log and into errors.
-    type Error: Display + Send;
+    type Error: Display + Send + 'static;
 
     /// Publishes these events (at least one). `Ok` means that they have arrived for good. After an
     /// error the same batch comes again.

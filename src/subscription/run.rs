@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use super::error::ConsumerError;
 use super::handle::ConsumerHandle;
 use super::handler::Handler;
-use super::plan::Plan;
-use super::progress::{Progress, RetryRequest};
+use super::plan::ConsumerPlan;
+use super::progress::{Claim, ConsumerProgress, ParkedRequest};
 use super::worker::{RunEnd, Worker};
 
 /// A running consumer: a future to spawn or await. It ends with `Ok` when it was stopped or the
@@ -23,8 +23,8 @@ pub struct Run {
 }
 
 impl Run {
-    pub(super) fn new(plan: Plan, handler: Box<dyn Handler>) -> Self {
-        let (progress, retries) = Progress::new(plan.mailroom().clone(), plan.name.clone());
+    pub(super) fn new(plan: ConsumerPlan, handler: Box<dyn Handler>) -> Self {
+        let (progress, retries) = ConsumerProgress::new(plan.mailroom().clone(), plan.name.clone());
         let handle = ConsumerHandle { progress: progress.clone() };
         let end = EndSignal(progress);
         Run { handle, work: Box::pin(work(plan, handler, retries, end)) }
@@ -45,7 +45,7 @@ impl Future for Run {
 }
 
 /// Tells the handles that the consumer has ended, however it ended.
-struct EndSignal(Arc<Progress>);
+struct EndSignal(Arc<ConsumerProgress>);
 
 impl Drop for EndSignal {
     fn drop(&mut self) {
@@ -54,12 +54,12 @@ impl Drop for EndSignal {
 }
 
 async fn work(
-    plan: Plan,
+    plan: ConsumerPlan,
     handler: Box<dyn Handler>,
-    mut retries: mpsc::UnboundedReceiver<RetryRequest>,
+    mut retries: mpsc::UnboundedReceiver<ParkedRequest>,
     end: EndSignal,
 ) -> Result<(), ConsumerError> {
-    let _claim = plan.claim()?;
+    let _claim = Claim::of(&end.0)?;
     let mut worker = Worker::begin(plan, handler, end.0.clone()).await?;
     match worker.work(&mut retries).await {
         Err(RunEnd::Failed(error)) => {

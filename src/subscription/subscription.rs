@@ -8,9 +8,10 @@ use std::vec;
 use futures_core::Stream;
 use futures_util::StreamExt;
 
-use super::feed::{Feed, Source};
+use super::feed::{Feed, Source, aggregate_page};
 use super::filter::{Filter, filter_methods};
 use super::log::last_position;
+use crate::driver::Fetch;
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Position, Sequence};
 use crate::mailroom::Mailroom;
@@ -47,6 +48,8 @@ pub struct Subscription {
     state: SubscriptionState,
     page: vec::IntoIter<KeyedEvent>,
     position: Position,
+    /// Events of an aggregate before this position are skipped.
+    skip_before: Position,
 }
 
 enum SubscriptionState {
@@ -71,6 +74,7 @@ impl Subscription {
             state: SubscriptionState::New(Ok(Source::Log(Position::new(1)))),
             page: Vec::new().into_iter(),
             position: Position::default(),
+            skip_before: Position::default(),
         }
     }
 
@@ -81,22 +85,41 @@ impl Subscription {
         self.from(Position::new(1))
     }
 
-    /// Begins with this position. To continue after an event, use `from(position.plus(1))`. The
+    /// Begins with this position, of the log or of the [aggregate](Subscription::aggregate)'s
+    /// events. To continue after an event, use `from(position.plus(1))`. The
     /// stream waits for a position that is not in the log yet.
     pub fn from(mut self, position: impl Into<Position>) -> Self {
         let position = position.into().max(Position::new(1));
-        self.state = SubscriptionState::New(Ok(Source::Log(position)));
+        match &mut self.state {
+            SubscriptionState::New(Ok(Source::Aggregate(_, from))) => {
+                *from = Sequence::FIRST;
+                self.skip_before = position;
+            }
+            SubscriptionState::New(Err(_)) => {}
+            state => *state = SubscriptionState::New(Ok(Source::Log(position))),
+        }
         self
     }
 
-    /// Begins after the last event that exists now.
+    /// Begins after the last event that exists now, of the log or of the
+    /// [aggregate](Subscription::aggregate).
     pub fn from_end(mut self) -> Self {
-        let last = last_position(&self.mailroom);
-        self.state = SubscriptionState::New(last.map(|last| Source::Log(last.plus(1))));
+        let source = match &self.state {
+            SubscriptionState::New(Ok(Source::Aggregate(key, _))) => {
+                let last = aggregate_page(&self.mailroom, key, Fetch::ALL.backwards().limit(1));
+                last.map(|page| {
+                    let last = page.events.first().map_or(Sequence::NONE, |last| last.sequence);
+                    Source::Aggregate(key.clone(), last.next())
+                })
+            }
+            SubscriptionState::New(Err(error)) => Err(error.clone()),
+            _ => last_position(&self.mailroom).map(|last| Source::Log(last.plus(1))),
+        };
+        self.state = SubscriptionState::New(source);
         self
     }
 
-    /// Only this aggregate's events, from this sequence on.
+    /// Only this aggregate's events, from this sequence on. Replaces any start set before.
     pub fn aggregate<K>(mut self, key: K, from: impl Into<Sequence>) -> Self
     where
         K: TryInto<AggregateKey>,
@@ -104,6 +127,7 @@ impl Subscription {
     {
         let key = key.try_into().map_err(|e| ReadError::InvalidKey(KeyError::from(e)));
         let from = from.into().max(Sequence::FIRST);
+        self.skip_before = Position::default();
         self.state = SubscriptionState::New(key.map(|key| Source::Aggregate(key, from)));
         self
     }
@@ -133,6 +157,9 @@ impl Stream for Subscription {
         loop {
             for event in this.page.by_ref() {
                 let position = event.position;
+                if position.is_some_and(|position| position < this.skip_before) {
+                    continue;
+                }
                 let picked = this.filter.pick(&this.mailroom.config.upcasters, event);
                 match picked {
                     Some(Err(error)) => {

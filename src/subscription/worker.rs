@@ -16,17 +16,17 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, select};
 use tokio::sync::mpsc;
 
-use super::checkpoint::{ConsumerRecords, ParkedAggregates};
+use super::checkpoint::{ConsumerCheckpoint, ConsumerRecords, ParkedAggregates};
 use super::checkpoint_saver::CheckpointSaver;
 use super::error::ConsumerError;
 use super::feed::{Feed, Source};
-use super::handler::{Chunk, Delivered, Handler, Pace};
+use super::handler::{Chunk, Delivered, Handler, Judge, Pace};
 use super::log::last_position;
-use super::options::{OnFailure, Start};
-use super::plan::Plan;
-use super::progress::{Progress, RetryRequest};
+use super::options::{ErrorAction, Start};
+use super::plan::ConsumerPlan;
+use super::progress::{ConsumerProgress, ParkedRequest};
 use crate::error::ReadError;
-use crate::event::{KeyedEvent, Position};
+use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 /// The most events read at once, which bounds the consumer's memory.
 pub(super) const PAGE_EVENTS: usize = 1_000;
@@ -46,18 +46,46 @@ impl From<ConsumerError> for RunEnd {
     }
 }
 
+/// An event that cannot be brought to its latest form.
+pub(super) struct Unreadable {
+    pub(super) key: AggregateKey,
+    pub(super) sequence: Sequence,
+    pub(super) position: Position,
+    pub(super) error: ReadError,
+}
+
+/// Events that failed as often as they may: what is to be done about them, and why.
+pub(super) struct GivenUp {
+    attempts: u32,
+    pub(super) reason: String,
+    /// `Stop`, `Park` or `Skip`.
+    pub(super) action: ErrorAction,
+}
+
+/// Which delivery of an event it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    First,
+    /// The event may have been delivered in this run.
+    Again,
+    /// The event is parked, and is retried.
+    Parked,
+}
+
 /// What the loop does next.
 enum Turn {
     Stop,
+    /// The consumer may be paused or stopped.
+    Again,
     Save,
-    Retry(RetryRequest),
+    Parked(ParkedRequest),
     Page(Vec<KeyedEvent>),
 }
 
 pub(super) struct Worker {
-    pub(super) plan: Plan,
-    handler: Box<dyn Handler>,
-    progress: Arc<Progress>,
+    pub(super) plan: ConsumerPlan,
+    pub(super) handler: Box<dyn Handler>,
+    progress: Arc<ConsumerProgress>,
     pub(super) records: ConsumerRecords,
     pub(super) parked: ParkedAggregates,
     /// Everything up to here is handled, parked or not wanted.
@@ -65,15 +93,15 @@ pub(super) struct Worker {
     saver: CheckpointSaver,
     /// Events up to here may have been delivered in an earlier run.
     earlier_to: Position,
-    /// The handler stores the position itself, and the checkpoint is not used.
+    /// The handler stores the position itself. The checkpoint then only tells others how far it is.
     keeps_own_position: bool,
 }
 
 impl Worker {
     pub(super) async fn begin(
-        plan: Plan,
+        plan: ConsumerPlan,
         mut handler: Box<dyn Handler>,
-        progress: Arc<Progress>,
+        progress: Arc<ConsumerProgress>,
     ) -> Result<Self, ConsumerError> {
         let records = plan.records()?;
         let failed = |reason| ConsumerError::Projection { name: plan.name.to_string(), reason };
@@ -83,7 +111,7 @@ impl Worker {
             Start::At(position) => position.previous(),
             Start::End => last,
         };
-        let mut stored = records.position().await?;
+        let mut stored = records.checkpoint().await?;
         if plan.options.rebuild {
             handler.reset().await.map_err(failed)?;
             parked.clear();
@@ -91,19 +119,37 @@ impl Worker {
             stored = None;
         }
         let own = handler.own_position().await.map_err(failed)?;
-        if stored.is_none() {
+        let projection = handler.is_projection();
+        let name = || plan.name.to_string();
+        let checkpoint = match stored {
+            Some(stored) if stored.projection && !projection => {
+                return Err(ConsumerError::NameOfProjection { name: name() });
+            }
+            Some(stored) if stored.projection == projection => stored,
             // The start is stored: otherwise a consumer from the end would start later each time.
-            records.save_position(begin).await?;
+            _ => {
+                let first = ConsumerCheckpoint::new(begin, projection);
+                records.save_checkpoint(first).await?;
+                first
+            }
+        };
+        let position = match own {
+            None => checkpoint.position,
+            // An empty read model begins where the first run began.
+            Some(own) if own == 0 => checkpoint.begin.unwrap_or(begin),
+            Some(own) => own,
+        };
+        if position > last.max(begin) {
+            return Err(ConsumerError::AheadOfLog { name: name(), position, last });
         }
-        let stored = stored.unwrap_or(begin);
-        let position = own.filter(|own| own.get() > 0).unwrap_or(stored);
+        records.register().await?;
         progress.reached(position);
         let options = &plan.options;
         let saver = CheckpointSaver::new(
             records.clone(),
             plan.mailroom().clone(),
             (options.checkpoint_every, options.checkpoint_interval),
-            position,
+            checkpoint.at(position),
         );
         Ok(Worker {
             plan,
@@ -120,7 +166,7 @@ impl Worker {
 
     pub(super) async fn work(
         &mut self,
-        retries: &mut mpsc::UnboundedReceiver<RetryRequest>,
+        retries: &mut mpsc::UnboundedReceiver<ParkedRequest>,
     ) -> Result<(), RunEnd> {
         let mailroom = self.plan.mailroom().clone();
         let mut feed = Feed::new(mailroom, Source::Log(self.position.plus(1)));
@@ -128,7 +174,8 @@ impl Worker {
             match self.next(&mut feed, retries).await? {
                 Turn::Stop => return Ok(()),
                 Turn::Save => self.saver.begin(self.position).await?,
-                Turn::Retry(answer) => match self.retry_parked().await {
+                Turn::Again => self.wait_while_paused().await?,
+                Turn::Parked(ParkedRequest { action, answer }) => match self.settle(action).await {
                     Ok(retried) => drop(answer.send(Ok(retried))),
                     Err(RunEnd::Stopped) => return Err(RunEnd::Stopped),
                     Err(RunEnd::Failed(error)) => {
@@ -145,16 +192,19 @@ impl Worker {
     async fn next(
         &mut self,
         feed: &mut Feed,
-        retries: &mut mpsc::UnboundedReceiver<RetryRequest>,
+        retries: &mut mpsc::UnboundedReceiver<ParkedRequest>,
     ) -> Result<Turn, RunEnd> {
         let progress = self.progress.clone();
         let mut stop = std::pin::pin!(progress.stop.notified());
         std::future::poll_fn(|cx| {
-            if progress.is_stopped() || stop.as_mut().poll(cx).is_ready() {
+            if progress.is_stopped() {
                 return Poll::Ready(Ok(Turn::Stop));
             }
+            if stop.as_mut().poll(cx).is_ready() || progress.is_paused() {
+                return Poll::Ready(Ok(Turn::Again));
+            }
             if let Poll::Ready(Some(answer)) = retries.poll_recv(cx) {
-                return Poll::Ready(Ok(Turn::Retry(answer)));
+                return Poll::Ready(Ok(Turn::Parked(answer)));
             }
             if let Poll::Ready(due) = self.saver.poll_due(cx) {
                 return Poll::Ready(due.map(|()| Turn::Save).map_err(RunEnd::from));
@@ -170,11 +220,23 @@ impl Worker {
 
     async fn take_page(&mut self, events: Vec<KeyedEvent>) -> Result<(), RunEnd> {
         let last = position_of(events.last());
-        let (wanted, broken) = self.pick(events);
-        // When all wanted events are handled, the page is handled up to here.
-        let end = if broken.is_some() { position_of(wanted.last()) } else { last };
-        let mut rest = &wanted[..];
+        let mut events = events.into_iter();
+        loop {
+            let (wanted, unreadable) = self.pick(&mut events);
+            // When all wanted events are handled, everything up to here is.
+            let end = unreadable.as_ref().map_or(last, |event| event.position.previous());
+            self.take_wanted(&wanted, end).await?;
+            match unreadable {
+                None => return Ok(self.advance(last, 0).await?),
+                Some(unreadable) => self.take_unreadable(unreadable).await?,
+            }
+        }
+    }
+
+    async fn take_wanted(&mut self, wanted: &[KeyedEvent], end: Position) -> Result<(), RunEnd> {
+        let mut rest = wanted;
         while !rest.is_empty() {
+            self.wait_while_paused().await?;
             if self.progress.is_stopped() {
                 return Err(RunEnd::Stopped);
             }
@@ -183,19 +245,40 @@ impl Worker {
                 ([], free) => {
                     let many = free.iter().take(self.at_once());
                     let many = many.take_while(|event| !self.is_parked(event)).count();
-                    let (chunk, behind) = free.split_at(many);
-                    self.take(chunk, before(behind, end)).await?
+                    let (chunk, after) = free.split_at(many);
+                    self.take(chunk, before(after, end)).await?
                 }
                 (parked, _) => parked.len(),
             };
-            let (_, behind) = rest.split_at(handled);
-            self.advance(before(behind, end), handled).await?;
-            rest = behind;
+            let (_, after) = rest.split_at(handled);
+            self.advance(before(after, end), handled).await?;
+            rest = after;
         }
-        match broken {
-            Some(error) => Err(ConsumerError::from(error).into()),
-            None => Ok(self.advance(end, 0).await?),
+        Ok(self.advance(end, 0).await?)
+    }
+
+    /// An event that cannot be read has failed. It is not retried: upcasters are pure.
+    async fn take_unreadable(&mut self, event: Unreadable) -> Result<(), RunEnd> {
+        let Unreadable { key, sequence, position, error } = event;
+        if !self.is_parked_from(&key, sequence) {
+            let judge = Judge { hook: self.plan.error_hook.as_ref(), attempt: 1 };
+            let failed =
+                judge.failed((&key, sequence, position), 1, error.to_string(), Some(&error));
+            let consumer = &*self.plan.name;
+            tracing::warn!(consumer, %position, reason = failed.reason, "an event is unreadable");
+            let action = match failed.action {
+                ErrorAction::Policy | ErrorAction::Retry => self.plan.options.on_failure.action(),
+                action => action,
+            };
+            match action {
+                ErrorAction::Skip => {}
+                ErrorAction::Park => {
+                    self.park(&key, sequence, position, &failed.reason).await?;
+                }
+                _ => return Err(ConsumerError::from(error).into()),
+            }
         }
+        Ok(self.advance(position, 1).await?)
     }
 
     /// How many events are delivered together: at most as many as until the next checkpoint.
@@ -205,63 +288,81 @@ impl Worker {
     }
 
     /// The wanted events, up to the first that cannot be read.
-    pub(super) fn pick(&self, events: Vec<KeyedEvent>) -> (Vec<KeyedEvent>, Option<ReadError>) {
+    pub(super) fn pick(
+        &self,
+        events: &mut impl Iterator<Item = KeyedEvent>,
+    ) -> (Vec<KeyedEvent>, Option<Unreadable>) {
         let upcasters = &self.plan.mailroom().config.upcasters;
-        let mut wanted = Vec::with_capacity(events.len());
+        let mut wanted = Vec::with_capacity(events.size_hint().0);
         for event in events {
+            let (key, sequence) = (event.key.clone(), event.sequence);
+            let position = position_of(Some(&event));
             match self.plan.filter.pick(upcasters, event) {
                 Some(Ok(event)) => wanted.push(event),
-                Some(Err(error)) => return (wanted, Some(error)),
+                Some(Err(error)) => {
+                    return (wanted, Some(Unreadable { key, sequence, position, error }));
+                }
                 None => {}
             }
         }
         (wanted, None)
     }
 
-    /// Delivers a chunk or a prefix of it, and parks what fails. Returns how many of its events are
-    /// handled.
+    /// Delivers a chunk or a prefix of it, and parks or skips what fails. Returns how many of its
+    /// events are handled.
     async fn take(&mut self, chunk: &[KeyedEvent], through: Position) -> Result<usize, RunEnd> {
-        let (handled, failed) = self.deliver(chunk, through, false).await?;
-        let Some((attempts, reason)) = failed else { return Ok(handled) };
+        let (handled, given_up) = self.deliver(chunk, through, Delivery::First).await?;
+        let Some(given_up) = given_up else { return Ok(handled) };
         let (done, rest) = chunk.split_at(handled);
         let Some(first) = rest.first() else { return Ok(handled) };
         self.advance(before(rest, through), done.len()).await?;
-        if self.plan.options.on_failure == OnFailure::Stop {
-            return Err(self.failed(first, attempts, reason).into());
-        }
-        if self.handler.one_by_one() || rest.len() == 1 {
-            self.park(first, &reason).await?;
+        if given_up.action == ErrorAction::Stop || self.handler.one_by_one() || rest.len() == 1 {
+            self.give_up(first, given_up).await?;
             return Ok(handled + 1);
         }
         // One event of a batch failed. Each is delivered alone to find out which.
         for event in rest {
+            let at = position_of(Some(event));
             if !self.is_parked(event) {
                 let one = std::slice::from_ref(event);
-                if let (_, Some((_, reason))) =
-                    self.deliver(one, position_of(Some(event)), true).await?
-                {
-                    self.park(event, &reason).await?;
+                if let (_, Some(given_up)) = self.deliver(one, at, Delivery::Again).await? {
+                    self.give_up(event, given_up).await?;
                 }
             }
+            self.advance(at, 1).await?;
         }
         Ok(chunk.len())
     }
 
+    /// Parks or skips an event, or ends the consumer.
+    async fn give_up(&mut self, event: &KeyedEvent, given_up: GivenUp) -> Result<(), RunEnd> {
+        let GivenUp { attempts, reason, action } = given_up;
+        let position = position_of(Some(event));
+        match action {
+            ErrorAction::Skip => {
+                let consumer = &*self.plan.name;
+                tracing::warn!(consumer, %position, reason, "a failed event is skipped");
+                Ok(())
+            }
+            ErrorAction::Park => self.park(&event.key, event.sequence, position, &reason).await,
+            _ => Err(self.failed(event, attempts, reason).into()),
+        }
+    }
+
     /// Delivers these events or a prefix of them, with retries and pauses. Returns how many are
-    /// handled, and for the one that failed the number of attempts and the last reason.
+    /// handled, and why the next one is given up.
     pub(super) async fn deliver(
         &mut self,
         events: &[KeyedEvent],
         through: Position,
-        repeated: bool,
-    ) -> Result<(usize, Option<(u32, String)>), RunEnd> {
+        delivery: Delivery,
+    ) -> Result<(usize, Option<GivenUp>), RunEnd> {
         let options = self.plan.options;
         let mut pause = options.pause;
         let mut attempt = 1;
         let mut handled = 0;
         loop {
             let (_, rest) = events.split_at(handled);
-            let repeated = repeated || attempt > 1;
             let due = match self.keeps_own_position {
                 true => Instant::now() + options.checkpoint_interval,
                 false => self.saver.due_at(),
@@ -270,38 +371,70 @@ impl Worker {
                 events: rest,
                 through,
                 earlier_to: self.earlier_to,
-                retried: repeated,
+                retried: delivery != Delivery::First || attempt > 1,
+                parked: delivery == Delivery::Parked,
                 pace: Pace { progress: &self.progress, due },
+                judge: Judge { hook: self.plan.error_hook.as_ref(), attempt },
             });
-            let Delivered { events: more, failed } = delivered.await;
+            let Delivered { events: more, failed, must_save } =
+                self.progress.handle(delivered).await;
             handled += more;
-            let Some(reason) = failed else { return Ok((handled, None)) };
+            if must_save && let Some(last) = handled.checked_sub(1) {
+                self.saver.finish(position_of(events.get(last))).await?;
+            }
+            let Some(failed) = failed else { return Ok((handled, None)) };
             if more > 0 {
                 // This is another event than the one that failed before.
                 (attempt, pause) = (1, options.pause);
             }
             let position = position_of(events.get(handled));
-            let consumer = &*self.plan.name;
+            let (consumer, reason) = (&*self.plan.name, failed.reason);
             tracing::warn!(consumer, %position, attempt, reason, "an event was not handled");
-            if attempt >= options.attempts {
-                return Ok((handled, Some((attempt, reason))));
+            // A closed store fails what its handlers ask of it, which says nothing of the event.
+            let is_closed = self.plan.mailroom().is_closed();
+            let action = match failed.action {
+                ErrorAction::Policy if attempt < options.attempts => ErrorAction::Retry,
+                ErrorAction::Policy => options.on_failure.action(),
+                action => action,
+            };
+            if action != ErrorAction::Retry && !is_closed {
+                return Ok((handled, Some(GivenUp { attempts: attempt, reason, action })));
             }
-            if !self.sleep(pause).await {
-                // The events before the failed one count as handled.
-                self.advance(position.previous(), handled).await?;
+            if is_closed || !self.sleep(pause).await {
+                if delivery != Delivery::Parked {
+                    // The events before the failed one count as handled.
+                    self.advance(position.previous(), handled).await?;
+                }
                 return Err(RunEnd::Stopped);
             }
-            pause = (pause * 2).min(options.longest_pause);
-            attempt += 1;
+            pause = pause.saturating_mul(2).min(options.longest_pause);
+            attempt = attempt.saturating_add(1);
         }
+    }
+
+    /// Saves the checkpoint and waits, if the consumer is paused.
+    async fn wait_while_paused(&mut self) -> Result<(), RunEnd> {
+        if self.progress.is_paused() && !self.progress.is_stopped() {
+            self.saver.finish(self.position).await?;
+            while self.progress.is_paused() && !self.progress.is_stopped() {
+                self.progress.stop.notified().await;
+            }
+        }
+        Ok(())
     }
 
     /// False when the consumer is to stop.
     async fn sleep(&mut self, pause: Duration) -> bool {
-        if !self.progress.is_stopped() {
-            let stop = std::pin::pin!(self.progress.stop.notified());
-            let sleep = std::pin::pin!(self.plan.mailroom().sleep(pause));
-            let _: Either<_, _> = select(stop, sleep).await;
+        let progress = &self.progress;
+        let mut sleep = std::pin::pin!(self.plan.mailroom().sleep(pause));
+        while !progress.is_stopped() {
+            let stop = std::pin::pin!(progress.stop.notified());
+            if let Either::Right(_) = select(stop, sleep.as_mut()).await {
+                break;
+            }
+        }
+        while progress.is_paused() && !progress.is_stopped() {
+            progress.stop.notified().await;
         }
         !self.progress.is_stopped() && !self.plan.mailroom().is_closed()
     }
@@ -319,9 +452,6 @@ impl Worker {
             self.saver.count(events);
             self.progress.reached(through);
         }
-        if self.keeps_own_position {
-            return Ok(());
-        }
         match self.saver.is_due() {
             true => self.saver.begin(self.position).await,
             false => Ok(()),
@@ -330,9 +460,6 @@ impl Worker {
 
     /// Saves the checkpoint and waits for it.
     pub(super) async fn save(&mut self) -> Result<(), ConsumerError> {
-        if self.keeps_own_position {
-            return Ok(());
-        }
         self.saver.finish(self.position).await
     }
 }

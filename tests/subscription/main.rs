@@ -5,7 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod consumers_are_operated;
+mod consumers_classify_errors;
 mod consumers_keep_checkpoints;
+mod consumers_keep_what_was_handled;
 mod consumers_park_what_fails;
 mod projections_count_once;
 mod publisher_resumes;
