@@ -1,5 +1,5 @@
-//! What is exported and imported is byte for byte the same, whatever it holds, and however often the
-//! way was interrupted.
+//! What is exported and imported is byte for byte the same, whatever it holds, and however often
+//! the way was interrupted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -197,7 +197,11 @@ fn exported(events: &[Odd]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 16,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// The input is made as text, so that no code of this project stands on both sides.
     #[test]
@@ -261,6 +265,9 @@ fn an_export_into_a_file_is_resumed_behind_its_last_whole_line() {
         folder.run(&arguments).ok();
         assert_eq!(read(&file), text, "cut at {cut}");
     }
+    fs::write(&file, format!("{text}{{\"key\":\"half a li")).unwrap();
+    folder.run(&arguments).ok();
+    assert_eq!(read(&file), text, "nothing follows half a line");
     folder.run(&["append", "redb:data", "new", "T"]).ok();
     assert_eq!(folder.run(&arguments).ok().out, "{\"exported\":1}\n");
     assert_eq!(read(&file), export(&folder, "data"));
