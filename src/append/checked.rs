@@ -15,6 +15,9 @@ pub(crate) struct CheckedAppend {
     pub(crate) commit_id: Uuid,
     /// Whether the caller chose the commit id, and so may repeat the append.
     pub(crate) own_commit_id: bool,
+    /// Tells this call from others with the same commit id. `None` if the store made the id, which no
+    /// other call has.
+    pub(crate) attempt: Option<u64>,
     pub(crate) size_bytes: usize,
 }
 
@@ -26,6 +29,7 @@ impl CheckedAppend {
             expected: Expected::Any,
             events: SmallVec::new(),
             own_commit_id: commit_id.is_some(),
+            attempt: commit_id.map(|_| new_attempt()),
             commit_id: commit_id.unwrap_or_else(Uuid::now_v7),
             size_bytes: 0,
         }
@@ -44,4 +48,10 @@ impl CheckedAppend {
         self.events.len() == other.events.len()
             && self.events.iter().zip(&other.events).all(|(a, b)| a == b)
     }
+}
+
+/// A number for one call. Two calls with the same commit id have the same number by a chance of one
+/// in 2^64.
+pub(super) fn new_attempt() -> u64 {
+    fastrand::u64(..)
 }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -14,7 +15,7 @@ use crate::event::{AggregateKey, KeyedEvent, Sequence};
 /// error.
 pub type EventPages = Pin<Box<dyn Stream<Item = Result<Vec<KeyedEvent>, DriverError>> + Send>>;
 
-/// Keys page by page, in ascending byte order.
+/// Keys page by page, in the driver's order; a page may be empty. See [`Driver::keys`].
 pub type KeyPages = Pin<Box<dyn Stream<Item = Result<Vec<AggregateKey>, DriverError>> + Send>>;
 
 /// Takes a put's answer; see [`Driver::put_events_then`] and [`answer_together`].
@@ -145,7 +146,9 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
-    /// The keys that begin with `prefix` and come after `after`, in ascending byte order.
+    /// The keys that begin with `prefix` and come after `after`, in the driver's order, which is
+    /// the same every time: ascending byte order where the engine keeps one, else the engine's own. So
+    /// the last key of an earlier listing continues it. A page may be empty; the stream goes on.
     ///
     /// Provided: [`DriverError::Unsupported`].
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
@@ -183,6 +186,15 @@ pub trait Driver: Send + Sync + 'static {
     /// Provided: true.
     fn needs_io(&self) -> bool {
         true
+    }
+
+    /// How long [`Driver::put_events`] tries before it answers by itself. Unless told otherwise the
+    /// store waits a little longer than this before it sends a put again: an engine that is down is
+    /// then reported as [`DriverError::Unavailable`], and not as an unknown outcome.
+    ///
+    /// Provided: `None`, and the store waits 2 s.
+    fn put_timeout(&self) -> Option<Duration> {
+        None
     }
 
     /// What a put may hold.

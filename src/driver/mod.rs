@@ -29,6 +29,7 @@
 mod answer_batch;
 #[cfg(feature = "azure-tables")]
 pub mod azure_tables;
+pub(crate) mod bounded;
 mod callbacks;
 #[cfg(feature = "cassandra")]
 pub mod cassandra;

@@ -68,6 +68,7 @@ impl CheckedEvent {
             metadata: self.metadata.clone(),
             explicit_event_id: self.event_id,
             commit_id,
+            attempt: None,
             recorded_at,
             position: None,
         }

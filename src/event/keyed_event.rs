@@ -10,8 +10,24 @@ use super::{AggregateKey, Position, RawJson, Sequence, Timestamp};
 /// A stored event: the aggregate it belongs to, its sequence, and what happened.
 ///
 /// As JSON it has the four fields `key`, `sequence`, `type` and `data`, and beside them `version`,
-/// `metadata`, `event_id`, `commit_id`, `recorded_at` and `position` (the optional ones only where
-/// there is a value).
+/// `metadata`, `event_id`, `commit_id`, `attempt`, `recorded_at` and `position` (the optional ones
+/// only where there is a value).
+///
+/// ```
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EventStore::open("memory:").await?;
+/// let opened = NewEvent::raw("Opened", r#"{"owner":"Ada"}"#).metadata_field("user", "ada");
+/// store.append(Append::to("account/1").event(opened)).await?;
+///
+/// let event = store.read("account/1").collect().await?.remove(0);
+/// assert_eq!((event.key.category(), event.sequence.get()), ("account", 1));
+/// let data: serde_json::Value = event.json()?;
+/// assert_eq!(data["owner"], "Ada");
+/// assert!(serde_json::to_string(&event)?.contains(r#""type":"Opened""#));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeyedEvent {
@@ -33,6 +49,10 @@ pub struct KeyedEvent {
     pub(super) explicit_event_id: Option<Uuid>,
     /// The id of the append that wrote it. All events of one append share it.
     pub commit_id: Uuid,
+    /// The call of `append` or `execute` that wrote it, where the caller set the commit id: several
+    /// calls can carry one commit id, and each has a number of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attempt: Option<u64>,
     /// When it was recorded, by the clock of the store that wrote it.
     pub recorded_at: Timestamp,
     /// Its number within the whole store, where the driver has a log.
@@ -73,9 +93,16 @@ impl KeyedEvent {
         (self.event_type.clone(), self.version)
     }
 
-    pub(crate) fn become_form(&mut self, version: u16, event_type: Option<SmolStr>, data: RawJson) {
+    pub(crate) fn become_form(
+        &mut self,
+        version: u16,
+        event_type: Option<SmolStr>,
+        data: Option<RawJson>,
+    ) {
         self.version = version;
-        self.data = data;
+        if let Some(data) = data {
+            self.data = data;
+        }
         if let Some(event_type) = event_type {
             self.event_type = event_type;
         }

@@ -3,10 +3,13 @@
 //! One record, little-endian:
 //!
 //! ```text
-//! kind u8 (1 = event) · version u8 (1) · flags u8 · schema version u16 · commit id 16 bytes
-//! · recorded-at i64 · [event id 16 bytes] · type length u16 · type
+//! kind u8 (1 = event) · version u8 (1 or 2) · flags u8 · schema version u16 · commit id 16 bytes
+//! · recorded-at i64 · [event id 16 bytes] · [attempt u64] · type length u16 · type
 //! · [metadata length u32 · metadata] · data
 //! ```
+//!
+//! Flags: 1 an event id, 2 metadata, 4 (version 2 only) an attempt. A record without an attempt has
+//! version 1, which the first version of this crate reads too. Other flags are refused.
 //!
 //! Every record begins with a kind and a version, so that later kinds (an erased event, a closed
 //! aggregate) can be added without a change to stored records.
@@ -19,8 +22,11 @@ use super::{AggregateKey, KeyedEvent, RawJson, Sequence, Timestamp};
 
 const KIND_EVENT: u8 = 1;
 const VERSION: u8 = 1;
+const VERSION_WITH_ATTEMPT: u8 = 2;
 const HAS_EVENT_ID: u8 = 1;
 const HAS_METADATA: u8 = 2;
+/// The call that wrote an event whose commit id came from the caller.
+const HAS_ATTEMPT: u8 = 4;
 
 /// Stored bytes that this version cannot read as an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,13 +58,18 @@ impl KeyedEvent {
     pub(crate) fn encode_record_at(&self, recorded_at: Timestamp, out: &mut Vec<u8>) {
         out.reserve(self.record_bytes());
         let flags = if self.explicit_event_id.is_some() { HAS_EVENT_ID } else { 0 }
-            | if self.metadata.is_some() { HAS_METADATA } else { 0 };
-        out.extend_from_slice(&[KIND_EVENT, VERSION, flags]);
+            | if self.metadata.is_some() { HAS_METADATA } else { 0 }
+            | if self.attempt.is_some() { HAS_ATTEMPT } else { 0 };
+        let version = if self.attempt.is_some() { VERSION_WITH_ATTEMPT } else { VERSION };
+        out.extend_from_slice(&[KIND_EVENT, version, flags]);
         out.put_u16_le(self.version);
         out.extend_from_slice(self.commit_id.as_bytes());
         out.put_i64_le(recorded_at.as_micros());
         if let Some(id) = self.explicit_event_id {
             out.extend_from_slice(id.as_bytes());
+        }
+        if let Some(attempt) = self.attempt {
+            out.put_u64_le(attempt);
         }
         // The casts are exact: a type has at most 256 bytes, and no driver takes 4 GiB of metadata.
         out.put_u16_le(self.event_type.len() as u16);
@@ -76,6 +87,7 @@ impl KeyedEvent {
             + 16
             + 8
             + self.explicit_event_id.map_or(0, |_| 16)
+            + self.attempt.map_or(0, |_| 8)
             + 2
             + self.event_type.len()
             + self.metadata.as_ref().map_or(0, |m| 4 + m.len())
@@ -94,8 +106,13 @@ impl KeyedEvent {
     ) -> Result<Self, RecordError> {
         let mut fields = Fields { record: &record, at: 0 };
         let [kind, version, flags] = fields.array()?;
-        if kind != KIND_EVENT || version != VERSION {
-            return Err(RecordError::Unknown { kind, version });
+        let known_flags = match (kind, version) {
+            (KIND_EVENT, VERSION) => HAS_EVENT_ID | HAS_METADATA,
+            (KIND_EVENT, VERSION_WITH_ATTEMPT) => HAS_EVENT_ID | HAS_METADATA | HAS_ATTEMPT,
+            _ => return Err(RecordError::Unknown { kind, version }),
+        };
+        if flags & !known_flags != 0 {
+            return Err(RecordError::Damaged("it has flags that its version does not know"));
         }
         let schema_version = u16::from_le_bytes(fields.array()?);
         let commit_id = Uuid::from_bytes(fields.array()?);
@@ -103,6 +120,10 @@ impl KeyedEvent {
         let explicit_event_id = match flags & HAS_EVENT_ID {
             0 => None,
             _ => Some(Uuid::from_bytes(fields.array()?)),
+        };
+        let attempt = match flags & HAS_ATTEMPT {
+            0 => None,
+            _ => Some(u64::from_le_bytes(fields.array()?)),
         };
         let type_len = u16::from_le_bytes(fields.array()?);
         let event_type = std::str::from_utf8(fields.bytes(usize::from(type_len))?)
@@ -132,6 +153,7 @@ impl KeyedEvent {
             metadata,
             explicit_event_id,
             commit_id,
+            attempt,
             recorded_at,
             position: None,
         })

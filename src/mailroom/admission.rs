@@ -1,64 +1,47 @@
-//! What bounds the mailroom as a whole: bytes in flight, and the door that closes.
+//! What bounds the whole store: bytes in flight, and the door that closes.
 //!
 //! ```text
-//! caller ── permit of the aggregate ──▶ room for its bytes? ── yes: one step ──────────────▶ ticket
-//!                                           └── no: counted, and in line until there is ──▶ ticket
+//! caller ── permit of the aggregate ─▶ room for its bytes? ── yes: one step ───────────▶ ticket
+//!                                          └── no: counted, and in line until there is ─▶ ticket
 //! ```
 //!
-//! What must stay true:
+//! # What must stay true
 //!
-//! - Whether the door is open, who is inside and how many bytes they hold is one word: nobody comes in behind a
-//!   door that was seen closed and empty.
-//! - Whoever waits for room is counted first, so whoever gives room back sees the one or is seen by the other. Nobody
-//!   passes the line: room that is too little for its head is kept for it.
+//! - One word holds whether the door is open, how many are inside and how many bytes they hold. So
+//!   nobody enters after the door was seen closed and empty.
+//! - A caller that waits for room is counted first. So either it sees the room that another caller
+//!   gives back, or that caller sees that somebody waits.
+//! - Nobody overtakes the line: room that is too small for its head is kept for the head.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::Wait;
-use super::registry::Lease;
-use super::slot::Slot;
 use crate::error::AppendError;
 
+/// Whether an append waits for room or is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    ForRoom,
+    Never,
+}
+
 const CLOSED: u64 = 1 << 63;
-/// One who is inside; the bytes they hold are counted below it.
+/// One append inside. The bits below count the bytes that all of them hold.
 const ONE: u64 = 1 << 32;
 
-/// The door of the mailroom. Cheap to pass while it is open and there is room.
+/// The door of the store. Cheap to pass while it is open and there is room.
 pub(super) struct Admission {
-    /// [`CLOSED`], who is inside, and their bytes.
+    /// [`CLOSED`], how many are inside, and their bytes.
     door: AtomicU64,
     /// Callers that wait for room.
     waiting: AtomicUsize,
     bytes_total: u32,
-    /// Of one permit, which the head of the line has.
+    /// Has one permit, which the head of the line holds.
     line: Semaphore,
-    /// Told to the head of the line when room was given back.
+    /// Notifies the head of the line when room is given back.
     given_back: Notify,
     drained: Notify,
-}
-
-/// What a mail carries until it is answered: its place in the aggregate's mailbox, its bytes, and the
-/// lease that keeps the aggregate resident.
-pub(super) struct Ticket {
-    lease: Lease,
-    bytes: u32,
-}
-
-impl Ticket {
-    pub(super) fn slot(&self) -> &Arc<Slot> {
-        self.lease.slot()
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let slot = self.lease.slot();
-        slot.permits().add_permits(1);
-        slot.common().admission.leave(self.bytes);
-    }
 }
 
 impl Admission {
@@ -73,22 +56,16 @@ impl Admission {
         }
     }
 
-    /// A permit of the aggregate and the append's bytes; waits for both, or says that it would.
-    pub(super) async fn ticket(
+    /// Takes one of `permits` and room for `bytes`; waits for both, or answers `busy` instead. Both
+    /// are given back by [`Admission::leave`] and to the semaphore.
+    pub(super) async fn acquire(
         &self,
-        lease: Lease,
-        size_bytes: usize,
+        permits: &Semaphore,
+        bytes: u32,
         wait: Wait,
-    ) -> Result<Ticket, AppendError> {
-        // An append larger than all room there is takes all of it, and so passes alone.
-        let bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX).min(self.bytes_total);
-        self.acquire(lease.slot(), bytes, wait).await?;
-        Ok(Ticket { lease, bytes })
-    }
-
-    /// What a ticket gives back.
-    async fn acquire(&self, slot: &Slot, bytes: u32, wait: Wait) -> Result<(), AppendError> {
-        let permit = match slot.permits().try_acquire() {
+        busy: impl FnOnce() -> AppendError,
+    ) -> Result<(), AppendError> {
+        let permit = match permits.try_acquire() {
             Ok(permit) if self.enter_with(bytes)? => {
                 permit.forget();
                 return Ok(());
@@ -97,11 +74,11 @@ impl Admission {
         };
         let entered = self.enter()?;
         if wait == Wait::Never {
-            return Err(AppendError::Busy { key: slot.key().clone() });
+            return Err(busy());
         }
         let permit = match permit {
             Some(permit) => permit,
-            None => slot.permits().acquire().await.map_err(|_| AppendError::Closed)?,
+            None => permits.acquire().await.map_err(|_| AppendError::Closed)?,
         };
         self.room_for(bytes).await;
         permit.forget();
@@ -109,7 +86,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Comes in with so many bytes, unless there is no room for them or somebody waits for some.
+    /// Enters with these bytes, unless there is no room for them or a caller waits for room.
     fn enter_with(&self, bytes: u32) -> Result<bool, AppendError> {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             return Ok(false);
@@ -122,24 +99,24 @@ impl Admission {
         }
     }
 
-    /// Comes in without bytes: who closes the door waits for who is inside.
+    /// Enters without bytes. Closing waits for those inside.
     fn enter(&self) -> Result<Entered<'_>, AppendError> {
         let entered = self.step(|door| is_open(door).then_some(ONE));
         entered.map(|()| Entered(self)).map_err(|_closed| AppendError::Closed)
     }
 
-    /// Waits in line for room for so many bytes, and takes it. For who is inside.
+    /// Waits in line for room for these bytes, and takes it. Only for callers that have entered.
     async fn room_for(&self, bytes: u32) {
         let _waiting = Waiting::new(&self.waiting);
         // Never closed.
         let _head = self.line.acquire().await;
         while self.step(|door| self.has_room(door, bytes).then(|| bytes.into())).is_err() {
-            // Told before it is looked at again, it is not lost: a notification is kept for who comes next.
+            // A notification that comes before this is stored, and not lost.
             self.given_back.notified().await;
         }
     }
 
-    /// Adds to the door what `add` makes of it, or answers the door that it makes nothing of.
+    /// Adds what `add` computes from the door, or returns the door if that is nothing.
     fn step(&self, add: impl Fn(u64) -> Option<u64>) -> Result<(), u64> {
         let step = |door| add(door).map(|add| door + add);
         self.door.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step).map(drop)
@@ -149,7 +126,13 @@ impl Admission {
         door % ONE + u64::from(bytes) <= u64::from(self.bytes_total)
     }
 
-    fn leave(&self, bytes: u32) {
+    /// The bytes that an append of this size takes. One that is larger than all room takes all of
+    /// it, and so passes alone.
+    pub(super) fn bytes_of(&self, size_bytes: usize) -> u32 {
+        u32::try_from(size_bytes).unwrap_or(u32::MAX).min(self.bytes_total)
+    }
+
+    pub(super) fn leave(&self, bytes: u32) {
         let before = self.door.fetch_sub(ONE + u64::from(bytes), Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.given_back.notify_one();
@@ -173,7 +156,7 @@ impl Admission {
         inside(self.door.load(Ordering::SeqCst))
     }
 
-    /// Waits until everything admitted is answered. Only of use once closed.
+    /// Waits until everything admitted is answered. Call it after closing.
     pub(super) async fn drained(&self) {
         loop {
             let drained = self.drained.notified();
@@ -195,7 +178,7 @@ fn inside(door: u64) -> usize {
     usize::try_from((door & !CLOSED) / ONE).unwrap_or(usize::MAX)
 }
 
-/// Somebody who came in and has no ticket yet.
+/// A caller that has entered and has no ticket yet.
 struct Entered<'a>(&'a Admission);
 
 impl Drop for Entered<'_> {
@@ -204,7 +187,7 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// Somebody who waits for room, until they have it or give up.
+/// A caller that waits for room, until it has room or gives up.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -249,14 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_up_waiting_is_in_nobodys_way() {
+    fn a_caller_that_gives_up_blocks_nobody() {
         let admission = Admission::new(10);
         assert!(admission.enter_with(8).unwrap());
         let mut large = Box::pin(admission.room_for(10));
         let mut small = pin!(admission.room_for(2));
         assert!(large.as_mut().now_or_never().is_none());
         assert!(small.as_mut().now_or_never().is_none());
-        // Told, and gone before it looked.
+        // Notified, and dropped before it looked.
         admission.leave(8);
         admission.enter().unwrap();
         drop(large);
@@ -266,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_door_lets_finish_who_is_inside() {
+    fn a_closed_door_lets_those_inside_finish() {
         let admission = Admission::new(10);
         assert!(admission.enter_with(10).unwrap());
         let inside = admission.enter().unwrap();

@@ -1,121 +1,68 @@
-//! Which of the appends that wait go into the next put.
+//! Decides which of the waiting appends and commands go into the next put.
 //!
-//! Pure: from a queue and what is known to a put, answers, and at most one question to the driver. The
-//! appends are taken strictly in order, against a running tail that includes the put's earlier ones.
-//! What can be said from durable knowledge alone is said at once; what rests on an append of this put
-//! is held until the put has settled.
+//! Pure: from a queue and the known facts it computes a put, answers, and at most one question to
+//! the driver. Mail is taken strictly in order, against a running tail that includes the put's
+//! earlier appends. What follows from durable facts alone is answered at once; what rests on an
+//! append of this put is held until the put is settled.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::entity::{CommandAnswer, Entity};
-use super::mail::{self, Answer, Mail, Said};
-use super::queue::Queue;
-use super::window::Window;
-use crate::append::Appended;
+use super::commit_window::CommitWindow;
+use super::driver_question::DriverQuestion;
+use super::entity_state::{CommandAnswer, EntityState};
+use super::slot::{
+    BatchItem, BatchItems, CommandOutcome, HeldRefusal, Mail, MailAnswer, MailQueue,
+};
 use crate::driver::Limits;
 use crate::error::AppendError;
-use crate::event::{KeyedEvent, Sequence, Timestamp};
+use crate::event::{Sequence, Timestamp};
 
 /// What decisions rest on.
 pub(super) struct Grounds<'a> {
     /// The latest sequence known to be durable.
     pub(super) latest: Sequence,
-    /// Whether `latest` may be built upon although no writer named it.
-    pub(super) learned: bool,
-    pub(super) window: Option<&'a Window>,
+    /// Whether the driver confirmed `latest`, so that it may be built upon even if no writer named
+    /// it.
+    pub(super) is_latest_confirmed: bool,
+    pub(super) window: Option<&'a CommitWindow>,
     pub(super) limits: &'a Limits,
     /// The moment of the decision.
     pub(super) now: Instant,
     pub(super) put_deadline: Duration,
-    /// One append, one put: the driver refused them together.
+    /// One append per put, because the driver refused them together.
     pub(super) alone: bool,
 }
 
-/// What was decided.
+/// What was decided: the next put and what can be answered.
 #[derive(Default)]
-pub(super) struct Decided {
+pub(super) struct PutPlan {
     /// The put's appends, and what rests on them; in order.
-    pub(super) items: Items,
-    /// What could be said at once.
-    pub(super) answers: Vec<(Mail, Said)>,
-    /// What must be asked before the first append still waiting can be decided.
-    pub(super) question: Option<Question>,
+    pub(super) items: BatchItems,
+    /// What is answered at once.
+    pub(super) answers: Vec<(Mail, MailAnswer)>,
+    /// What must be asked before the first waiting append can be decided.
+    pub(super) question: Option<DriverQuestion>,
 }
 
-/// The mails of a put. One is the rule, and stands in its place: another thread would free what it stands in.
-pub(super) type Items = SmallVec<[Item; 1]>;
-
-/// One mail of a put.
-pub(super) enum Item {
-    /// Its events are in the put, from this sequence on.
-    Accepted { mail: Mail, first: Sequence },
-    /// A repetition of the accepted append that stands at this place among the items.
-    Repetition { mail: Mail, of: usize },
-    /// Refused because of an append of the put: true only if the put is.
-    Refused { mail: Mail, because: Refusal },
-}
-
-impl Item {
-    pub(super) fn mail_mut(&mut self) -> &mut Mail {
-        match self {
-            Item::Accepted { mail, .. }
-            | Item::Repetition { mail, .. }
-            | Item::Refused { mail, .. } => mail,
-        }
-    }
-
-    pub(super) fn into_mail(self) -> Mail {
-        match self {
-            Item::Accepted { mail, .. }
-            | Item::Repetition { mail, .. }
-            | Item::Refused { mail, .. } => mail,
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Refusal {
-    Conflict,
-    CommitIdReused,
-    /// A command with nothing to append, decided on a state of this sequence.
-    Nothing(Sequence),
-}
-
-/// What only the driver can say. It concerns the first append of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
-    /// The writer expects more than is known: did another process write?
-    Has(Sequence),
-    /// Nobody named a sequence: what is the latest?
-    Latest,
-    /// Whose are the events behind this sequence?
-    Whose { after: Sequence, events: u64 },
-    /// The latest commit ids.
-    Window,
-    /// The state that the first command is to be decided on.
-    State,
-}
-
-/// Takes from the front of `queue` what the next put can hold. The entity's state, if there is one, stands
-/// at what is known to be durable, and is folded along with the put.
+/// Takes from the front of `queue` what the next put can hold. The entity's state, if there is one,
+/// is at the latest durable sequence, and the put's events are folded into it.
 pub(super) fn decide(
-    queue: &mut Queue,
+    queue: &mut MailQueue,
     grounds: &Grounds<'_>,
-    entity: &mut Option<Box<Entity>>,
-) -> Decided {
-    let mut decided = Decided::default();
-    let mut running = Running::after(grounds.latest);
+    entity: &mut Option<Box<EntityState>>,
+) -> PutPlan {
+    let mut decided = PutPlan::default();
+    let mut running = RunningTail::after(grounds.latest);
     while let Some(mail) = queue.front_mut() {
         let verdict = match mail.command() {
             None => verdict(mail, &mut running, grounds, &decided.items),
             Some(_) => command_verdict(mail, &mut running, grounds, entity, &decided.items),
         };
-        // What must wait, waits with everything behind it.
+        // If this mail must wait, everything behind it waits too.
         let question = match verdict {
             Verdict::Ask(question) => Some(question),
             Verdict::Wait => None,
@@ -125,7 +72,7 @@ pub(super) fn decide(
                 continue;
             }
         };
-        // First the put, so that what is in it need not wait for the answer.
+        // The put is sent first, so that it does not wait for the driver's reply.
         if running.events == 0 {
             decided.question = question;
         }
@@ -134,19 +81,19 @@ pub(super) fn decide(
     decided
 }
 
-/// The tail as it will be when the put is durable.
-struct Running {
+/// The aggregate's tail as it will be when the put is durable.
+struct RunningTail {
     latest: Sequence,
     events: usize,
     bytes: usize,
-    /// Where among the items the accepted appends stand, for as many items as were looked at.
-    places: HashMap<Uuid, usize>,
+    /// The index of each accepted append among the items, for the items that were looked at.
+    indexes: HashMap<Uuid, usize>,
     looked_at: usize,
 }
 
-impl Running {
+impl RunningTail {
     fn after(latest: Sequence) -> Self {
-        Running { latest, events: 0, bytes: 0, places: HashMap::new(), looked_at: 0 }
+        RunningTail { latest, events: 0, bytes: 0, indexes: HashMap::new(), looked_at: 0 }
     }
 
     fn fits(&self, mail: &Mail, grounds: &Grounds<'_>) -> bool {
@@ -156,18 +103,18 @@ impl Running {
                 && !grounds.alone)
     }
 
-    /// Whether an accepted append of this put has the same commit id: which one, and whether its content
-    /// is the same too.
-    fn in_this_put(&mut self, mail: &Mail, items: &[Item]) -> Option<(usize, bool)> {
+    /// The accepted append of this put that has the same commit id, and whether its content is the
+    /// same too.
+    fn in_this_put(&mut self, mail: &Mail, items: &[BatchItem]) -> Option<(usize, bool)> {
         for (place, item) in items.iter().enumerate().skip(self.looked_at) {
-            if let Item::Accepted { mail, .. } = item {
-                self.places.entry(mail.append.commit_id).or_insert(place);
+            if let BatchItem::Accepted { mail, .. } = item {
+                self.indexes.entry(mail.append.commit_id).or_insert(place);
             }
         }
         self.looked_at = items.len();
-        let place = *self.places.get(&mail.append.commit_id)?;
+        let place = *self.indexes.get(&mail.append.commit_id)?;
         match items.get(place) {
-            Some(Item::Accepted { mail: accepted, .. }) => {
+            Some(BatchItem::Accepted { mail: accepted, .. }) => {
                 Some((place, accepted.append.same_content(&mail.append)))
             }
             _ => None,
@@ -175,13 +122,13 @@ impl Running {
     }
 }
 
-impl Decided {
+impl PutPlan {
     fn take(
         &mut self,
         mail: Mail,
         verdict: Verdict,
-        running: &mut Running,
-        entity: &mut Option<Box<Entity>>,
+        running: &mut RunningTail,
+        entity: &mut Option<Box<EntityState>>,
     ) {
         match verdict {
             Verdict::Accept => {
@@ -190,24 +137,26 @@ impl Decided {
                 running.events += mail.append.events.len();
                 running.bytes += mail.append.size_bytes;
                 running.latest = running.latest.plus(mail.append.len());
-                self.items.push(Item::Accepted { mail, first });
+                self.items.push(BatchItem::Accepted { mail, first });
             }
-            Verdict::Answer(answer) => self.answers.push((mail, Said::Append(Err(answer)))),
-            Verdict::AnswerCommand(answer) => self.answers.push((mail, Said::Command(answer))),
-            Verdict::Repeats(of) => self.items.push(Item::Repetition { mail, of }),
-            Verdict::Hold(because) => self.items.push(Item::Refused { mail, because }),
+            Verdict::Answer(answer) => self.answers.push((mail, MailAnswer::Append(Err(answer)))),
+            Verdict::AnswerCommand(answer) => {
+                self.answers.push((mail, MailAnswer::Command(answer)))
+            }
+            Verdict::Repeats(of) => self.items.push(BatchItem::Repetition { mail, of }),
+            Verdict::Hold(because) => self.items.push(BatchItem::Refused { mail, because }),
             Verdict::Ask(_) | Verdict::Wait => {}
         }
     }
 }
 
-/// Folds an accepted append of raw events into the entity's state, so that the next command needs no
-/// read. A state that cannot take them is given up; the next command's load will say why.
-fn fold_along(mail: &Mail, first: Sequence, entity: &mut Option<Box<Entity>>) {
+/// Folds an accepted append of raw events into the entity's state, so that the next command needs
+/// no read. A state that cannot take them is dropped; the next command's load reports why.
+fn fold_along(mail: &Mail, first: Sequence, entity: &mut Option<Box<EntityState>>) {
     if mail.command().is_some() {
         return;
     }
-    // A state that is behind stays a true one, and catches up when it is needed.
+    // A state that is behind stays correct, and catches up when it is needed.
     let Some(folding) = entity.as_mut().filter(|entity| entity.at.next() == first) else { return };
     let append = &mail.append;
     for (offset, event) in append.events.iter().enumerate() {
@@ -225,8 +174,8 @@ enum Verdict {
     Answer(AppendError),
     AnswerCommand(CommandAnswer),
     Repeats(usize),
-    Hold(Refusal),
-    Ask(Question),
+    Hold(HeldRefusal),
+    Ask(DriverQuestion),
     /// Not in this put.
     Wait,
 }
@@ -238,7 +187,12 @@ fn waited_too_long(mail: &Mail, grounds: &Grounds<'_>) -> Option<Verdict> {
     })
 }
 
-fn verdict(mail: &Mail, running: &mut Running, grounds: &Grounds<'_>, items: &[Item]) -> Verdict {
+fn verdict(
+    mail: &Mail,
+    running: &mut RunningTail,
+    grounds: &Grounds<'_>,
+    items: &[BatchItem],
+) -> Verdict {
     let append = &mail.append;
     if let Some(too_late) = waited_too_long(mail, grounds) {
         return too_late;
@@ -247,15 +201,19 @@ fn verdict(mail: &Mail, running: &mut Running, grounds: &Grounds<'_>, items: &[I
     if append.own_commit_id
         && let Some((of, same)) = running.in_this_put(mail, items)
     {
-        return if same { Verdict::Repeats(of) } else { Verdict::Hold(Refusal::CommitIdReused) };
+        return if same {
+            Verdict::Repeats(of)
+        } else {
+            Verdict::Hold(HeldRefusal::CommitIdReused)
+        };
     }
-    let whose = |after| Verdict::Ask(Question::Whose { after, events: append.len() });
+    let whose = |after| Verdict::Ask(DriverQuestion::Whose { after, events: append.len() });
     let key = || append.key.clone();
     let Some(expected) = append.expected.exact() else {
         return match grounds.window.filter(|window| window.latest == grounds.latest) {
-            _ if !append.own_commit_id && grounds.learned => accept,
-            _ if !append.own_commit_id => Verdict::Ask(Question::Latest),
-            None => Verdict::Ask(Question::Window),
+            _ if !append.own_commit_id && grounds.is_latest_confirmed => accept,
+            _ if !append.own_commit_id => Verdict::Ask(DriverQuestion::Latest),
+            None => Verdict::Ask(DriverQuestion::Window),
             Some(window) => match window.behind(append.commit_id, append.len()) {
                 Some(after) => whose(after),
                 None => accept,
@@ -265,10 +223,10 @@ fn verdict(mail: &Mail, running: &mut Running, grounds: &Grounds<'_>, items: &[I
     if expected == running.latest {
         accept
     } else if expected > running.latest {
-        Verdict::Ask(Question::Has(expected))
+        Verdict::Ask(DriverQuestion::Has(expected))
     } else if expected >= grounds.latest {
-        // Behind `expected` stands an append of this put, and not this one.
-        Verdict::Hold(Refusal::Conflict)
+        // After `expected` comes another append of this put.
+        Verdict::Hold(HeldRefusal::Conflict)
     } else if append.own_commit_id {
         whose(expected)
     } else {
@@ -280,14 +238,14 @@ fn verdict(mail: &Mail, running: &mut Running, grounds: &Grounds<'_>, items: &[I
     }
 }
 
-/// Like [`verdict`], for a command: where everything else is right, it is decided here, on a state that
-/// includes the put so far.
+/// Like [`verdict`], for a command. If nothing else prevents it, the command is decided here, on a
+/// state that includes the put so far.
 fn command_verdict(
     mail: &mut Mail,
-    running: &mut Running,
+    running: &mut RunningTail,
     grounds: &Grounds<'_>,
-    entity: &mut Option<Box<Entity>>,
-    items: &[Item],
+    entity: &mut Option<Box<EntityState>>,
+    items: &[BatchItem],
 ) -> Verdict {
     if let Some(too_late) = waited_too_long(mail, grounds) {
         return too_late;
@@ -297,31 +255,32 @@ fn command_verdict(
             return Verdict::Wait;
         }
         match grounds.window.filter(|window| window.latest == grounds.latest) {
-            None => return Verdict::Ask(Question::Window),
+            None => return Verdict::Ask(DriverQuestion::Window),
             Some(window) => {
                 if let Some((after, events)) = window.whole(mail.append.commit_id, grounds.limits) {
-                    return Verdict::Ask(Question::Whose { after, events });
+                    return Verdict::Ask(DriverQuestion::Whose { after, events });
                 }
             }
         }
     }
     let Some(folded) = entity.as_mut().filter(|entity| entity.at == running.latest) else {
-        return Verdict::Ask(Question::State);
+        return Verdict::Ask(DriverQuestion::State);
     };
     match mail.decide_on(&*folded.state) {
-        mail::Decided::Nothing if mail.append.own_commit_id && !mail.up_to_date => {
-            Verdict::Ask(Question::Latest)
+        CommandOutcome::Nothing if mail.append.own_commit_id && !mail.up_to_date => {
+            Verdict::Ask(DriverQuestion::Latest)
         }
-        mail::Decided::Nothing if running.events == 0 => {
+        CommandOutcome::Unexpected => Verdict::Ask(DriverQuestion::Latest),
+        CommandOutcome::Nothing if running.events == 0 => {
             Verdict::AnswerCommand(CommandAnswer::Nothing(folded.at))
         }
-        mail::Decided::Nothing => Verdict::Hold(Refusal::Nothing(folded.at)),
-        mail::Decided::Refused(error) => Verdict::Answer(error),
-        mail::Decided::Panicked => {
+        CommandOutcome::Nothing => Verdict::Hold(HeldRefusal::Nothing(folded.at)),
+        CommandOutcome::Refused(error) => Verdict::Answer(error),
+        CommandOutcome::Panicked => {
             *entity = None;
             Verdict::AnswerCommand(CommandAnswer::Panicked)
         }
-        mail::Decided::Events => {
+        CommandOutcome::Events => {
             if let Err(exceeded) = grounds.limits.check_append(&mail.append) {
                 let key = mail.append.key.clone();
                 return Verdict::Answer(AppendError::TooLarge { key, exceeded });
@@ -343,43 +302,4 @@ fn command_verdict(
             Verdict::Accept
         }
     }
-}
-
-/// What an append is told whose expectation fails, when `events` stand behind its expectation (or where
-/// its commit id was last seen), as many as it has and one more.
-pub(super) fn repeated_or(mail: &Mail, events: &[KeyedEvent], latest: Sequence) -> Answer {
-    let append = &mail.append;
-    let key = append.key.clone();
-    let own: Vec<&KeyedEvent> =
-        events.iter().take_while(|event| event.commit_id == append.commit_id).collect();
-    let Some(first) = own.first() else {
-        return Err(AppendError::Conflict { key, expected: append.expected, actual: latest });
-    };
-    let same = own.len() == append.events.len()
-        && append.events.iter().zip(&own).all(|(new, stored)| new.same_content(stored));
-    if !same {
-        return Err(AppendError::CommitIdReused { key, commit_id: append.commit_id });
-    }
-    Ok(Appended {
-        first: first.sequence,
-        last: first.sequence.plus(append.len() - 1),
-        position: first.position,
-        commit_id: append.commit_id,
-        repeated: true,
-    })
-}
-
-/// What a command is told whose commit id was seen before, when its append stands among `events`.
-pub(super) fn repeated_command(commit_id: Uuid, events: Vec<KeyedEvent>) -> Option<CommandAnswer> {
-    let own: Vec<KeyedEvent> =
-        events.into_iter().filter(|event| event.commit_id == commit_id).collect();
-    let (first, last) = (own.first()?, own.last()?);
-    let appended = Appended {
-        first: first.sequence,
-        last: last.sequence,
-        position: first.position,
-        commit_id,
-        repeated: true,
-    };
-    Some(CommandAnswer::Repeated(appended, own))
 }

@@ -1,38 +1,39 @@
 //! The store's own actix `System`, on a thread of its own, from opening to closing.
 //!
-//! The driver is opened, polled and closed here and on the arbiters only, so that it never depends on a
-//! caller's runtime, nor dies with it.
+//! The driver is opened, polled and closed only here and on the arbiters. It therefore never
+//! depends on a caller's runtime, and does not end with it.
 
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use actix::{Actor, System};
-use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::actor;
 use super::arbiters::Arbiters;
+use super::mailroom::Mailroom;
+use super::shared::Config;
 use super::supervisor::{Started, Supervisor};
-use super::{Config, Mailroom};
+use crate::driver::bounded::{bounded, guarded};
 use crate::driver::{Driver, DriverError};
 use crate::error::{CloseError, OpenError};
 
 /// Opens the driver; called and polled on the store's own runtime.
-pub(crate) type OpenDriver = Box<dyn FnOnce() -> OpeningDriver + Send>;
-type OpeningDriver = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, OpenError>>>>;
+pub(crate) type OpenDriver = Box<dyn FnOnce() -> DriverBeingOpened + Send>;
+type DriverBeingOpened = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, OpenError>>>>;
 
 /// The running threads of a store. Dropping it closes the store in the background.
 pub(crate) struct Runtime {
-    /// Any message, or the end of all senders, begins the closing.
+    /// A message, or the end of all senders, begins the closing.
     close: mpsc::UnboundedSender<()>,
     closed: watch::Receiver<Option<Result<(), CloseError>>>,
 }
 
 impl Runtime {
-    /// Starts the threads, opens the driver, and hands out the mailroom. Works from any runtime, and
-    /// from none.
+    /// Starts the threads, opens the driver and returns the mailroom. Works from any runtime, and
+    /// without one.
     pub(crate) async fn start(
         config: Config,
         open: OpenDriver,
@@ -55,7 +56,7 @@ impl Runtime {
 
     /// Begins the closing (once) and waits for its end.
     pub(crate) async fn close(&self) -> Result<(), CloseError> {
-        // The receiver is gone only when closing has begun already.
+        // The receiver is gone only after closing has begun.
         let _ = self.close.send(());
         let mut closed = self.closed.clone();
         match closed.wait_for(Option::is_some).await {
@@ -72,8 +73,7 @@ async fn run(
     mut closing: mpsc::UnboundedReceiver<()>,
     report: watch::Sender<Option<Result<(), CloseError>>>,
 ) {
-    let opening = AssertUnwindSafe(async { open().await }).catch_unwind().await;
-    let driver = match opening {
+    let driver = match guarded(open).await {
         Ok(Ok(driver)) => driver,
         Ok(Err(error)) => {
             let _ = opened.send(Err(error));
@@ -88,19 +88,19 @@ async fn run(
     let arbiters = match Arbiters::start(config.arbiters, driver.needs_io()) {
         Ok(arbiters) => arbiters,
         Err(error) => {
-            // Opened, and nothing was put: there is nothing to lose by it.
+            // Nothing was put yet, so a failed close loses nothing.
             let _ = close_driver(&driver, config.close_deadline).await;
             let _ = opened.send(Err(OpenError::Runtime { message: error.to_string() }));
             return;
         }
     };
-    let mailroom = Arc::new(Mailroom::new(driver, config, arbiters));
+    let mailroom = Arc::new(Mailroom::new(driver, config, arbiters, actor::start));
     let supervisor = Supervisor::new(mailroom.clone()).start();
-    // Its timers must be set while this runs: a store that is closed at once would drop them unstarted,
-    // outside the runtime they need.
+    // Waits until its timers are set: a store that is closed at once would drop them outside of the
+    // runtime that they need.
     let _ = supervisor.send(Started).await;
     if opened.send(Ok(mailroom.clone())).is_ok() {
-        // `None` when the last handle was dropped: closes just the same.
+        // `None` when the last handle was dropped, which closes too.
         closing.recv().await;
     }
     let result = shut_down(&mailroom).await;
@@ -114,7 +114,7 @@ async fn shut_down(mailroom: &Mailroom) -> Result<(), CloseError> {
     let deadline = mailroom.config.close_deadline;
     let drained = tokio::time::timeout(deadline, mailroom.admission.drained()).await;
     let unfinished = mailroom.admission.admitted();
-    mailroom.registry.clear();
+    mailroom.registry().clear();
     let closed = close_driver(&mailroom.driver, deadline).await;
     mailroom.arbiters.stop();
     if drained.is_err() && unfinished > 0 {
@@ -123,14 +123,8 @@ async fn shut_down(mailroom: &Mailroom) -> Result<(), CloseError> {
     Ok(closed?)
 }
 
-/// A driver that hangs or panics while it closes is one that failed to.
+/// A driver that hangs or panics while it closes has failed to close.
 async fn close_driver(driver: &Arc<dyn Driver>, deadline: Duration) -> Result<(), DriverError> {
-    let closing = AssertUnwindSafe(async { driver.close().await }).catch_unwind();
-    match tokio::time::timeout(deadline, closing).await {
-        Ok(Ok(closed)) => closed,
-        Ok(Err(_panic)) => Err(DriverError::failed("the driver panicked while closing")),
-        Err(_elapsed) => {
-            Err(DriverError::unavailable(format!("the driver did not close within {deadline:?}")))
-        }
-    }
+    let closed = bounded(deadline, || driver.close()).await;
+    closed.unwrap_or_else(|no_answer| Err(no_answer.to_close()))
 }

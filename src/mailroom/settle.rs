@@ -1,15 +1,15 @@
-//! A put on its way: sent until its fate is known, then everybody in it is answered.
+//! A put on its way: sent until its fate is known, then every caller in it is answered.
 //!
 //! ```text
-//! put_events ── committed ─▶ advance the latest sequence · answer all
-//!            ── conflict ──▶ read back from the put's first sequence, look for each append by its commit id:
-//!            │                found → answered; not found → back to the actor, to be decided anew
+//! put_events ── committed ─▶ raise the latest sequence · answer all
+//!            ── conflict ──▶ read back from the put's first sequence, find each append by its commit
+//!            │               id: found → answered; not found → back to the actor, decided again
 //!            ── refused ───▶ surely not written: answer the failure
 //!            ── unknown ───▶ send the same put again, until the deadline; then Indeterminate
 //! ```
 //!
-//! It is a task of the store's own: the actor may die meanwhile, and nothing is lost. How its fate is sought,
-//! where the first sending leaves it open, stands in [`sending`](super::sending).
+//! A put is a task of the store's own: the actor may die meanwhile, and nothing is lost. If the
+//! first sending leaves the fate open, [`resend`](super::resend) finds it out.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,31 +17,22 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use super::Mailroom;
-use super::aggregate_actor::Undecided;
-use super::decide::{Item, Items, Refusal, repeated_command, repeated_or};
-use super::entity::CommandAnswer;
-use super::mail::{Answer, Mail};
-use super::sending::{Fate, Found, Sending, not_answered, panicked};
-use super::slot::{PutPermit, Slot};
+use super::entity_state::CommandAnswer;
+use super::registry::Registry;
+use super::repetition::{is_own_work, repeated_command, repeated_or};
+use super::resend::{PutFate, ReadBack, Resend};
+use super::shared::Shared;
+use super::slot::{AppendAnswer, Batch, BatchItem, HeldRefusal, Mail, PutPermit, Slot, Undecided};
 use crate::append::Appended;
-use crate::driver::{DriverError, Put, PutDone, PutReceipt};
+use crate::driver::bounded::NoAnswer;
+use crate::driver::{DriverError, PutDone, PutReceipt};
 use crate::error::AppendError;
-use crate::event::{KeyedEvent, Sequence};
+use crate::event::Sequence;
 
-/// A frozen put with the mails in it and the right to have it in flight.
-pub(super) struct Batch {
-    pub(super) put: Arc<Put>,
-    pub(super) items: Items,
-    pub(super) permit: PutPermit,
-    /// From here the deadline runs.
-    pub(super) formed: std::time::Instant,
-}
-
-/// Sends the batch off, from its actor.
+/// Sends the batch, from its actor.
 ///
-/// A driver that answers by itself calls [`answered`] from wherever it knows, and no task waits
-/// meanwhile; any other is awaited by a task of the store's own.
+/// A driver that answers by callback calls [`answered`] from its own thread, and no task waits
+/// meanwhile. Any other driver is awaited by a task of the store's own.
 pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
     let put = batch.put.clone();
     let number = slot.watch(batch);
@@ -53,15 +44,15 @@ pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
             }
         })
     };
-    let common = slot.common();
-    let alone = common.admission.admitted() == 1;
-    let driver = AssertUnwindSafe(|| common.driver.put_events_then(put, alone, done));
+    let shared = slot.shared();
+    let alone = shared.admission.admitted() == 1;
+    let driver = AssertUnwindSafe(|| shared.driver.put_events_then(put, alone, done));
     match std::panic::catch_unwind(driver) {
         Ok(Ok(())) => {}
         Ok(Err(_unused)) => {
             if let Some(batch) = slot.unwatch(number) {
                 let mut settling = Box::pin(settle(batch, None));
-                // A driver that is ready at once costs no task.
+                // A driver that is ready at once needs no task.
                 if settling.as_mut().now_or_never().is_none() {
                     actix_rt::spawn(settling);
                 }
@@ -69,51 +60,51 @@ pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
         }
         Err(_panic) => {
             if let Some(batch) = slot.unwatch(number) {
-                answered(batch, Err(panicked()));
+                answered(batch, Err(NoAnswer::Panicked.to_put()));
             }
         }
     }
 }
 
-/// The first sending was answered, or is overdue.
+/// The first sending is answered, or overdue.
 fn answered(batch: Batch, answer: Result<PutReceipt, DriverError>) {
     match answer {
         Ok(receipt) => committed(batch, receipt),
         Err(error) => {
             let slot = batch.permit.slot().clone();
-            slot.common().spawn(settle(batch, Some(error)));
+            slot.shared().spawn(settle(batch, Some(error)));
         }
     }
 }
 
-/// Goes on with batches whose drivers have not answered for as long as one sending may take.
-pub(super) fn send_overdue_again(mailroom: &Mailroom) {
-    let timeout = mailroom.config.put_attempt_timeout.min(mailroom.config.put_deadline);
+/// Sends batches again whose driver has not answered within the time of one sending.
+pub(super) fn send_overdue_again(shared: &Shared, registry: &Registry) {
+    let timeout = shared.config.put_attempt_timeout.min(shared.config.put_deadline);
     let Some(moment) = std::time::Instant::now().checked_sub(timeout) else { return };
-    for batch in mailroom.registry.overdue(Some(moment)) {
-        answered(batch, Err(not_answered(timeout)));
+    for batch in registry.overdue(Some(moment)) {
+        answered(batch, Err(NoAnswer::TimedOut(timeout).to_put()));
     }
 }
 
-/// Sends the put, unless it was sent once and `failed`, until its fate is known, and answers everybody
-/// in it.
+/// Sends the put until its fate is known, and answers every caller in it. `failed` is the result of
+/// a first sending.
 async fn settle(mut batch: Batch, failed: Option<DriverError>) {
     let slot = batch.permit.slot().clone();
-    let deadline = Instant::from_std(batch.formed) + slot.common().config.put_deadline;
-    let sending = Sending { common: slot.common(), slot: &slot, put: batch.put.clone(), deadline };
-    let fate = sending.fate(&mut batch.permit.known, failed).await;
+    let deadline = Instant::from_std(batch.formed) + slot.shared().config.put_deadline;
+    let sending = Resend { shared: slot.shared(), slot: &slot, put: batch.put.clone(), deadline };
+    let fate = sending.fate(&mut batch.permit.facts, failed).await;
     conclude(batch, fate);
 }
 
-fn conclude(mut batch: Batch, fate: Fate) {
-    if !matches!(fate, Fate::Committed(_)) {
-        batch.permit.known.failed_puts += 1;
+fn conclude(mut batch: Batch, fate: PutFate) {
+    if !matches!(fate, PutFate::Committed(_)) {
+        batch.permit.facts.failed_puts += 1;
     }
     match fate {
-        Fate::Committed(receipt) => committed(batch, receipt),
-        Fate::Conflicted(found) => conflicted(batch, &found),
-        Fate::NotWritten(error) => not_written(batch, &error),
-        Fate::Unknown(error) => undone(batch, |mail| {
+        PutFate::Committed(receipt) => committed(batch, receipt),
+        PutFate::Conflicted(found) => conflicted(batch, &found),
+        PutFate::NotWritten(error) => not_written(batch, &error),
+        PutFate::Unknown(error) => undone(batch, |mail| {
             Err(AppendError::Indeterminate {
                 key: mail.append.key.clone(),
                 commit_id: mail.append.commit_id,
@@ -128,14 +119,14 @@ fn committed(batch: Batch, receipt: PutReceipt) {
     let slot = permit.slot();
     let first_of_put = put.events().first().map_or(Sequence::NONE, |event| event.sequence);
     if let Some(last) = put.events().last() {
-        slot.saw(last.sequence);
+        slot.raise_latest(last.sequence);
     }
     let latest = slot.latest();
-    let is_exclusive = slot.common().is_exclusive;
-    if let Some(window) = &mut permit.known.window {
+    let is_exclusive = slot.shared().is_exclusive;
+    if let Some(window) = &mut permit.facts.window {
         window.push_all(put.events());
     }
-    // The next put may go while this one's callers are answered.
+    // The next put may be sent while the callers of this one are answered.
     match is_exclusive {
         true => drop(permit),
         false => give_way(permit, formed),
@@ -151,74 +142,64 @@ fn committed(batch: Batch, receipt: PutReceipt) {
     };
     let firsts: Vec<Option<Sequence>> = match items.len() {
         1 => Vec::new(),
-        _ => items.iter().map(Item::first).collect(),
+        _ => items.iter().map(BatchItem::first).collect(),
     };
     for item in items {
         match item {
-            Item::Accepted { mail, first } => {
+            BatchItem::Accepted { mail, first } => {
                 let answer = appended(&mail, first, false);
                 mail.answer(Ok(answer));
             }
-            Item::Repetition { mail, of } => {
+            BatchItem::Repetition { mail, of } => {
                 let first = firsts.get(of).copied().flatten().unwrap_or_default();
                 let answer = appended(&mail, first, true);
                 mail.answer(Ok(answer));
             }
-            Item::Refused { mail, because } => refuse(mail, because, latest),
+            BatchItem::Refused { mail, because } => refuse(mail, because, latest),
         }
     }
 }
 
-/// Gives the permit back, now or after a pause in which other stores may put.
+/// Gives the permit back, at once or after a pause in which other stores can put.
 fn give_way(mut permit: PutPermit, formed: std::time::Instant) {
-    if let Some(pause) = permit.known.courtesy().pause_after(formed) {
-        let common = permit.slot().common().clone();
-        common.spawn(async move {
+    if let Some(pause) = permit.facts.fairness().pause_after(formed) {
+        let shared = permit.slot().shared().clone();
+        shared.spawn(async move {
             tokio::time::sleep(pause).await;
             drop(permit);
         });
     }
 }
 
-impl Item {
-    fn first(&self) -> Option<Sequence> {
-        match self {
-            Item::Accepted { first, .. } => Some(*first),
-            _ => None,
-        }
-    }
-}
-
-fn refuse(mail: Mail, because: Refusal, latest: Sequence) {
+fn refuse(mail: Mail, because: HeldRefusal, latest: Sequence) {
     let key = mail.append.key.clone();
     let error = match because {
-        Refusal::Conflict => {
+        HeldRefusal::Conflict => {
             AppendError::Conflict { key, expected: mail.append.expected, actual: latest }
         }
-        Refusal::CommitIdReused => {
+        HeldRefusal::CommitIdReused => {
             AppendError::CommitIdReused { key, commit_id: mail.append.commit_id }
         }
-        Refusal::Nothing(at) => return mail.answer_command(CommandAnswer::Nothing(at)),
+        HeldRefusal::Nothing(at) => return mail.answer_command(CommandAnswer::Nothing(at)),
     };
     mail.answer(Err(error));
 }
 
-/// Each append by its own commit id: an earlier put with some of the same appends may have landed late,
-/// so nothing is said of the put as a whole.
-fn conflicted(batch: Batch, found: &Found) {
+/// Judges each append by its own commit id. An earlier put with some of the same appends may have
+/// landed late, so nothing is concluded about the put as a whole.
+fn conflicted(batch: Batch, found: &ReadBack) {
     let latest = batch.permit.slot().latest();
     let mut undecided = Vec::new();
     for item in batch.items {
-        let (mail, accepted) = match item {
-            Item::Accepted { mail, .. } => (mail, true),
-            Item::Repetition { mail, .. } => (mail, false),
-            Item::Refused { mail, .. } => {
+        let mail = match item {
+            BatchItem::Accepted { mail, .. } | BatchItem::Repetition { mail, .. } => mail,
+            BatchItem::Refused { mail, .. } => {
                 undecided.push(mail);
                 continue;
             }
         };
         let events = found.by_commit.get(&mail.append.commit_id);
-        // An exact append stands behind what it expects, or its id was used for another one.
+        // An exact append follows what it expects; elsewhere, its id was used for another append.
         let exact = mail.append.expected.exact();
         let events = events.filter(|events| {
             let first = events.first().map(|event| event.sequence);
@@ -226,18 +207,15 @@ fn conflicted(batch: Batch, found: &Found) {
         });
         match events {
             None => undecided.push(mail),
-            // Another process may have decided the same command otherwise; what it wrote counts.
-            Some(events) if mail.command().is_some() && !is_own_work(&batch.put, events, found) => {
+            // Another process may have decided the same command differently; what it wrote counts.
+            Some(events) if mail.command().is_some() && !is_own_work(&mail, events.first()) => {
                 let commit_id = mail.append.commit_id;
                 if let Some(answer) = repeated_command(commit_id, events.clone()) {
                     mail.answer_command(answer);
                 }
             }
             Some(events) => {
-                let mut answer = repeated_or(&mail, events, latest);
-                if let Ok(appended) = &mut answer {
-                    appended.repeated = !accepted || !is_own_work(&batch.put, events, found);
-                }
+                let answer = repeated_or(&mail, events, latest);
                 mail.answer(answer);
             }
         }
@@ -245,21 +223,13 @@ fn conflicted(batch: Batch, found: &Found) {
     Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver();
 }
 
-/// Whether the events were written by this very put, rather than by an earlier append with the same
-/// commit id. A driver with a log may have raised the time to keep it from decreasing.
-fn is_own_work(put: &Put, stored: &[KeyedEvent], found: &Found) -> bool {
-    let (Some(stored), Some(sent)) = (stored.first(), put.events().first()) else { return false };
-    stored.recorded_at == sent.recorded_at
-        || (found.sent_before && stored.recorded_at > sent.recorded_at)
-}
-
 fn not_written(batch: Batch, error: &DriverError) {
     let accepted = batch.items.iter().filter(|item| item.first().is_some()).count();
     if let DriverError::LimitExceeded(_) = error
         && accepted > 1
     {
-        // One that the driver refuses for itself must not take its neighbours along.
-        let mails = batch.items.into_iter().map(Item::into_mail).collect();
+        // An append that the driver refuses by itself must not fail the others.
+        let mails = batch.items.into_iter().map(BatchItem::into_mail).collect();
         Undecided { mails, permit: batch.permit, alone: true }.deliver();
         return;
     }
@@ -274,16 +244,16 @@ fn not_written(batch: Batch, error: &DriverError) {
     });
 }
 
-/// What the put failed to do is answered; what was refused because of it is decided anew.
-fn undone(batch: Batch, answer: impl Fn(&Mail) -> Answer) {
+/// Answers what the put did not write. What was refused because of the put is decided again.
+fn undone(batch: Batch, answer: impl Fn(&Mail) -> AppendAnswer) {
     let mut undecided = Vec::new();
     for item in batch.items {
         match item {
-            Item::Accepted { mail, .. } | Item::Repetition { mail, .. } => {
+            BatchItem::Accepted { mail, .. } | BatchItem::Repetition { mail, .. } => {
                 let answer = answer(&mail);
                 mail.answer(answer);
             }
-            Item::Refused { mail, .. } => undecided.push(mail),
+            BatchItem::Refused { mail, .. } => undecided.push(mail),
         }
     }
     Undecided { mails: undecided, permit: batch.permit, alone: false }.deliver();

@@ -1,24 +1,24 @@
-//! Ends the actors that nobody needs, and watches over puts.
+//! Passivates actors that nobody needs, and watches over puts.
 //!
-//! The [`Supervisor`] is an actor too: it passivates what was idle for the idle timeout, and the least recently
-//! used when seats run short.
+//! The [`Supervisor`] is an actor too. It passivates aggregates that were idle for the idle
+//! timeout, and the least recently used ones when seats run short.
 //!
-//! actix's own supervision does not restart an actor that panicked. Here an actor that is gone is noticed
-//! by the next mail for its aggregate, which starts a fresh one ([`super::arbiters`]).
+//! actix's own supervision does not restart an actor that panicked. Here the next mail for the
+//! aggregate finds that the actor is gone, and starts a new one (`slot::inbox`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
 
-use super::Mailroom;
+use super::mailroom::Mailroom;
 use super::settle::send_overdue_again;
 
-/// An idle aggregate is found after the idle timeout and at most this part of it.
+/// An idle aggregate is found at most this part of the idle timeout late.
 const TICKS_PER_IDLE_TIMEOUT: u32 = 8;
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 
-/// Passivates, and watches for puts that their driver does not answer.
+/// Passivates, and watches for puts that the driver does not answer.
 pub(super) struct Supervisor {
     mailroom: Arc<Mailroom>,
     ticks: u64,
@@ -29,11 +29,11 @@ impl Supervisor {
         Supervisor { mailroom, ticks: 0 }
     }
 
-    /// One tick: what was last used a whole idle timeout ago is passivated.
+    /// One tick: passivates what was last used a whole idle timeout ago.
     fn tick(&mut self) {
-        self.ticks = self.mailroom.registry.advance_tick();
+        self.ticks = self.mailroom.seats.advance_tick();
         let idle_since = self.ticks.saturating_sub(u64::from(TICKS_PER_IDLE_TIMEOUT));
-        let passivated = self.mailroom.registry.passivate_unused_since(idle_since);
+        let passivated = self.mailroom.registry().passivate_unused_since(idle_since);
         if passivated > 0 {
             tracing::debug!(passivated, "idle aggregates passivated");
         }
@@ -61,13 +61,13 @@ impl Actor for Supervisor {
         ctx.run_interval(tick.max(SHORTEST_TICK), |supervisor, _| supervisor.tick());
         let watch = self.mailroom.config.put_attempt_timeout / 4;
         ctx.run_interval(watch.max(SHORTEST_TICK), |supervisor, _| {
-            send_overdue_again(&supervisor.mailroom);
+            send_overdue_again(&supervisor.mailroom, supervisor.mailroom.registry());
         });
         let mailroom = self.mailroom.clone();
         let make_room = async move {
             loop {
-                mailroom.registry.seats_run_short().await;
-                let passivated = mailroom.registry.make_room();
+                mailroom.seats.run_short().await;
+                let passivated = mailroom.registry().make_room();
                 tracing::debug!(passivated, "aggregates passivated to make room");
             }
         };

@@ -5,28 +5,30 @@
 //! read on the store's runtime, and its pages cross a bounded channel.
 
 mod builder;
+mod clock;
+mod extensions;
 mod read;
 
 pub use builder::Builder;
 pub use read::{Keys, Read};
 
-use read::read_panicked;
+use extensions::Extensions;
+use read::read_error;
 
 use std::any::TypeId;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use crate::append::{Append, Appended};
 use crate::driver::Fetch;
+use crate::driver::bounded::bounded;
 use crate::error::{AppendError, CloseError, LoadError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
-use crate::mailroom::{Mailroom, Runtime, Wait};
+use crate::mailroom::{Clock, Mailroom, Runtime, Wait};
 use crate::middleware::{MiddlewareChain, NextAppend};
 use crate::upcast::Upcasters;
 
@@ -49,11 +51,18 @@ pub struct EventStore {
     mailroom: Arc<Mailroom>,
     runtime: Arc<Runtime>,
     middleware: MiddlewareChain,
+    extensions: Arc<Extensions>,
 }
 
 impl EventStore {
-    fn new(mailroom: Arc<Mailroom>, runtime: Runtime, middleware: MiddlewareChain) -> Self {
-        EventStore { mailroom, runtime: Arc::new(runtime), middleware }
+    fn new(
+        mailroom: Arc<Mailroom>,
+        runtime: Runtime,
+        middleware: MiddlewareChain,
+        extensions: Extensions,
+    ) -> Self {
+        let (runtime, extensions) = (Arc::new(runtime), Arc::new(extensions));
+        EventStore { mailroom, runtime, middleware, extensions }
     }
 
     /// Appends one or more events to one aggregate, all or nothing. The answer means that they are
@@ -134,11 +143,10 @@ impl EventStore {
         let (answer, answered) = oneshot::channel();
         let (driver, deadline) = (self.mailroom.driver.clone(), self.mailroom.config.read_deadline);
         self.mailroom.spawn(async move {
-            let asking = AssertUnwindSafe(async { driver.latest_sequence(&key).await });
-            let _ = answer.send(match timeout(deadline, asking.catch_unwind()).await {
-                Ok(Ok(answer)) => answer.map_err(ReadError::from_driver),
-                Ok(Err(_panic)) => Err(ReadError::Driver(read_panicked())),
-                Err(_elapsed) => Err(ReadError::Timeout { deadline }),
+            let asked = bounded(deadline, || driver.latest_sequence(&key)).await;
+            let _ = answer.send(match asked {
+                Ok(answer) => answer.map_err(ReadError::from_driver),
+                Err(no_answer) => Err(read_error(no_answer)),
             });
         });
         answered.await.unwrap_or(Err(ReadError::Closed))
@@ -192,6 +200,15 @@ impl EventStore {
         self.middleware.clone()
     }
 
+    pub(crate) fn clock(&self) -> Clock {
+        self.mailroom.config.clock.clone()
+    }
+
+    /// What the builder was given of this type.
+    pub(crate) fn extension<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.extensions.get()
+    }
+
     pub(crate) fn upcasters(&self) -> Arc<Upcasters> {
         self.mailroom.config.upcasters.clone()
     }
@@ -203,10 +220,10 @@ impl EventStore {
         let (answer, answered) = oneshot::channel();
         self.mailroom.spawn(async move {
             let Some(snapshots) = driver.snapshots() else { return };
-            match tokio::time::timeout(deadline, snapshots.load_snapshot(&key)).await {
-                Ok(Ok(found)) => drop(answer.send(found)),
-                Ok(Err(error)) => tracing::warn!(%key, %error, "a snapshot cannot be read"),
-                Err(_elapsed) => tracing::warn!(%key, "a snapshot was not read in time"),
+            let loaded = bounded(deadline, || snapshots.load_snapshot(&key)).await;
+            match loaded.unwrap_or_else(|no_answer| Err(no_answer.to_read())) {
+                Ok(found) => drop(answer.send(found)),
+                Err(error) => tracing::warn!(%key, %error, "a snapshot cannot be read"),
             }
         });
         answered.await.ok().flatten()

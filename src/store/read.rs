@@ -5,8 +5,8 @@
 //! channel of [`PAGES_AHEAD`] pages, and ends when the stream is dropped. The task marks the end
 //! explicitly: a stream whose task dies before that yields an error instead of a silent end.
 
+use std::fmt;
 use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,6 +16,7 @@ use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
+use crate::driver::bounded::{NoAnswer, bounded, guarded};
 use crate::driver::{Driver, DriverError, EventPage, Fetch};
 use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence};
@@ -57,6 +58,8 @@ pub struct Read {
     fetch: Fetch,
     state: ReadState,
     page: vec::IntoIter<KeyedEvent>,
+    /// Without upcasters.
+    without_upcasters: bool,
 }
 
 enum ReadState {
@@ -83,7 +86,14 @@ impl Read {
             fetch: Fetch::ALL,
             state: ReadState::New,
             page: Vec::new().into_iter(),
+            without_upcasters: false,
         }
+    }
+
+    /// Yields the events as they are stored, without upcasters.
+    pub(crate) fn without_upcasters(mut self) -> Self {
+        self.without_upcasters = true;
+        self
     }
 
     /// Begins with this sequence, or, if it does not exist, with the next one in reading direction.
@@ -245,6 +255,16 @@ async fn fetch_page(
     }
 }
 
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read")
+            .field("key", &self.key)
+            .field("from", &self.from)
+            .field("fetch", &self.fetch)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Stream for Read {
     type Item = Result<KeyedEvent, ReadError>;
 
@@ -252,12 +272,18 @@ impl Stream for Read {
         let this = self.get_mut();
         loop {
             if let Some(event) = this.page.next() {
-                let event = this.mailroom.config.upcasters.apply(event);
-                return Poll::Ready(Some(event.map_err(|e| {
-                    this.state = ReadState::Ended;
-                    this.page = Vec::new().into_iter();
-                    ReadError::Upcast(Box::new(e))
-                })));
+                if this.without_upcasters {
+                    return Poll::Ready(Some(Ok(event)));
+                }
+                match this.mailroom.config.upcasters.apply(event) {
+                    Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        this.state = ReadState::Ended;
+                        this.page = Vec::new().into_iter();
+                        return Poll::Ready(Some(Err(ReadError::Upcast(Box::new(error)))));
+                    }
+                }
             }
             match ready!(this.poll_page(cx)) {
                 Ok(true) => {}
@@ -268,7 +294,7 @@ impl Stream for Read {
     }
 }
 
-/// The keys with a prefix, in ascending byte order: a stream.
+/// The keys with a prefix, in the order of [`Driver::keys`]: a stream.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Keys {
     /// `None` once ended.
@@ -298,6 +324,12 @@ impl Keys {
             keys.push(key?);
         }
         Ok(keys)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("ended", &self.pages.is_none()).finish_non_exhaustive()
     }
 }
 
@@ -339,9 +371,9 @@ fn forward<T: Send + 'static>(
         let mut pages = open(&*driver);
         drop(driver);
         loop {
-            let page = match tokio::time::timeout(deadline, pages.next()).await {
+            let page = match bounded(deadline, || pages.next()).await {
                 Ok(page) => page.transpose().map_err(ReadError::from_driver),
-                Err(_elapsed) => Err(ReadError::Timeout { deadline }),
+                Err(no_answer) => Err(read_error(no_answer)),
             };
             let is_last = !matches!(page, Ok(Some(_)));
             if sender.send(page).await.is_err() || is_last {
@@ -349,9 +381,9 @@ fn forward<T: Send + 'static>(
             }
         }
     };
-    let reading = AssertUnwindSafe(reading).catch_unwind().then(|read| async move {
-        if read.is_err() {
-            let _ = forward.send(Err(ReadError::Driver(read_panicked()))).await;
+    let reading = guarded(|| reading).then(|read| async move {
+        if let Err(no_answer) = read {
+            let _ = forward.send(Err(read_error(no_answer))).await;
         }
     });
     if !mailroom.spawn(reading) {
@@ -360,7 +392,10 @@ fn forward<T: Send + 'static>(
     received
 }
 
-/// The error of a driver that panicked in a read.
-pub(super) fn read_panicked() -> DriverError {
-    DriverError::failed("the driver panicked while reading")
+/// The error of a read that the driver did not answer.
+pub(super) fn read_error(no_answer: NoAnswer) -> ReadError {
+    match no_answer {
+        NoAnswer::Panicked => ReadError::Driver(no_answer.to_read()),
+        NoAnswer::TimedOut(deadline) => ReadError::Timeout { deadline },
+    }
 }

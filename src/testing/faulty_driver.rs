@@ -555,6 +555,10 @@ impl Driver for FaultyDriver {
         self.inner.needs_io()
     }
 
+    fn put_timeout(&self) -> Option<Duration> {
+        self.inner.put_timeout()
+    }
+
     fn limits(&self) -> Limits {
         self.limits
     }

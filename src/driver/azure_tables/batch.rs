@@ -1,24 +1,27 @@
 //! A put as an entity group transaction, and what its answer says.
 
-use super::refusal::refused;
+use super::failure::refused;
 use super::row;
-use super::service::{Batch, Service};
-use crate::driver::remote::Call;
-use crate::driver::{DriverError, Limit, LimitExceeded, Put};
+use super::service::{Service, TransactionBody};
+use crate::driver::Put;
+use crate::driver::remote::CallKind;
+use crate::error::{DriverError, Limit, LimitExceeded};
 use crate::event::Sequence;
 
 /// The most of a transaction's body.
 const BODY_BYTES: usize = 4 << 20;
 
-/// The transaction that inserts the put's events and moves the head. The same put is always the same bytes.
-pub(super) fn of(service: &Service, put: &Put) -> Result<Batch, DriverError> {
+/// The transaction that inserts the put's events and moves the head. The same put is always the
+/// same bytes.
+pub(super) fn of(service: &Service, put: &Put) -> Result<TransactionBody, DriverError> {
     let boundary = format!("batch_{}", put.id());
     let changes = format!("changeset_{}", put.id());
     let mut body =
         format!("--{boundary}\r\nContent-Type: multipart/mixed; boundary={changes}\r\n\r\n");
     let mut part = |method: &str, url: &str, row: row::Row| {
         body += &format!(
-            "--{changes}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n\
+            "--{changes}\r\nContent-Type: application/http\r\n\
+             Content-Transfer-Encoding: binary\r\n\r\n\
              {method} {url} HTTP/1.1\r\nContent-Type: application/json\r\n\
              Accept: application/json;odata=nometadata\r\nPrefer: return-no-content\r\n\
              DataServiceVersion: 3.0;\r\n\r\n{}\r\n",
@@ -37,10 +40,11 @@ pub(super) fn of(service: &Service, put: &Put) -> Result<Batch, DriverError> {
     if body.len() > BODY_BYTES {
         return Err(LimitExceeded::new(Limit::BytesPerPut, BODY_BYTES, body.len()).into());
     }
-    Ok(Batch { boundary, body })
+    Ok(TransactionBody { boundary, body })
 }
 
-/// The same JSON in ASCII alone: a line break of Unicode's must not look like one of the protocol's.
+/// The same JSON in ASCII alone: a line break of Unicode's must not look like one of the
+/// protocol's.
 fn ascii(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for char in json.chars() {
@@ -54,8 +58,8 @@ fn ascii(json: &str) -> String {
     out
 }
 
-/// What the answers inside the transaction's answer say: it answers for every part, or for the one that
-/// failed.
+/// What the answers inside the transaction's answer say: it answers for every part, or for the one
+/// that failed.
 pub(super) fn verdict(service: &Service, put: &Put, answer: &str) -> Result<(), DriverError> {
     let doing = || service.doing("a transaction");
     let mut parts = answer.split("HTTP/1.1 ").skip(1).peekable();
@@ -77,7 +81,7 @@ pub(super) fn verdict(service: &Service, put: &Put, answer: &str) -> Result<(), 
             let sequence = Sequence::new(first.sequence.get() + failed_part(part));
             return Err(DriverError::Conflict { key: first.key.clone(), sequence });
         }
-        return Err(refused(Call::Write, &doing(), status, part));
+        return Err(refused(CallKind::Write, &doing(), status, part));
     }
     Ok(())
 }
@@ -96,7 +100,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::driver::azure_tables::service::Credential;
+    use crate::driver::azure_tables::credential::Credential;
     use crate::event::{AggregateKey, NewEvent, Timestamp};
 
     fn service() -> Service {
@@ -141,7 +145,7 @@ mod tests {
         inside("HTTP/1.1 204 No Content\r\n\r\n--c\r\n\r\nHTTP/1.1 204 No Content\r\n").unwrap();
         let taken = inside(
             "HTTP/1.1 409 Conflict\r\n\r\n{\"odata.error\":{\"code\":\"EntityAlreadyExists\",\
-             \"message\":{\"lang\":\"en-US\",\"value\":\"1:The specified entity already exists.\"}}}",
+             \"message\":{\"lang\":\"en-US\",\"value\":\"1:The entity already exists.\"}}}",
         );
         let Err(DriverError::Conflict { sequence, .. }) = taken else { panic!("{taken:?}") };
         assert_eq!(sequence, Sequence::new(6));

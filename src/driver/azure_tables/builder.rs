@@ -1,22 +1,24 @@
 //! How the driver is opened: [`AzureTablesBuilder`], and what a URL says of it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use futures_util::FutureExt;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
-use super::service::{Credential, Service};
-use super::{AzureTablesDriver, Connection};
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
-use crate::driver::remote::{RemoteUrl, Retry};
+use super::credential::{ConnectionString, Credential, SasSource};
+use super::service::Service;
+use super::{AzureTable, AzureTablesDriver};
+use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy, check_endpoint, shown_endpoint};
+use crate::error::DriverError;
 
-const OPTIONS: &str = "key, sas, endpoint, create, timeout_ms";
+const OPTIONS: &str = "key, sas, endpoint, create, timeout_ms, attempt_timeout_ms";
 /// Where the key is looked for.
 const KEY_VARIABLE: &str = "AZURE_STORAGE_KEY";
+/// Where a connection string is looked for, if there is no key.
+const STRING_VARIABLE: &str = "AZURE_STORAGE_CONNECTION_STRING";
 
 /// Opens an [`AzureTablesDriver`] otherwise than by default.
 ///
@@ -33,25 +35,29 @@ const KEY_VARIABLE: &str = "AZURE_STORAGE_KEY";
 pub struct AzureTablesBuilder {
     key: Option<String>,
     sas: Option<String>,
+    sas_source: Option<SasSource>,
+    connection_string: Option<String>,
     endpoint: Option<String>,
     create: bool,
     timeout: Option<Duration>,
+    attempt_timeout: Option<Duration>,
 }
 
 impl fmt::Debug for AzureTablesBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Secrets stay out.
         f.debug_struct("AzureTablesBuilder")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &shown_endpoint(self.endpoint.as_ref()))
             .field("create", &self.create)
             .field("timeout", &self.timeout)
+            .field("attempt_timeout", &self.attempt_timeout)
             .finish_non_exhaustive()
     }
 }
 
 impl AzureTablesBuilder {
     /// How long an operation may be tried, unless told.
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+    pub const DEFAULT_TIMEOUT: Duration = RetryPolicy::DEFAULT_TIMEOUT;
 
     /// The storage account's key, base64; the variable `AZURE_STORAGE_KEY` unless told.
     pub fn key(mut self, key: impl Into<String>) -> Self {
@@ -62,6 +68,22 @@ impl AzureTablesBuilder {
     /// A shared access signature in place of the key: its whole query, with or without the `?`.
     pub fn sas(mut self, query: impl Into<String>) -> Self {
         self.sas = Some(query.into());
+        self
+    }
+
+    /// Asks `source` for a shared access signature before every request: its whole query, with or
+    /// without the `?`. A service that hands out short-lived signatures is asked ahead of time,
+    /// elsewhere; `source` returns at once what it has.
+    pub fn sas_source(mut self, source: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.sas_source = Some(Arc::new(source));
+        self
+    }
+
+    /// The account's connection string, as the Azure portal shows it: its key or signature, and
+    /// where its table service is. The variable `AZURE_STORAGE_CONNECTION_STRING` unless told,
+    /// where there is no other credential.
+    pub fn connection_string(mut self, text: impl Into<String>) -> Self {
+        self.connection_string = Some(text.into());
         self
     }
 
@@ -84,40 +106,89 @@ impl AzureTablesBuilder {
         self
     }
 
-    /// Opens the driver on this table of this storage account, on the tokio runtime that will poll it.
+    /// How long one attempt may take; as long as all together unless told.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Opens the driver on this table of this storage account, on the tokio runtime that will poll
+    /// it.
     ///
     /// # Errors
     ///
-    /// [`DriverError::Failed`] where an option is wrong, the table is missing or the service refuses the
-    /// credential; [`DriverError::Unavailable`] where it cannot be reached within the timeout.
+    /// [`DriverError::Failed`] where an option is wrong, the table is missing or the service
+    /// refuses the credential; [`DriverError::Unavailable`] where it cannot be reached within the
+    /// timeout.
     pub async fn open(self, account: &str, table: &str) -> Result<AzureTablesDriver, DriverError> {
-        let timeout = self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT);
-        if timeout.is_zero() {
-            return Err(DriverError::failed("the timeout must not be zero"));
+        // Boxed, so that callers' futures do not hold the client's, whose nesting is deep.
+        self.open_table(account, table).boxed().await
+    }
+
+    /// What requests prove themselves with, and where they go.
+    fn credential(&self, account: &str) -> Result<(Credential, String), DriverError> {
+        let of_account = || format!("https://{account}.table.core.windows.net");
+        let endpoint = self.endpoint.clone();
+        if let Some(source) = &self.sas_source {
+            return Ok((Credential::Sas(source.clone()), endpoint.unwrap_or_else(of_account)));
         }
-        check_names(account, table)?;
-        let credential = match (self.sas, self.key.or_else(|| std::env::var(KEY_VARIABLE).ok())) {
-            (Some(sas), _) => Credential::Sas(sas.trim_start_matches('?').to_owned()),
-            (None, Some(key)) => Credential::Key(BASE64_STANDARD.decode(key).map_err(|_| {
-                DriverError::failed("the key of the storage account is not base64")
-            })?),
+        if let Some(sas) = &self.sas {
+            return Ok((Credential::sas(sas.clone()), endpoint.unwrap_or_else(of_account)));
+        }
+        if let Some(key) = &self.key {
+            return Ok((Credential::key(key)?, endpoint.unwrap_or_else(of_account)));
+        }
+        let variable = |name| std::env::var(name).ok();
+        if self.connection_string.is_none()
+            && let Some(key) = variable(KEY_VARIABLE)
+        {
+            return Ok((Credential::key(&key)?, endpoint.unwrap_or_else(of_account)));
+        }
+        let Some(text) = self.connection_string.clone().or_else(|| variable(STRING_VARIABLE))
+        else {
+            return Err(DriverError::failed(format!(
+                "no credential: set {KEY_VARIABLE} or {STRING_VARIABLE}, or add ?key=… or ?sas=…"
+            )));
+        };
+        let parts = ConnectionString::parse(&text)?;
+        if parts.account.as_deref().is_some_and(|named| named != account) {
+            return Err(DriverError::failed(
+                "the connection string is another account's than the one that is opened",
+            ));
+        }
+        let credential = match (parts.sas, parts.key) {
+            (Some(sas), _) => Credential::sas(sas),
+            (None, Some(key)) => Credential::key(&key)?,
             (None, None) => {
-                return Err(DriverError::failed(format!(
-                    "no key: set {KEY_VARIABLE}, or add ?key=… or ?sas=…"
-                )));
+                return Err(DriverError::failed(
+                    "the connection string has neither AccountKey nor SharedAccessSignature",
+                ));
             }
         };
-        let client = Client::builder().connect_timeout(timeout).redirect(Policy::none()).build();
+        let endpoint = endpoint.or(parts.endpoint).unwrap_or_else(of_account);
+        Ok((credential, endpoint))
+    }
+
+    async fn open_table(
+        self,
+        account: &str,
+        table: &str,
+    ) -> Result<AzureTablesDriver, DriverError> {
+        let policy = RetryPolicy::new(self.timeout, self.attempt_timeout)?;
+        check_names(account, table)?;
+        let (credential, endpoint) = self.credential(account)?;
+        check_endpoint(&endpoint)?;
+        refuse_cosmos(&endpoint)?;
+        let client =
+            Client::builder().connect_timeout(policy.deadline()).redirect(Policy::none()).build();
         let client = client.map_err(|e| {
             DriverError::failed(format!("Azure Tables: no client could be made: {e}")).caused_by(e)
         })?;
-        let endpoint =
-            self.endpoint.unwrap_or_else(|| format!("https://{account}.table.core.windows.net"));
         let service =
             Service::new(client, account.to_owned(), &endpoint, table.to_owned(), credential);
-        let connection = Connection { service, retry: Retry { deadline: timeout } };
+        let connection = AzureTable { service, policy };
         let there = || connection.service.has_table();
-        if !connection.retry(Call::Read, "opening", there).await? {
+        if !connection.retry(CallKind::Read, "opening", there).await? {
             if !self.create {
                 return Err(DriverError::failed(format!(
                     "{} is missing: add ?create=true to make it",
@@ -125,24 +196,36 @@ impl AzureTablesBuilder {
                 )));
             }
             let make = || connection.service.make_table();
-            connection.retry(Call::Read, "making it", make).await?;
+            connection.retry(CallKind::Read, "making it", make).await?;
         }
         Ok(AzureTablesDriver::new(connection))
+    }
+}
+
+/// The tables of Cosmos DB answer to the same requests, but keep neither the order nor the limits
+/// that this driver relies on.
+fn refuse_cosmos(endpoint: &str) -> Result<(), DriverError> {
+    match endpoint.to_ascii_lowercase().contains(".table.cosmos") {
+        false => Ok(()),
+        true => Err(DriverError::failed(
+            "the endpoint is a Cosmos DB account's, which does not keep the order of rows: use \
+             the tables of an Azure Storage account",
+        )),
     }
 }
 
 fn check_names(account: &str, table: &str) -> Result<(), DriverError> {
     let alphanumeric = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !(3..=24).contains(&account.len()) || !alphanumeric(account) {
-        return Err(DriverError::failed(format!(
-            "{account:?} is no storage account's name: 3 to 24 letters and digits"
-        )));
+        return Err(DriverError::failed(
+            "the storage account's name must be 3 to 24 letters and digits",
+        ));
     }
     let begins = table.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
     if !(3..=63).contains(&table.len()) || !alphanumeric(table) || !begins {
-        return Err(DriverError::failed(format!(
-            "{table:?} is no table's name: a letter, then 2 to 62 letters and digits"
-        )));
+        return Err(DriverError::failed(
+            "the table's name must be a letter, then 2 to 62 letters and digits",
+        ));
     }
     Ok(())
 }
@@ -155,12 +238,16 @@ pub(super) async fn open_url(rest: &str) -> Result<AzureTablesDriver, DriverErro
 
 fn read_url(rest: &str) -> Result<(AzureTablesBuilder, String, String), DriverError> {
     let mut url = RemoteUrl::parse(rest)?;
+    url.refuse_user()?;
     let builder = AzureTablesBuilder {
         key: url.take("key"),
         sas: url.take("sas"),
+        sas_source: None,
+        connection_string: None,
         endpoint: url.take("endpoint"),
         create: url.take_parsed("create")?.unwrap_or(false),
         timeout: url.take_parsed("timeout_ms")?.map(Duration::from_millis),
+        attempt_timeout: url.take_parsed("attempt_timeout_ms")?.map(Duration::from_millis),
     };
     url.refuse_rest(OPTIONS)?;
     check_names(&url.authority, &url.path)?;
@@ -194,7 +281,8 @@ mod tests {
             ("//a/events", "account's name"),
             ("//ada1/1events", "table's name"),
             ("//ada1/my_events", "table's name"),
-            ("//ada1/events?craete=true", "\"craete\""),
+            ("//ada1/events?craete=true", "option 1"),
+            ("//ada:hush@ada1/events", "no user"),
             ("//ada1/events?create=maybe", "create"),
         ] {
             let error = read_url(url).unwrap_err().to_string();
@@ -203,11 +291,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn cosmos_db_is_refused_by_name() {
+        let builder = AzureTablesDriver::builder().key("aGk=");
+        let builder = builder.endpoint("https://ada1.table.cosmos.azure.com:443");
+        let error = builder.open("ada1", "events").await.unwrap_err();
+        assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
+        assert!(error.to_string().contains("Cosmos DB"), "{error}");
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_reached_is_named_without_its_key() {
         // A port that was just free, and is not listened on.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!(
-            "//ada1/events?sas=sig%3Dhush&endpoint=http%3A%2F%2F127.0.0.1%3A{port}%2Fada1&timeout_ms=500"
+            "//ada1/events?sas=sig%3Dhush&endpoint=http%3A%2F%2F127.0.0.1%3A{port}%2Fada1\
+             &timeout_ms=500"
         );
         let error = open_url(&url).await.unwrap_err();
         assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");

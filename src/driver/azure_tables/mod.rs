@@ -13,42 +13,55 @@
 //!
 //! # URL
 //!
-//! `azure-tables://ACCOUNT/TABLE?option=value&…`, values percent-encoded; [`AzureTablesBuilder`] has the same
-//! options.
+//! `azure-tables://ACCOUNT/TABLE?option=value&…`, values percent-encoded; [`AzureTablesBuilder`]
+//! has the same options and more. No error repeats a part of the URL except the table and the
+//! endpoint.
 //!
-//! | option | meaning | unless given |
+//! | option | meaning | default |
 //! |---|---|---|
-//! | `key` | the storage account's key, base64 | the variable `AZURE_STORAGE_KEY` |
+//! | `key` | the storage account's key, base64 | the environment's |
 //! | `sas` | a shared access signature in place of the key: its whole query | none |
 //! | `endpoint` | the table service's address | `https://ACCOUNT.table.core.windows.net` |
 //! | `create` | `true` makes a missing table | `false` |
-//! | `timeout_ms` | how long an operation may be tried, all attempts together | 5000 |
+//! | `timeout_ms` | the time for one operation, all attempts together | 5000 |
+//! | `attempt_timeout_ms` | the time for one attempt, see below | `timeout_ms` |
 //!
-//! A secret in a URL can end up in logs and process lists: prefer the environment. The tables of a Cosmos DB
-//! account answer to the same requests at an endpoint of their own; that was not tested.
+//! The credential is the first of these that is there: a source of signatures
+//! ([`AzureTablesBuilder::sas_source`], asked before every request), `sas`, `key`, a connection
+//! string ([`AzureTablesBuilder::connection_string`]), the variable `AZURE_STORAGE_KEY`, the
+//! variable `AZURE_STORAGE_CONNECTION_STRING`. A connection string also says where the service is,
+//! unless `endpoint` does. A secret in a URL can end up in logs and process lists: prefer the
+//! environment. There is no sign-in with Entra ID.
+//!
+//! The tables of a Cosmos DB account answer to the same requests, but keep neither the order of
+//! rows nor the limits that the driver relies on: their endpoints are refused.
 //!
 //! # Schema
 //!
 //! | row | RowKey | properties |
 //! |---|---|---|
-//! | an event | its sequence, 20 digits | `type` and `commit_id`, for people; `r0`, `r1`, …: the event's record in pieces of 64 KiB, see [`KeyedEvent::encode_record`](crate::KeyedEvent::encode_record) |
+//! | an event | its sequence, 20 digits | `type` and `commit_id`, for people; `r0`, `r1`, … |
 //! | the head | `head` | `latest`: the latest sequence |
+//! | the snapshot | `snapshot` | `r0`, `r1`, … |
 //!
-//! The PartitionKey is the aggregate key; what the service forbids in it is escaped: `/` is `!s`, `\` is `!b`,
-//! `#` is `!h`, `?` is `!q`, `%` is `!p` and `!` is `!e`. Rows must not be changed or deleted.
+//! `r0`, `r1`, … are the event's [record](crate::KeyedEvent::encode_record), or the snapshot, in
+//! pieces of 64 KiB. The PartitionKey is the aggregate key; what the service forbids in it is
+//! escaped: `/` is `!s`, `\` is `!b`, `#` is `!h`, `?` is `!q`, `%` is `!p` and `!` is `!e`. Rows
+//! of events must not be changed or deleted.
 //!
 //! # How a put is written, and consistency
 //!
-//! One transaction inserts every event, each of which fails where its row exists, and replaces the head without
-//! a condition: the head changes only together with events, so it is never ahead of them nor behind. The
-//! service is strongly consistent within its primary region. A geo-redundant account's secondary endpoint is
-//! not: do not read there.
+//! One transaction inserts every event, each of which fails where its row exists, and replaces the
+//! head without a condition: the head changes only together with events, so it is never ahead of
+//! them nor behind. The service is strongly consistent within its primary region. The secondary
+//! endpoint of a geo-redundant account is not: do not open it. After a failover of the account
+//! events that were answered can be missing, because the copy is made afterwards.
 //!
 //! # Limits
 //!
-//! 99 events (100 rows) and 2,900,000 bytes a put (4 MiB a transaction, in base64), 900 KiB an event (1 MiB a
-//! row), and 512 characters a key once it is escaped (1 KiB). What is over them is refused before anything is
-//! sent. A partition takes some 2,000 rows a second.
+//! 99 events (100 rows) and 2,900,000 bytes a put (4 MiB a transaction, in base64), 900 KiB an
+//! event and a snapshot (1 MiB a row), and 512 characters a key once it is escaped (1 KiB). What is
+//! over them is refused before anything is sent. A partition takes some 2,000 rows a second.
 //!
 //! # Cost
 //!
@@ -56,59 +69,76 @@
 //! |---|---|
 //! | append to a resident aggregate | 1 |
 //! | append to one that is not resident, expecting sequence n | 2 |
-//! | the latest sequence | 1 |
+//! | the latest sequence, a snapshot | 1 |
 //! | events | 1 per 1,000 events or 4 MB; backwards from the end 1 more |
-//! | keys | 1 per 1,000 keys at best; **the whole table** is gone through |
+//! | keys | 1 per 1,000 keys at best, from the prefix on |
 //!
-//! Keys come sorted although the escape is not: all that match are collected and sorted in memory before
-//! the first is handed out. It is for tools and small stores.
+//! Keys come in the order of the escaped keys, one page of the service at a time. A page can be
+//! empty, because the service looks through other rows too.
 //!
 //! # Failures and timeouts
 //!
-//! A connection that could not be made means that nothing was written; that is tried again, with jittered
-//! backoff, until the timeout. A timeout after the request went out, a broken connection, throttling and any
-//! status from 500 on leave it open ([`DriverError::Unknown`]), and the store sends the same put again: its rows
-//! refuse it if it was written, and the store finds its own events by their commit ids. A transaction
-//! answers 202 whatever became of it; the answers inside count.
+//! An attempt that is not answered within `attempt_timeout_ms` ends: a read is asked again until
+//! `timeout_ms`, a put is unknown, and the store sends it again. The store waits for a put half a
+//! second longer than `timeout_ms`, unless its builder is told otherwise.
+//!
+//! A connection that could not be made means that nothing was written; that is tried again, with
+//! jittered backoff, until the timeout. A timeout after the request went out, a broken connection,
+//! throttling and any status from 500 on leave it open ([`DriverError::Unknown`]), and the store
+//! sends the same put again: its rows refuse it if it was written, and the store finds its own
+//! events by their commit ids. A transaction answers 202 whatever became of it; the answers inside
+//! count.
 //!
 //! # Permissions
 //!
-//! With a shared access signature: query and add on the table, update for the head (`raud` without `d`), and
-//! create on the service with `create`. The account's key may do everything.
+//! With a shared access signature: query and add on the table, update for the head and the snapshot
+//! (`rau`), and create on the service with `create`. The account's key may do everything.
 //!
 //! # What it cannot do
 //!
-//! There is no log: events have no position, and reads over all aggregates are not offered. A transaction is one
-//! partition, so a put cannot hold several aggregates. Snapshots are not kept. There is no sign-in with Entra ID.
+//! There is no log: events have no position, and reads over all aggregates are not offered. A
+//! transaction is one partition, so a put cannot hold several aggregates.
 //!
-//! Tested on Azurite 3.35.0, not on the service itself. Azurite does not throttle; those answers are tested
-//! with made-up ones.
+//! # What was tested on what
+//!
+//! The engine tests run on Azurite 3.35.0 with the account's key, not on the service itself.
+//! Azurite does not throttle; those answers, signatures that change and connection strings are
+//! tested on a scripted server.
 //!
 //! # Layout
 //!
 //! - `builder`: options, the URL, the table
+//! - `credential`: keys, signatures and connection strings
 //! - `service`: requests, signed and sent
-//! - `row`: keys and events as rows, and back
+//! - `row`: keys, events and snapshots as rows, and back
 //! - `batch`: a put as a transaction, and its answer
-//! - `refusal`: what a failed call means
+//! - `failure`: what a failed call means
 
 mod batch;
 mod builder;
-mod refusal;
+mod credential;
+mod failure;
 mod row;
 mod service;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use builder::AzureTablesBuilder;
 
-use super::remote::{Call, Retry, Shared, late, sorted_pages};
-use super::{Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{
+    CallKind, RetryPolicy, SharedConnection, check_snapshot_size, engine_key_pages, late,
+};
+use super::{
+    Driver, EventPage, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore,
+};
+use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
-use service::{Found, Service};
+use service::{Continuation, RowPage, Service};
 
 /// One row of a transaction is the head's.
 const LIMITS: Limits = Limits {
@@ -118,6 +148,8 @@ const LIMITS: Limits = Limits {
     bytes_per_key: AggregateKey::MAX_BYTES,
     aggregates_per_put: 1,
 };
+/// As much as an event's row.
+const SNAPSHOT_BYTES: usize = 900 << 10;
 /// Rows asked for at once; the service's own most.
 const PAGE: u64 = 1_000;
 
@@ -127,7 +159,7 @@ pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError>
 
 /// Events in a table of Azure Storage. See the [module](self).
 pub struct AzureTablesDriver {
-    shared: Arc<Shared<Connection>>,
+    shared: Arc<SharedConnection<AzureTable>>,
 }
 
 impl fmt::Debug for AzureTablesDriver {
@@ -138,55 +170,31 @@ impl fmt::Debug for AzureTablesDriver {
     }
 }
 
-struct Connection {
+struct AzureTable {
     service: Service,
-    retry: Retry,
+    policy: RetryPolicy,
 }
 
-impl Shared<Connection> {
-    /// All keys with this prefix behind `after`, in no order.
-    async fn keys(
-        &self,
-        prefix: &str,
-        after: Option<&AggregateKey>,
-    ) -> Result<Vec<AggregateKey>, DriverError> {
-        let filter = format!("RowKey eq '{}'", row::row_key(Sequence::FIRST));
-        let mut keys = Vec::new();
-        let mut next = None;
-        loop {
-            let connection = self.open()?;
-            let ask = || connection.service.query(&filter, "PartitionKey", PAGE, next.as_ref());
-            let found = connection.retry(Call::Read, "a query", ask).await?;
-            for row in &found.rows {
-                let key = row::key_of(row)?;
-                if key.as_str().starts_with(prefix) && after.is_none_or(|after| key > *after) {
-                    keys.push(key);
-                }
-            }
-            next = found.next;
-            if next.is_none() {
-                break;
-            }
-        }
-        Ok(keys)
-    }
-}
-
-impl Connection {
+impl AzureTable {
     async fn retry<T, R>(
         &self,
-        call: Call,
+        call: CallKind,
         operation: &str,
         attempt: impl FnMut() -> R,
     ) -> Result<T, DriverError>
     where
         R: Future<Output = Result<T, DriverError>>,
     {
-        self.retry.run(|| late(call, &self.service.doing(operation)), attempt).await
+        self.policy.run(|| late(call, &self.service.doing(operation)), attempt).await
     }
 
     /// The rows of a query that has one at most.
-    async fn row(&self, key: &AggregateKey, row_key: &str, of: &str) -> Result<Found, DriverError> {
+    async fn row(
+        &self,
+        key: &AggregateKey,
+        row_key: &str,
+        of: &str,
+    ) -> Result<RowPage, DriverError> {
         let filter = format!("{} and RowKey eq '{row_key}'", row::partition_filter(key));
         self.service.query_all(&filter, of, 1).await
     }
@@ -209,7 +217,8 @@ impl Connection {
                 found.rows.iter().map(|found| row::event(key, found)).collect();
             return Ok(EventPage::new(events?, found.next.is_some()));
         }
-        // The service goes forwards only, so the way back is gone in windows from the latest one down.
+        // The service goes forwards only, so the way back is gone in windows from the latest one
+        // down.
         let high = match fetch.after {
             Some(_) => high,
             None => self.latest(key).await?,
@@ -251,6 +260,17 @@ impl Connection {
         Ok(EventPage::new(events, from > low))
     }
 
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let found = self.row(key, row::SNAPSHOT, row::RECORD).await?;
+        found.rows.first().map(|found| row::snapshot(key, found)).transpose()
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: &Bytes) -> Result<(), DriverError> {
+        row::check_key(key)?;
+        let row = row::of_snapshot(key, snapshot);
+        self.service.replace_row(&row::partition(key), row::SNAPSHOT, row).await
+    }
+
     async fn send(&self, put: &Put) -> Result<(), DriverError> {
         let batch = batch::of(&self.service, put)?;
         let answer = self.service.send_batch(&batch).await?;
@@ -264,8 +284,8 @@ impl AzureTablesDriver {
         AzureTablesBuilder::default()
     }
 
-    fn new(connection: Connection) -> Self {
-        AzureTablesDriver { shared: Shared::new(connection) }
+    fn new(connection: AzureTable) -> Self {
+        AzureTablesDriver { shared: SharedConnection::new(connection) }
     }
 }
 
@@ -279,7 +299,7 @@ impl Driver for AzureTablesDriver {
         let connection = self.shared.open()?;
         let row_key = row::row_key(sequence);
         let found = connection
-            .retry(Call::Read, "a query", || connection.row(key, &row_key, "RowKey"))
+            .retry(CallKind::Read, "a query", || connection.row(key, &row_key, "RowKey"))
             .await?;
         Ok(!found.rows.is_empty())
     }
@@ -287,14 +307,14 @@ impl Driver for AzureTablesDriver {
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
         self.shared.pages(key, fetch, |shared, key, fetch| async move {
             let connection = shared.open()?;
-            connection.retry(Call::Read, "a query", || connection.page(&key, fetch)).await
+            connection.retry(CallKind::Read, "a query", || connection.page(&key, fetch)).await
         })
     }
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
         let connection = self.shared.open()?;
         LIMITS.check(&put)?;
-        connection.retry(Call::Write, "a transaction", || connection.send(&put)).await?;
+        connection.retry(CallKind::Write, "a transaction", || connection.send(&put)).await?;
         Ok(PutReceipt::default())
     }
 
@@ -305,15 +325,54 @@ impl Driver for AzureTablesDriver {
 
     async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let connection = self.shared.open()?;
-        connection.retry(Call::Read, "a query", || connection.latest(key)).await
+        connection.retry(CallKind::Read, "a query", || connection.latest(key)).await
     }
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
-        let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        sorted_pages(async move { shared.keys(&prefix, after.as_ref()).await })
+        let (shared, prefix) = (self.shared.clone(), prefix.to_owned());
+        let filter = row::keys_filter(&prefix, after);
+        engine_key_pages(move |place: Option<Continuation>| {
+            let (shared, prefix, filter) = (shared.clone(), prefix.clone(), filter.clone());
+            async move {
+                let table = shared.open()?;
+                let ask = || table.service.query(&filter, "PartitionKey", PAGE, place.as_ref());
+                let found = table.retry(CallKind::Read, "a query", ask).await?;
+                let mut keys: Vec<AggregateKey> =
+                    found.rows.iter().map(row::key_of).collect::<Result<_, _>>()?;
+                // Keys with the prefix stand together, from the prefix on.
+                let wanted = |key: &AggregateKey| key.as_str().starts_with(&prefix);
+                let is_past = keys.last().is_some_and(|last| !wanted(last));
+                keys.retain(wanted);
+                Ok((keys, found.next.filter(|_| !is_past)))
+            }
+        })
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        Some(self)
+    }
+
+    fn put_timeout(&self) -> Option<Duration> {
+        Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {
         LIMITS
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for AzureTablesDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(CallKind::Read, "a query", || connection.load_snapshot(key)).await
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        let connection = self.shared.open()?;
+        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
+        // Nothing rests on it and it can be written twice, so it is tried again like a read.
+        let save = || connection.save_snapshot(key, &snapshot);
+        connection.retry(CallKind::Read, "writing a snapshot", save).await
     }
 }

@@ -7,11 +7,13 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::driver::{DriverError, Limit, LimitExceeded};
+use crate::error::{DriverError, Limit, LimitExceeded};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 /// The row key of an aggregate's head; behind all digits.
 pub(super) const HEAD: &str = "head";
+/// The row key of an aggregate's snapshot; behind all digits too.
+pub(super) const SNAPSHOT: &str = "snapshot";
 /// The properties that a record may be spread over, as a query names them.
 pub(super) const RECORD: &str = "RowKey,r0,r1,r2,r3,r4,r5,r6,r7,r8,r9,r10,r11,r12,r13,r14,r15";
 /// The most of a record in one property.
@@ -27,8 +29,12 @@ pub(super) type Row = Map<String, Value>;
 
 /// The aggregate key as a partition key.
 pub(super) fn partition(key: &AggregateKey) -> String {
-    let mut escaped = String::with_capacity(key.as_str().len() + 8);
-    for char in key.as_str().chars() {
+    escaped(key.as_str())
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
         match ESCAPES.iter().find(|(forbidden, _)| *forbidden == char) {
             Some((_, stands)) => escaped.extend(['!', *stands]),
             None => escaped.push(char),
@@ -79,6 +85,19 @@ pub(super) fn range_filter(key: &AggregateKey, low: Sequence, high: Sequence) ->
     format!("{} and RowKey ge '{low}' and RowKey le '{high}'", partition_filter(key))
 }
 
+/// The first events of the aggregates whose keys begin with `prefix`, behind that of `after` in the
+/// service's order.
+pub(super) fn keys_filter(prefix: &str, after: Option<&AggregateKey>) -> String {
+    let mut filter = format!("RowKey eq {}", quoted(&row_key(Sequence::FIRST)));
+    if !prefix.is_empty() {
+        filter += &format!(" and PartitionKey ge {}", quoted(&escaped(prefix)));
+    }
+    if let Some(after) = after {
+        filter += &format!(" and PartitionKey gt {}", quoted(&partition(after)));
+    }
+    filter
+}
+
 pub(super) fn of_event(event: &KeyedEvent) -> Row {
     let mut record = Vec::new();
     event.encode_record(&mut record);
@@ -88,11 +107,39 @@ pub(super) fn of_event(event: &KeyedEvent) -> Row {
     set("RowKey", row_key(event.sequence));
     set("type", event.event_type().to_owned());
     set("commit_id", event.commit_id.to_string());
-    for (number, piece) in record.chunks(PIECE).enumerate() {
-        set(&format!("r{number}@odata.type"), "Edm.Binary".to_owned());
-        set(&format!("r{number}"), BASE64_STANDARD.encode(piece));
-    }
+    set_bytes(&mut row, &record);
     row
+}
+
+/// Spreads bytes over as many binary properties as they need.
+fn set_bytes(row: &mut Row, bytes: &[u8]) {
+    for (number, piece) in bytes.chunks(PIECE).enumerate() {
+        let kind = Value::String("Edm.Binary".to_owned());
+        row.insert(format!("r{number}@odata.type"), kind);
+        row.insert(format!("r{number}"), Value::String(BASE64_STANDARD.encode(piece)));
+    }
+}
+
+fn bytes_of(row: &Row) -> Result<Vec<u8>, base64::DecodeError> {
+    let mut bytes = Vec::new();
+    for number in 0.. {
+        // A query answers properties that a row does not have with nothing, or with null.
+        let Some(piece) = text(row, &format!("r{number}")) else { break };
+        BASE64_STANDARD.decode_vec(piece, &mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+pub(super) fn of_snapshot(key: &AggregateKey, snapshot: &[u8]) -> Row {
+    let mut row = Row::new();
+    row.insert("PartitionKey".to_owned(), Value::String(partition(key)));
+    row.insert("RowKey".to_owned(), Value::String(SNAPSHOT.to_owned()));
+    set_bytes(&mut row, snapshot);
+    row
+}
+
+pub(super) fn snapshot(key: &AggregateKey, row: &Row) -> Result<Bytes, DriverError> {
+    bytes_of(row).map(Bytes::from).map_err(|e| damaged(key, format!("its snapshot: {e}")))
 }
 
 pub(super) fn of_head(key: &AggregateKey, latest: Sequence) -> Row {
@@ -121,12 +168,7 @@ pub(super) fn event(key: &AggregateKey, row: &Row) -> Result<KeyedEvent, DriverE
     let sequence = text(row, "RowKey").and_then(|number| number.parse().ok()).map(Sequence::new);
     let sequence = sequence.ok_or_else(|| damaged(key, "a row says no sequence"))?;
     let wrong = |problem: &dyn Display| damaged(key, format!("sequence {sequence}: {problem}"));
-    let mut record = Vec::new();
-    for number in 0.. {
-        // A query answers properties that a row does not have with nothing, or with null.
-        let Some(piece) = text(row, &format!("r{number}")) else { break };
-        BASE64_STANDARD.decode_vec(piece, &mut record).map_err(|e| wrong(&e))?;
-    }
+    let record = bytes_of(row).map_err(|e| wrong(&e))?;
     KeyedEvent::decode_record(key.clone(), sequence, Bytes::from(record)).map_err(|e| wrong(&e))
 }
 

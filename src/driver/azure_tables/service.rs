@@ -9,20 +9,14 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::refusal::{refused, unanswered};
+use super::credential::Credential;
+use super::failure::{refused, unanswered};
 use super::row::{Row, quoted};
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
+use crate::driver::remote::CallKind;
+use crate::error::DriverError;
 
 const VERSION: &str = "2020-12-06";
 const JSON: &str = "application/json;odata=nometadata";
-
-/// What a request proves itself with.
-pub(super) enum Credential {
-    Key(Vec<u8>),
-    /// The query of a shared access signature.
-    Sas(String),
-}
 
 /// The service, and the table on it.
 pub(super) struct Service {
@@ -36,24 +30,24 @@ pub(super) struct Service {
 
 /// Rows, and where the next ones are.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct RowPage {
     pub(super) rows: Vec<Row>,
-    pub(super) next: Option<Next>,
+    pub(super) next: Option<Continuation>,
 }
 
-pub(super) struct Next {
+pub(super) struct Continuation {
     partition: String,
     row: Option<String>,
 }
 
 /// A transaction's body and its boundary.
-pub(super) struct Batch {
+pub(super) struct TransactionBody {
     pub(super) boundary: String,
     pub(super) body: String,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct QueryAnswer {
     value: Vec<Row>,
 }
 
@@ -100,7 +94,7 @@ impl Service {
     async fn send(
         &self,
         operation: &str,
-        call: Call,
+        call: CallKind,
         path: &str,
         query: &str,
         with: impl FnOnce(&Client, String) -> RequestBuilder,
@@ -109,8 +103,11 @@ impl Service {
         let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let (query, authorization) = match &self.credential {
             Credential::Key(key) => (query.to_owned(), Some(self.signature(key, &date, path)?)),
-            Credential::Sas(sas) if query.is_empty() => (sas.clone(), None),
-            Credential::Sas(sas) => (format!("{query}&{sas}"), None),
+            Credential::Sas(source) => {
+                let sas = source();
+                let separator = if query.is_empty() { "" } else { "&" };
+                (format!("{query}{separator}{}", sas.trim_start_matches('?')), None)
+            }
         };
         let separator = if query.is_empty() { "" } else { "?" };
         let url = format!("{}/{path}{separator}{query}", self.endpoint);
@@ -149,8 +146,8 @@ impl Service {
         filter: &str,
         select: &str,
         top: u64,
-        next: Option<&Next>,
-    ) -> Result<Found, DriverError> {
+        next: Option<&Continuation>,
+    ) -> Result<RowPage, DriverError> {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let mut query =
             format!("$filter={}&$select={}&$top={top}", encoded(filter), encoded(select));
@@ -162,11 +159,12 @@ impl Service {
         }
         let path = format!("{}()", self.table);
         let get = |client: &Client, url| client.get(url).header(ACCEPT, JSON);
-        let (status, headers, body) = self.send("a query", Call::Read, &path, &query, get).await?;
+        let (status, headers, body) =
+            self.send("a query", CallKind::Read, &path, &query, get).await?;
         if status != StatusCode::OK {
-            return Err(refused(Call::Read, &self.doing("a query"), status, &body));
+            return Err(refused(CallKind::Read, &self.doing("a query"), status, &body));
         }
-        let answer: Answer = serde_json::from_str(&body).map_err(|e| {
+        let answer: QueryAnswer = serde_json::from_str(&body).map_err(|e| {
             DriverError::unavailable(format!(
                 "{}: an answer that cannot be read: {e}",
                 self.doing("a query")
@@ -174,9 +172,11 @@ impl Service {
         })?;
         let header =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let next = header("x-ms-continuation-nextpartitionkey")
-            .map(|partition| Next { partition, row: header("x-ms-continuation-nextrowkey") });
-        Ok(Found { rows: answer.value, next })
+        let next = header("x-ms-continuation-nextpartitionkey").map(|partition| Continuation {
+            partition,
+            row: header("x-ms-continuation-nextrowkey"),
+        });
+        Ok(RowPage { rows: answer.value, next })
     }
 
     /// The same, past pages that are empty: the service may end one before its first row.
@@ -185,7 +185,7 @@ impl Service {
         filter: &str,
         select: &str,
         top: u64,
-    ) -> Result<Found, DriverError> {
+    ) -> Result<RowPage, DriverError> {
         let mut next = None;
         loop {
             let found = self.query(filter, select, top, next.as_ref()).await?;
@@ -197,7 +197,7 @@ impl Service {
     }
 
     /// Sends a transaction; the body of its answer, which has an answer for each part.
-    pub(super) async fn send_batch(&self, batch: &Batch) -> Result<String, DriverError> {
+    pub(super) async fn send_batch(&self, batch: &TransactionBody) -> Result<String, DriverError> {
         let kind = format!("multipart/mixed; boundary={}", batch.boundary);
         let post = |client: &Client, url| {
             client
@@ -206,11 +206,32 @@ impl Service {
                 .header(ACCEPT, JSON)
                 .body(batch.body.clone())
         };
-        let (status, _, body) = self.send("a transaction", Call::Write, "$batch", "", post).await?;
+        let (status, _, body) =
+            self.send("a transaction", CallKind::Write, "$batch", "", post).await?;
         if status == StatusCode::ACCEPTED {
             return Ok(body);
         }
-        Err(refused(Call::Write, &self.doing("a transaction"), status, &body))
+        Err(refused(CallKind::Write, &self.doing("a transaction"), status, &body))
+    }
+
+    /// Writes a row, in place of one of the same keys.
+    pub(super) async fn replace_row(
+        &self,
+        partition: &str,
+        row_key: &str,
+        row: Row,
+    ) -> Result<(), DriverError> {
+        let url = self.row_url(partition, row_key);
+        let path = url.strip_prefix(&format!("{}/", self.endpoint)).unwrap_or_default();
+        let body = serde_json::Value::Object(row).to_string();
+        let put = |client: &Client, url| {
+            client.put(url).header(CONTENT_TYPE, "application/json").header(ACCEPT, JSON).body(body)
+        };
+        let (status, _, body) = self.send("writing a row", CallKind::Read, path, "", put).await?;
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(refused(CallKind::Read, &self.doing("writing a row"), status, &body))
     }
 
     /// Whether the table is there.
@@ -232,12 +253,12 @@ impl Service {
                 .header(ACCEPT, JSON)
                 .body(body)
         };
-        let (status, _, body) = self.send("making it", Call::Read, "Tables", "", post).await?;
+        let (status, _, body) = self.send("making it", CallKind::Read, "Tables", "", post).await?;
         // Another process may have been quicker.
         if status.is_success() || body.contains("TableAlreadyExists") {
             return Ok(());
         }
-        Err(refused(Call::Read, &self.doing("making it"), status, &body))
+        Err(refused(CallKind::Read, &self.doing("making it"), status, &body))
     }
 }
 

@@ -6,22 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::errors::TranslationError;
 use scylla::policies::address_translator::{AddressTranslator, UntranslatedPeer};
+use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use tokio::time::timeout;
 
 use super::CassandraDriver;
-use super::refusal::refusal;
-use super::table::{Connection, Serial, columns};
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
-use crate::driver::remote::{RemoteUrl, Retry, decoded};
+use super::failure::{classify, not_opened};
+use super::snapshot;
+use super::table::{CassandraTable, Serial, columns};
+use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy};
+use crate::error::DriverError;
 
-const OPTIONS: &str = "table, create, replication, serial, fixed_address, timeout_ms";
+const OPTIONS: &str = "table, create, replication, serial, datacenter, fixed_address, \
+                       timeout_ms, attempt_timeout_ms";
 const DEFAULT_TABLE: &str = "events";
 const DEFAULT_PORT: u16 = 9042;
 
@@ -45,9 +48,11 @@ pub struct CassandraBuilder {
     create: bool,
     replication: Option<u32>,
     serial: Serial,
+    datacenter: Option<String>,
     fixed_address: bool,
     user: Option<(String, String)>,
     timeout: Option<Duration>,
+    attempt_timeout: Option<Duration>,
 }
 
 impl fmt::Debug for CassandraBuilder {
@@ -58,15 +63,17 @@ impl fmt::Debug for CassandraBuilder {
             .field("create", &self.create)
             .field("replication", &self.replication)
             .field("serial", &self.serial)
+            .field("datacenter", &self.datacenter)
             .field("fixed_address", &self.fixed_address)
             .field("timeout", &self.timeout)
+            .field("attempt_timeout", &self.attempt_timeout)
             .finish_non_exhaustive()
     }
 }
 
 impl CassandraBuilder {
     /// How long an operation may be tried, unless told.
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+    pub const DEFAULT_TIMEOUT: Duration = RetryPolicy::DEFAULT_TIMEOUT;
 
     /// The table; `events` unless told.
     pub fn table(mut self, table: impl Into<String>) -> Self {
@@ -74,7 +81,8 @@ impl CassandraBuilder {
         self
     }
 
-    /// Whether a missing keyspace and table are made; not unless told. Existing ones are never changed.
+    /// Whether a missing keyspace and table are made; not unless told. Existing ones are never
+    /// changed.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
@@ -86,15 +94,23 @@ impl CassandraBuilder {
         self
     }
 
-    /// Arbitrates within this datacentre only (`LOCAL_SERIAL`), which is right only where **all** writers of the
-    /// store are in it.
+    /// Arbitrates within one datacentre only (`LOCAL_SERIAL`), which is right only where **all**
+    /// writers of the store use that one. It needs [`datacenter`](Self::datacenter): without it
+    /// each process could arbitrate in another one.
     pub fn local_serial(mut self) -> Self {
         self.serial = Serial::Local;
         self
     }
 
-    /// Speaks to every node through the first host given, whatever address it tells: for a single node behind a
-    /// forwarded port.
+    /// Speaks only to the nodes of this datacentre, named as the cluster names it. There is no
+    /// failover to another one.
+    pub fn datacenter(mut self, name: impl Into<String>) -> Self {
+        self.datacenter = Some(name.into());
+        self
+    }
+
+    /// Speaks to every node through the first host given, whatever address it tells: for a single
+    /// node behind a forwarded port.
     pub fn fixed_address(mut self, fixed: bool) -> Self {
         self.fixed_address = fixed;
         self
@@ -113,40 +129,85 @@ impl CassandraBuilder {
         self
     }
 
-    /// Opens the driver on this keyspace of the cluster that these nodes (`host:port`) belong to, on the
-    /// tokio runtime that will poll it.
+    /// How long one attempt may take; as long as all together unless told.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Opens the driver on this keyspace of the cluster that these nodes (`host:port`) belong to,
+    /// on the tokio runtime that will poll it.
     ///
     /// # Errors
     ///
-    /// [`DriverError::Failed`] where an option is wrong or the table is missing; [`DriverError::Unavailable`]
-    /// where no node can be reached within the timeout.
+    /// [`DriverError::Failed`] where an option is wrong, the cluster refuses the user or has no
+    /// such datacentre, or the table is missing; [`DriverError::Unavailable`] where no node can be
+    /// reached, or opening does not end, within the timeout.
     pub async fn open<H: AsRef<str>>(
         self,
         hosts: impl IntoIterator<Item = H>,
         keyspace: &str,
     ) -> Result<CassandraDriver, DriverError> {
         let hosts: Vec<String> = hosts.into_iter().map(|host| with_port(host.as_ref())).collect();
-        let limit = self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT);
-        if limit.is_zero() {
-            return Err(DriverError::failed("the timeout must not be zero"));
+        let policy = RetryPolicy::new(self.timeout, self.attempt_timeout)?;
+        if self.serial == Serial::Local && self.datacenter.is_none() {
+            return Err(DriverError::failed(
+                "serial=local needs datacenter=NAME: without it each process could arbitrate in \
+                 another datacentre, and overwrite what was answered",
+            ));
         }
         let table = self.table.as_deref().unwrap_or(DEFAULT_TABLE);
         let table = format!("{}.{}", quoted("keyspace", keyspace)?, quoted("table", table)?);
         let name = format!("the table {table} at {}", hosts.join(","));
-        let session = self.connect(&hosts, &name, limit).await?;
-        if self.create {
-            self.make(&session, keyspace, &table, &name).await?;
+        // Every step waits for the cluster: the names, the session, the statements.
+        // It is boxed, so that callers' futures do not hold the client's, whose nesting is deep.
+        let opening = self.open_table(&hosts, keyspace, &table, &name).boxed();
+        match timeout(policy.deadline(), opening).await {
+            Ok(opened) => opened,
+            Err(_elapsed) => Err(DriverError::unavailable(format!(
+                "Cassandra, opening {name}: no answer within the timeout"
+            ))),
         }
-        let retry = Retry { deadline: limit };
-        let connection =
-            Connection::prepare(session, &table, name.clone(), retry, self.serial).await;
-        let connection = connection.map_err(|error| match error {
+    }
+
+    async fn open_table(
+        &self,
+        hosts: &[String],
+        keyspace: &str,
+        table: &str,
+        name: &str,
+    ) -> Result<CassandraDriver, DriverError> {
+        let policy = RetryPolicy::new(self.timeout, self.attempt_timeout)?;
+        let session = self.connect(hosts, name, policy.deadline()).await?;
+        self.check_datacenter(&session)?;
+        if self.create {
+            self.make(&session, keyspace, table, name).await?;
+        }
+        let opened =
+            CassandraTable::prepare(session, table, name.to_owned(), policy, self.serial).await;
+        let opened = opened.map_err(|error| match error {
             DriverError::Failed { .. } => DriverError::failed(format!(
                 "{name} is missing or is none of events: add ?create=true to make it ({error})"
             )),
             other => other,
         })?;
-        Ok(CassandraDriver::new(connection))
+        Ok(CassandraDriver::new(opened))
+    }
+
+    fn check_datacenter(&self, session: &Session) -> Result<(), DriverError> {
+        let Some(wanted) = &self.datacenter else { return Ok(()) };
+        let state = session.get_cluster_state();
+        let mut known: Vec<&str> =
+            state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
+        if known.contains(&wanted.as_str()) {
+            return Ok(());
+        }
+        known.sort_unstable();
+        known.dedup();
+        Err(DriverError::failed(format!(
+            "the cluster has no datacentre of the name that the option datacenter gives, only {}",
+            known.join(", ")
+        )))
     }
 
     async fn connect(
@@ -155,17 +216,22 @@ impl CassandraBuilder {
         name: &str,
         limit: Duration,
     ) -> Result<Session, DriverError> {
-        // One attempt a sending: the driver tries again what surely was not written, and the mailroom sends
-        // again what may have been. The deadline is the driver's too.
-        let profile = ExecutionProfile::builder()
+        // One attempt a sending: the driver tries again what surely was not written, and the
+        // mailroom sends again what may have been. The deadline is the driver's too.
+        let mut profile = ExecutionProfile::builder()
             .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
             .speculative_execution_policy(None)
             .request_timeout(None)
-            .consistency(self.serial.of_writes())
-            .build();
+            .consistency(self.serial.of_writes());
+        if let Some(datacenter) = &self.datacenter {
+            let within = DefaultPolicy::builder()
+                .prefer_datacenter(datacenter.clone())
+                .permit_dc_failover(false);
+            profile = profile.load_balancing_policy(within.build());
+        }
         let mut builder = SessionBuilder::new()
             .known_nodes(hosts)
-            .default_execution_profile_handle(profile.into_handle())
+            .default_execution_profile_handle(profile.build().into_handle())
             .connection_timeout(limit);
         if let Some((user, password)) = &self.user {
             builder = builder.user(user, password);
@@ -183,11 +249,7 @@ impl CassandraBuilder {
                 found.last().ok_or_else(|| unreached(format!("{first} has no address")))?;
             builder = builder.address_translator(Arc::new(Fixed(address)));
         }
-        match timeout(limit, builder.build()).await {
-            Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(unreached(error.to_string()).caused_by(error)),
-            Err(_elapsed) => Err(unreached("no answer within the timeout".to_owned())),
-        }
+        builder.build().await.map_err(|e| not_opened(&format!("Cassandra, opening {name}"), e))
     }
 
     async fn make(
@@ -205,9 +267,14 @@ impl CassandraBuilder {
                  {{'class': 'SimpleStrategy', 'replication_factor': {copies}}}"
             ),
             format!("CREATE TABLE IF NOT EXISTS {table} ({})", columns()),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} ({})",
+                snapshot::table_beside(table),
+                snapshot::columns()
+            ),
         ] {
             let made = session.query_unpaged(statement, ()).await;
-            made.map_err(|e| refusal(Call::Read, &format!("Cassandra, making {name}"), e))?;
+            made.map_err(|e| classify(CallKind::Read, &format!("Cassandra, making {name}"), e))?;
         }
         Ok(())
     }
@@ -238,11 +305,13 @@ fn with_port(host: &str) -> String {
 /// A name as a statement has it: its case counts, and nothing in it is more than a name.
 fn quoted(what: &str, name: &str) -> Result<String, DriverError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if (1..=48).contains(&name.len()) && name.chars().all(plain) {
+    // The engine allows 48, and the table of snapshots has a longer name than that of the events.
+    let longest = if what == "table" { 38 } else { 48 };
+    if (1..=longest).contains(&name.len()) && name.chars().all(plain) {
         return Ok(format!("\"{name}\""));
     }
     Err(DriverError::failed(format!(
-        "{name:?} is no {what}'s name: 1 to 48 of a-z, A-Z, 0-9 and '_'"
+        "the {what}'s name must be 1 to {longest} of a-z, A-Z, 0-9 and '_'"
     )))
 }
 
@@ -254,25 +323,21 @@ pub(super) async fn open_url(rest: &str) -> Result<CassandraDriver, DriverError>
 
 fn read_url(rest: &str) -> Result<(CassandraBuilder, Vec<String>, String), DriverError> {
     let mut url = RemoteUrl::parse(rest)?;
-    let (user, hosts) = match url.authority.rsplit_once('@') {
-        None => (None, url.authority.as_str()),
-        Some((user, hosts)) => {
-            let Some((name, password)) = user.split_once(':') else {
+    let hosts = url.hosts()?;
+    let user = match url.take_user() {
+        None => None,
+        Some(user) => match user.password {
+            Some(password) => Some((user.name, password)),
+            None => {
                 return Err(DriverError::failed("a user needs a password: USER:PASSWORD@HOST"));
-            };
-            (Some((decoded(name)?, decoded(password)?)), hosts)
-        }
+            }
+        },
     };
-    let hosts: Vec<String> = hosts.split(',').map(str::to_owned).collect();
-    if hosts.iter().any(String::is_empty) {
-        return Err(DriverError::failed("a host is missing: cassandra://HOST,HOST/KEYSPACE"));
-    }
     let serial = match url.take("serial").as_deref() {
         None | Some("global") => Serial::Global,
         Some("local") => Serial::Local,
-        Some(other) => {
-            let message = format!("{other:?} is no value of the option serial: global or local");
-            return Err(DriverError::failed(message));
+        Some(_) => {
+            return Err(DriverError::failed("the option serial must be global or local"));
         }
     };
     let builder = CassandraBuilder {
@@ -280,9 +345,11 @@ fn read_url(rest: &str) -> Result<(CassandraBuilder, Vec<String>, String), Drive
         create: url.take_parsed("create")?.unwrap_or(false),
         replication: url.take_parsed("replication")?,
         serial,
+        datacenter: url.take("datacenter"),
         fixed_address: url.take_parsed("fixed_address")?.unwrap_or(false),
         user,
         timeout: url.take_parsed("timeout_ms")?.map(Duration::from_millis),
+        attempt_timeout: url.take_parsed("attempt_timeout_ms")?.map(Duration::from_millis),
     };
     url.refuse_rest(OPTIONS)?;
     quoted("keyspace", &url.path)?;
@@ -297,7 +364,7 @@ mod tests {
     fn a_url_says_everything_a_builder_does() {
         let (builder, hosts, keyspace) = read_url(
             "//ada:h%40sh@a:1,[::1]:2,c/bank?table=all&create=true&replication=3&serial=local\
-             &fixed_address=true&timeout_ms=700",
+             &datacenter=east&attempt_timeout_ms=300&fixed_address=true&timeout_ms=700",
         )
         .unwrap();
         assert_eq!((hosts.join(" ").as_str(), keyspace.as_str()), ("a:1 [::1]:2 c", "bank"));
@@ -308,6 +375,8 @@ mod tests {
             (builder.fixed_address, builder.timeout),
             (true, Some(Duration::from_millis(700)))
         );
+        assert_eq!(builder.datacenter.as_deref(), Some("east"));
+        assert_eq!(builder.attempt_timeout, Some(Duration::from_millis(300)));
         assert!(!format!("{builder:?}").contains("h@sh"));
     }
 
@@ -315,16 +384,26 @@ mod tests {
     fn a_wrong_url_is_refused() {
         for (url, problem) in [
             ("bank", "\"//\""),
-            ("//a,,b/bank", "host is missing"),
+            ("//a,,b/bank", "host 2"),
+            ("//a:x/bank", "host 1"),
             ("//a/", "keyspace's name"),
             ("//a/ba-nk", "keyspace's name"),
             ("//ada@a/bank", "password"),
             ("//a/bank?serial=maybe", "serial"),
-            ("//a/bank?craete=true", "\"craete\""),
+            ("//a/bank?table=t&craete=true", "option 2"),
         ] {
             let error = read_url(url).unwrap_err().to_string();
             assert!(error.contains(problem), "{url}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn local_arbitration_needs_a_datacentre() {
+        let error = open_url("//127.0.0.1:1/bank?serial=local").await.unwrap_err();
+        assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
+        assert!(error.to_string().contains("datacenter=NAME"), "{error}");
+        let error = CassandraDriver::builder().local_serial().open(["127.0.0.1:1"], "bank").await;
+        assert!(error.unwrap_err().to_string().contains("datacenter=NAME"));
     }
 
     #[test]

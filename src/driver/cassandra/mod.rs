@@ -12,20 +12,38 @@
 //!
 //! # URL
 //!
-//! `cassandra://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/KEYSPACE?option=value&…`, values percent-encoded, user
-//! and password too; [`CassandraBuilder`] has the same options. A few nodes are enough: the others are asked for.
+//! `cassandra://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/KEYSPACE?option=value&…`, values
+//! percent-encoded, user and password too; [`CassandraBuilder`] has the same options. A few nodes
+//! are enough: the others are asked for. No error repeats a part of the URL except hosts, keyspace
+//! and table.
 //!
-//! | option | meaning | unless given |
+//! | option | meaning | default |
 //! |---|---|---|
 //! | `table` | the table of the events | `events` |
-//! | `create` | `true` makes a missing keyspace and table | `false` |
+//! | `create` | `true` makes a missing keyspace and the missing tables | `false` |
 //! | `replication` | copies of each row in a keyspace that is made | 1 |
-//! | `serial` | `global`: one order for all datacentres; `local`: for this one | `global` |
-//! | `fixed_address` | `true` speaks to every node through the first host given: behind a forwarded port, where nodes tell addresses that cannot be reached | `false` |
-//! | `timeout_ms` | how long an operation may be tried, all attempts together | 5000 |
+//! | `datacenter` | only nodes of this datacentre are spoken to, without failover | any node |
+//! | `serial` | `global`: one order everywhere; `local`: in `datacenter` alone | `global` |
+//! | `fixed_address` | `true` speaks to every node through the first host | `false` |
+//! | `timeout_ms` | the time for one operation, all attempts together | 5000 |
+//! | `attempt_timeout_ms` | the time for one attempt, see below | `timeout_ms` |
 //!
-//! A keyspace that is made has the `SimpleStrategy`: good for tests and one datacentre. Make that of a larger
-//! cluster by hand, with `NetworkTopologyStrategy`.
+//! `fixed_address` is for one node behind a forwarded port, which tells an address that cannot be
+//! reached.
+//!
+//! **Several datacentres.** Give `datacenter` in every process: a client without it picks
+//! coordinators anywhere, at the price of a wide-area round trip. Opening fails where the cluster
+//! has no datacentre of that name. With `serial=global` writers can be in all datacentres. With
+//! `serial=local` (which needs `datacenter`) **all** writers of a store must name the same one: two
+//! datacentres do not arbitrate between them, and would overwrite each other's answered events.
+//! There is no failover: when the datacentre is lost, calls are [`DriverError::Unavailable`] until
+//! you open the store with another. With `serial=local` open it there only after the lost one can
+//! take no more writes and what it answered has been repaired over.
+//!
+//! **What `create=true` does not set.** The keyspace is made with `SimpleStrategy`: good for tests
+//! and one datacentre. Make that of a larger cluster by hand, with `NetworkTopologyStrategy`,
+//! before opening. Compaction, compression, `gc_grace_seconds` and speculative retry stay the
+//! server's defaults.
 //!
 //! # Schema
 //!
@@ -36,25 +54,30 @@
 //! | `p` | uuid | the id of the put that wrote the row |
 //! | `t` | text | the event's type, for people |
 //! | `c` | uuid | the commit id of the event's append, for people |
-//! | `r` | blob | everything about the event, see [`KeyedEvent::encode_record`](crate::KeyedEvent::encode_record) |
+//! | `r` | blob | the event's [record](crate::KeyedEvent::encode_record) |
 //!
-//! Rows must not expire, be changed or be deleted, and nothing may be written to the table without a condition: a
-//! plain write and a conditional one on the same row are in no order.
+//! Rows must not expire, be changed or be deleted, and nothing may be written to the table without
+//! a condition: a plain write and a conditional one on the same row are in no order.
+//!
+//! Snapshots are rows of a table of their own, `TABLE_snapshots (k text PRIMARY KEY, b blob)`,
+//! written without a condition. Where it is missing the driver keeps no snapshots; `create=true`
+//! makes it, also beside a table of events that is there already.
 //!
 //! # How a put is written, and consistency
 //!
-//! One event is an `INSERT … IF NOT EXISTS`, several are an unlogged batch of them in their one partition: one
-//! Paxos round, all written or none. The serial consistency is `SERIAL`, the learned value is written at
-//! `QUORUM`. Reads are made at `SERIAL` too: they finish a round that was left open before they answer, so
-//! they see every answered put and nothing that can be taken back. With `serial=local` it is `LOCAL_SERIAL` and
-//! `LOCAL_QUORUM`: right only where **all** writers of a store are in one datacentre, because two datacentres
-//! then do not arbitrate between them.
+//! One event is an `INSERT … IF NOT EXISTS`, several are an unlogged batch of them in their one
+//! partition: one Paxos round, all written or none. The serial consistency is `SERIAL`, the learned
+//! value is written at `QUORUM`. Reads are made at `SERIAL` too: they finish a round that was left
+//! open before they answer, so they see every answered put and nothing that can be taken back. With
+//! `serial=local` it is `LOCAL_SERIAL` and `LOCAL_QUORUM`.
 //!
 //! # Limits
 //!
-//! 1,000 events and 8 MiB a put, 1 MiB an event (a page of 100 must fit a response; a put must stay under half
-//! a commit log segment, 16 MiB unless the server is told otherwise). What is over them is refused before
-//! anything is sent. An aggregate is one partition: some 100 MB are what Cassandra advises for one.
+//! 1,000 events and 8 MiB a put, 1 MiB an event (a page of 100 must fit a response; a put must stay
+//! under half a commit log segment, 16 MiB unless the server is told otherwise). What is over them
+//! is refused before anything is sent. A snapshot has 8 MiB at most. An aggregate is one partition:
+//! some 100 MB are what Cassandra advises for one. Close the books before that: end an aggregate
+//! with a closing event and go on under a new key, such as `account/1/2027`.
 //!
 //! # Cost
 //!
@@ -63,54 +86,76 @@
 //! | append to a resident aggregate | 1 | 4 (a Paxos round) |
 //! | append to one that is not resident, expecting sequence n | 2 | 4 and 2 |
 //! | the latest sequence | 1 | 2 |
+//! | a snapshot | 1 | 1 |
 //! | events | 1 per 100 events | 2 for each |
 //! | keys | 1 per 1,000 keys **of the whole table** | 1 for each |
 //!
-//! Keys come sorted although a cluster has no order of partitions: all that match are collected and sorted
-//! in memory before the first is handed out. It is for tools and small stores. They are read at `QUORUM`, because
-//! `SERIAL` reads one partition only.
+//! Keys come by token, the order in which the cluster keeps partitions, one page at a time. A
+//! prefix does not make the listing cheaper. They are read at `QUORUM`, because `SERIAL` reads one
+//! partition only.
 //!
 //! # Failures and timeouts
 //!
-//! No node to speak to, too few replicas and an overloaded one mean that nothing was written; that is tried again,
-//! with jittered backoff, until the timeout. A timeout (the client's, or the coordinator's write timeout), an
-//! unknown end of a Paxos round and a broken connection leave it open ([`DriverError::Unknown`]): a round
-//! may be finished later, even after a read found nothing. The store sends the same put again; its rows refuse it
-//! if it was written, and say by `p` that they are its own. The client's own retries and speculative
-//! executions are off.
+//! An attempt that is not answered within `attempt_timeout_ms` ends: a read is asked again until
+//! `timeout_ms`, a put is unknown, and the store sends it again. The store waits for a put half a
+//! second longer than `timeout_ms`, unless its builder is told otherwise.
+//!
+//! Nothing was written where no node could be spoken to; that is tried again, with jittered
+//! backoff, until the timeout. Nor was it where the statement or the user is refused, which is
+//! [`DriverError::Failed`]; a wrong password is too. **Everything else is unknown**
+//! ([`DriverError::Unknown`]): a timeout (the client's, or the coordinator's write timeout), the
+//! unknown end of a Paxos round, a broken connection, and also too few replicas and overload, which
+//! a coordinator reports in every phase of a round. A round may be finished later, even after a
+//! read found nothing. The store sends the same put again; its rows refuse it if it was written,
+//! and say by `p` that they are its own. The client's own retries and speculative executions are
+//! off.
 //!
 //! # Permissions
 //!
-//! `SELECT` and `MODIFY` on the table; `CREATE` on the keyspace (or on all keyspaces) with `create`.
+//! `SELECT` and `MODIFY` on the tables; `CREATE` on the keyspace (or on all keyspaces) with
+//! `create`.
 //!
 //! # What it cannot do
 //!
-//! There is no log: events have no position, and reads over all aggregates are not offered. A put is one
-//! partition, so it cannot hold several aggregates. Snapshots are not kept.
+//! There is no log: events have no position, and reads over all aggregates are not offered. A put
+//! is one partition, so it cannot hold several aggregates. Connections are not encrypted: a cluster
+//! that wants TLS cannot be reached.
 //!
-//! Tested on one node of Apache Cassandra 5.0.8. The client speaks to ScyllaDB as well; that was not tested.
+//! # What was tested on what
+//!
+//! The engine tests run on one node of Apache Cassandra 5.0.8. Users and their refusal are tested
+//! on a scripted server. Several datacentres were not run. The client speaks to ScyllaDB as well;
+//! that was not tested. ScyllaDB up to 2025.3 has no lightweight transactions in a keyspace with
+//! tablets: make the keyspace by hand, with `tablets = {'enabled': false}`.
 //!
 //! # Layout
 //!
-//! - `builder`: options, the URL, keyspace and table
+//! - `builder`: options, the URL, keyspace and tables
 //! - `table`: the statements, and rows as events
-//! - `refusal`: what a failed call means
+//! - `failure`: what a failed call means
+//! - `snapshot`: snapshots beside the events
 
 mod builder;
-mod refusal;
+mod failure;
+mod snapshot;
 mod table;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use scylla::response::PagingState;
 
 pub use builder::CassandraBuilder;
 
-use super::remote::{Call, Shared, sorted_pages};
-use super::{Driver, DriverError, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{CallKind, SharedConnection, check_snapshot_size, engine_key_pages};
+use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore};
+use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
-use table::Connection;
+use snapshot::SNAPSHOT_BYTES;
+use table::CassandraTable;
 
 const LIMITS: Limits = Limits {
     events_per_put: 1_000,
@@ -126,7 +171,7 @@ pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError>
 
 /// Events in a table of Cassandra. See the [module](self).
 pub struct CassandraDriver {
-    shared: Arc<Shared<Connection>>,
+    shared: Arc<SharedConnection<CassandraTable>>,
 }
 
 impl fmt::Debug for CassandraDriver {
@@ -137,37 +182,14 @@ impl fmt::Debug for CassandraDriver {
     }
 }
 
-impl Shared<Connection> {
-    /// All keys with this prefix behind `after`, in no order.
-    async fn keys(
-        &self,
-        prefix: &str,
-        after: Option<&AggregateKey>,
-    ) -> Result<Vec<AggregateKey>, DriverError> {
-        let mut keys = Vec::new();
-        let mut next = Some(Default::default());
-        while let Some(place) = next {
-            let connection = self.open()?;
-            let (found, behind) =
-                connection.retry(Call::Read, "SELECT", || connection.some_keys(&place)).await?;
-            let wanted = |key: &AggregateKey| {
-                key.as_str().starts_with(prefix) && after.is_none_or(|after| key > after)
-            };
-            keys.extend(found.into_iter().filter(wanted));
-            next = behind;
-        }
-        Ok(keys)
-    }
-}
-
 impl CassandraDriver {
     /// Opens a driver with options of its own.
     pub fn builder() -> CassandraBuilder {
         CassandraBuilder::default()
     }
 
-    fn new(connection: Connection) -> Self {
-        CassandraDriver { shared: Shared::new(connection) }
+    fn new(connection: CassandraTable) -> Self {
+        CassandraDriver { shared: SharedConnection::new(connection) }
     }
 }
 
@@ -179,20 +201,20 @@ impl Driver for CassandraDriver {
         sequence: Sequence,
     ) -> Result<bool, DriverError> {
         let connection = self.shared.open()?;
-        connection.retry(Call::Read, "SELECT", || connection.has(key, sequence)).await
+        connection.retry(CallKind::Read, "SELECT", || connection.has(key, sequence)).await
     }
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
         self.shared.pages(key, fetch, |shared, key, fetch| async move {
             let connection = shared.open()?;
-            connection.retry(Call::Read, "SELECT", || connection.page(&key, fetch)).await
+            connection.retry(CallKind::Read, "SELECT", || connection.page(&key, fetch)).await
         })
     }
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
         let connection = self.shared.open()?;
         LIMITS.check(&put)?;
-        connection.retry(Call::Write, "INSERT", || connection.insert(&put)).await?;
+        connection.retry(CallKind::Write, "INSERT", || connection.insert(&put)).await?;
         Ok(PutReceipt::default())
     }
 
@@ -203,15 +225,48 @@ impl Driver for CassandraDriver {
 
     async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let connection = self.shared.open()?;
-        connection.retry(Call::Read, "SELECT", || connection.latest(key)).await
+        connection.retry(CallKind::Read, "SELECT", || connection.latest(key)).await
     }
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
         let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        sorted_pages(async move { shared.keys(&prefix, after.as_ref()).await })
+        engine_key_pages(move |place: Option<PagingState>| {
+            let (shared, prefix, after) = (shared.clone(), prefix.clone(), after.clone());
+            async move {
+                let table = shared.open()?;
+                let ask = || table.some_keys(after.as_ref(), place.clone());
+                let (mut keys, next) = table.retry(CallKind::Read, "SELECT", ask).await?;
+                keys.retain(|key| key.as_str().starts_with(&prefix));
+                Ok((keys, next))
+            }
+        })
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        self.shared.connection.keeps_snapshots().then_some(self)
+    }
+
+    fn put_timeout(&self) -> Option<Duration> {
+        Some(self.shared.connection.put_timeout())
     }
 
     fn limits(&self) -> Limits {
         LIMITS
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for CassandraDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(CallKind::Read, "SELECT", || connection.load_snapshot(key)).await
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        let connection = self.shared.open()?;
+        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
+        // Nothing rests on it and it can be written twice, so it is tried again like a read.
+        let save = || connection.save_snapshot(key, &snapshot);
+        connection.retry(CallKind::Read, "INSERT", save).await
     }
 }

@@ -1,5 +1,7 @@
 //! The statements, and rows as events.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use scylla::client::session::Session;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
@@ -10,10 +12,11 @@ use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row};
 
-use super::refusal::refusal;
-use crate::driver::remote::Retry;
-use crate::driver::remote::{Call, late};
-use crate::driver::{DriverError, EventPage, Fetch, Put};
+use super::failure::classify;
+use super::snapshot::{Snapshots, table_beside};
+use crate::driver::remote::{CallKind, RetryPolicy, late};
+use crate::driver::{EventPage, Fetch, Put};
+use crate::error::DriverError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 /// Events asked for at once: so many of the largest fit one response.
@@ -52,11 +55,11 @@ impl Serial {
 }
 
 /// The session and its statements.
-pub(super) struct Connection {
-    session: Session,
+pub(super) struct CassandraTable {
+    pub(super) session: Session,
     /// The table and its hosts, for messages.
     pub(super) name: String,
-    retry: Retry,
+    policy: RetryPolicy,
     serial: Serial,
     insert: PreparedStatement,
     has: PreparedStatement,
@@ -64,20 +67,23 @@ pub(super) struct Connection {
     forwards: PreparedStatement,
     backwards: PreparedStatement,
     keys: PreparedStatement,
+    keys_behind: PreparedStatement,
+    /// `None` where their table is missing.
+    pub(super) snapshots: Option<Snapshots>,
 }
 
-impl Connection {
+impl CassandraTable {
     /// Prepares the statements; fails where the table is missing.
     pub(super) async fn prepare(
         session: Session,
         table: &str,
         name: String,
-        retry: Retry,
+        policy: RetryPolicy,
         serial: Serial,
     ) -> Result<Self, DriverError> {
         let prepared = async |text: String, consistency: Consistency| {
             let mut statement = session.prepare(text).await.map_err(|e| {
-                refusal(Call::Read, &format!("Cassandra, opening {name}"), e.into())
+                classify(CallKind::Read, &format!("Cassandra, opening {name}"), e.into())
             })?;
             statement.set_consistency(consistency);
             statement.set_serial_consistency(Some(serial.of_conditions()));
@@ -87,10 +93,14 @@ impl Connection {
         let range = "k = ? AND s >= ? AND s <= ?";
         let mut keys = prepared(format!("SELECT DISTINCT k FROM {table}"), writes).await?;
         keys.set_page_size(KEYS);
+        let behind = format!("SELECT DISTINCT k FROM {table} WHERE token(k) > token(?)");
+        let mut keys_behind = prepared(behind, writes).await?;
+        keys_behind.set_page_size(KEYS);
+        let snapshots = Snapshots::prepare(&session, &table_beside(table), writes).await;
         let insert = format!(
             "INSERT INTO {table} (k, s, p, t, c, r) VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS"
         );
-        Ok(Connection {
+        Ok(CassandraTable {
             insert: prepared(insert, writes).await?,
             has: prepared(format!("SELECT s FROM {table} WHERE k = ? AND s = ?"), reads).await?,
             latest: prepared(
@@ -109,36 +119,46 @@ impl Connection {
             )
             .await?,
             keys,
+            keys_behind,
+            snapshots,
             session,
             name,
-            retry,
+            policy,
             serial,
         })
     }
 
+    pub(super) fn keeps_snapshots(&self) -> bool {
+        self.snapshots.is_some()
+    }
+
+    pub(super) fn put_timeout(&self) -> Duration {
+        self.policy.deadline()
+    }
+
     /// An operation, where it was done: the beginning of every message of a failure.
-    fn doing(&self, operation: &str) -> String {
+    pub(super) fn doing(&self, operation: &str) -> String {
         format!("Cassandra, {operation} on {}", self.name)
     }
 
     pub(super) async fn retry<T, R>(
         &self,
-        call: Call,
+        call: CallKind,
         operation: &str,
         attempt: impl FnMut() -> R,
     ) -> Result<T, DriverError>
     where
         R: Future<Output = Result<T, DriverError>>,
     {
-        self.retry.run(|| late(call, &self.doing(operation)), attempt).await
+        self.policy.run(|| late(call, &self.doing(operation)), attempt).await
     }
 
-    fn rows(&self, result: QueryResult) -> Result<QueryRowsResult, DriverError> {
+    pub(super) fn rows(&self, result: QueryResult) -> Result<QueryRowsResult, DriverError> {
         result.into_rows_result().map_err(|e| self.odd("SELECT", &e))
     }
 
     /// An answer that is none to what was asked.
-    fn odd(&self, operation: &str, error: &dyn std::fmt::Display) -> DriverError {
+    pub(super) fn odd(&self, operation: &str, error: &dyn std::fmt::Display) -> DriverError {
         DriverError::failed(format!(
             "{}: an answer that was not expected: {error}",
             self.doing(operation)
@@ -152,13 +172,13 @@ impl Connection {
     ) -> Result<bool, DriverError> {
         let Ok(number) = i64::try_from(sequence.get()) else { return Ok(false) };
         let found = self.session.execute_unpaged(&self.has, (key.as_str(), number)).await;
-        let found = found.map_err(|e| refusal(Call::Read, &self.doing("SELECT"), e))?;
+        let found = found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
         Ok(self.rows(found)?.rows_num() > 0)
     }
 
     pub(super) async fn latest(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let found = self.session.execute_unpaged(&self.latest, (key.as_str(),)).await;
-        let found = found.map_err(|e| refusal(Call::Read, &self.doing("SELECT"), e))?;
+        let found = found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
         let last = self.rows(found)?.maybe_first_row::<(i64,)>();
         match last.map_err(|e| self.odd("SELECT", &e))? {
             Some((last,)) => sequence(key, last),
@@ -179,7 +199,7 @@ impl Connection {
         let statement = if fetch.backwards { &self.backwards } else { &self.forwards };
         let values = (key.as_str(), low, high, i32::try_from(wanted).unwrap_or(i32::MAX));
         let found = self.session.execute_unpaged(statement, values).await;
-        let found = found.map_err(|e| refusal(Call::Read, &self.doing("SELECT"), e))?;
+        let found = found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
         let rows = self.rows(found)?;
         let mut events = Vec::with_capacity(rows.rows_num());
         for row in rows.rows::<(i64, Bytes)>().map_err(|e| self.odd("SELECT", &e))? {
@@ -194,13 +214,23 @@ impl Connection {
         Ok(EventPage::new(events, more))
     }
 
-    /// Some of the table's keys, in no order, and where the next ones are.
+    /// Some of the table's keys, by token, and where the next ones are. Without a place the first
+    /// ones, or those whose tokens are behind that of `after`.
     pub(super) async fn some_keys(
         &self,
-        place: &PagingState,
+        after: Option<&AggregateKey>,
+        place: Option<PagingState>,
     ) -> Result<(Vec<AggregateKey>, Option<PagingState>), DriverError> {
-        let found = self.session.execute_single_page(&self.keys, (), place.clone()).await;
-        let (found, next) = found.map_err(|e| refusal(Call::Read, &self.doing("SELECT"), e))?;
+        let place = place.unwrap_or_default();
+        let found = match after {
+            None => self.session.execute_single_page(&self.keys, (), place).await,
+            Some(after) => {
+                let values = (after.as_str(),);
+                self.session.execute_single_page(&self.keys_behind, values, place).await
+            }
+        };
+        let (found, next) =
+            found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
         let rows = self.rows(found)?;
         let mut keys = Vec::with_capacity(rows.rows_num());
         for row in rows.rows::<(&str,)>().map_err(|e| self.odd("SELECT", &e))? {
@@ -243,7 +273,7 @@ impl Connection {
                 self.session.batch(&batch, several).await
             }
         };
-        let answer = answer.map_err(|e| refusal(Call::Write, &self.doing("INSERT"), e))?;
+        let answer = answer.map_err(|e| classify(CallKind::Write, &self.doing("INSERT"), e))?;
         self.verdict(put, answer)
     }
 

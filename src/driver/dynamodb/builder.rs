@@ -8,13 +8,15 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{Credentials, StalledStreamProtectionConfig};
+use futures_util::FutureExt;
 
-use super::{Connection, DynamoDbDriver};
-use crate::driver::DriverError;
-use crate::driver::remote::{RemoteUrl, Retry};
+use super::item::LIMITS;
+use super::{DynamoDbDriver, DynamoDbTable};
+use crate::driver::remote::{RemoteUrl, RetryPolicy, check_endpoint, shown_endpoint};
+use crate::error::DriverError;
 
 const OPTIONS: &str = "region, endpoint, profile, access_key_id, secret_access_key, \
-                       session_token, create, timeout_ms";
+                       session_token, global_table, create, timeout_ms, attempt_timeout_ms";
 
 /// The region where an endpoint is given and no region is: an endpoint of one's own has none.
 const ANY_REGION: &str = "us-east-1";
@@ -41,8 +43,10 @@ pub struct DynamoDbBuilder {
     profile: Option<String>,
     credentials: Option<(String, String)>,
     session_token: Option<String>,
+    global_table: bool,
     create: bool,
     timeout: Option<Duration>,
+    attempt_timeout: Option<Duration>,
 }
 
 impl fmt::Debug for DynamoDbBuilder {
@@ -50,17 +54,19 @@ impl fmt::Debug for DynamoDbBuilder {
         // Keys and tokens stay out.
         f.debug_struct("DynamoDbBuilder")
             .field("region", &self.region)
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &shown_endpoint(self.endpoint.as_ref()))
             .field("profile", &self.profile)
+            .field("global_table", &self.global_table)
             .field("create", &self.create)
             .field("timeout", &self.timeout)
+            .field("attempt_timeout", &self.attempt_timeout)
             .finish_non_exhaustive()
     }
 }
 
 impl DynamoDbBuilder {
     /// How long an operation may be tried, unless told.
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+    pub const DEFAULT_TIMEOUT: Duration = RetryPolicy::DEFAULT_TIMEOUT;
 
     /// The region, such as `eu-central-1`; the environment's unless told.
     pub fn region(mut self, region: impl Into<String>) -> Self {
@@ -109,6 +115,20 @@ impl DynamoDbBuilder {
         self
     }
 
+    /// Takes a global table whose regions arbitrate by the last writer. You promise that **all**
+    /// writers of the store use one region: two regions overwrite each other's answered events.
+    /// Such a table is refused unless told.
+    pub fn global_table_with_one_writing_region(mut self, promised: bool) -> Self {
+        self.global_table = promised;
+        self
+    }
+
+    /// How long one attempt may take; as long as all together unless told.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
     /// Opens the driver on this table, on the tokio runtime that will poll it.
     ///
     /// # Errors
@@ -116,14 +136,19 @@ impl DynamoDbBuilder {
     /// [`DriverError::Failed`] where an option is wrong, the table is missing or is none of events;
     /// [`DriverError::Unavailable`] where DynamoDB cannot be reached within the timeout.
     pub async fn open(self, table: &str) -> Result<DynamoDbDriver, DriverError> {
+        // Boxed, so that callers' futures do not hold the client's, whose nesting is deep.
+        self.open_table(table).boxed().await
+    }
+
+    async fn open_table(self, table: &str) -> Result<DynamoDbDriver, DriverError> {
         check_table_name(table)?;
         if self.session_token.is_some() && self.credentials.is_none() {
             return Err(DriverError::failed("a session token needs an access key and its secret"));
         }
-        let timeout = self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT);
-        if timeout.is_zero() {
-            return Err(DriverError::failed("the timeout must not be zero"));
+        if let Some(endpoint) = &self.endpoint {
+            check_endpoint(endpoint)?;
         }
+        let policy = RetryPolicy::new(self.timeout, self.attempt_timeout)?;
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
         if let Some(profile) = &self.profile {
             loader = loader.profile_name(profile);
@@ -137,9 +162,12 @@ impl DynamoDbBuilder {
             loader = loader.credentials_provider(Credentials::new(id, secret, token, None, "URL"));
         }
         // It may ask the machine's own services where it runs.
-        let shared = tokio::time::timeout(timeout, loader.load()).await.map_err(|_elapsed| {
-            DriverError::unavailable("the AWS configuration could not be read within the timeout")
-        })?;
+        let shared =
+            tokio::time::timeout(policy.deadline(), loader.load()).await.map_err(|_elapsed| {
+                DriverError::unavailable(
+                    "the AWS configuration could not be read within the timeout",
+                )
+            })?;
         let Some(region) = shared.region() else {
             return Err(DriverError::failed(
                 "no region: add ?region=NAME, or set AWS_REGION or the profile's region",
@@ -149,22 +177,24 @@ impl DynamoDbBuilder {
             Some(endpoint) => endpoint.clone(),
             None => format!("region {region}"),
         };
-        // One attempt a sending: the driver tries again what surely was not written, and the mailroom
-        // sends again what may have been. The deadline is the driver's too.
+        // One attempt a sending: the driver tries again what surely was not written, and the
+        // mailroom sends again what may have been. The deadline is the driver's too.
         let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(endpoint) = self.endpoint {
             config = config.endpoint_url(endpoint);
         }
-        let connection = Connection {
+        let mut opened = DynamoDbTable {
             client: Client::from_conf(config.build()),
             table: table.to_owned(),
             address,
-            retry: Retry { deadline: timeout },
+            policy,
+            limits: LIMITS,
         };
-        connection.prepare(self.create).await?;
-        Ok(DynamoDbDriver::new(connection))
+        let found = opened.prepare(self.create).await?;
+        opened.limits = opened.limits_of(&found, self.global_table)?;
+        Ok(DynamoDbDriver::new(opened))
     }
 }
 
@@ -176,6 +206,7 @@ pub(super) async fn open_url(rest: &str) -> Result<Arc<DynamoDbDriver>, DriverEr
 
 fn read_url(rest: &str) -> Result<(String, DynamoDbBuilder), DriverError> {
     let mut url = RemoteUrl::parse(rest)?;
+    url.refuse_user()?;
     if !url.path.is_empty() {
         return Err(DriverError::failed("nothing but options follows the table: dynamodb://TABLE"));
     }
@@ -188,14 +219,23 @@ fn read_url(rest: &str) -> Result<(String, DynamoDbBuilder), DriverError> {
             ));
         }
     };
+    let global_table = match url.take("global_table").as_deref() {
+        None => false,
+        Some("one_writing_region") => true,
+        Some(_) => {
+            return Err(DriverError::failed("the option global_table must be one_writing_region"));
+        }
+    };
     let builder = DynamoDbBuilder {
         region: url.take("region"),
         endpoint: url.take("endpoint"),
         profile: url.take("profile"),
         credentials,
         session_token: url.take("session_token"),
+        global_table,
         create: url.take_parsed("create")?.unwrap_or(false),
         timeout: url.take_parsed("timeout_ms")?.map(Duration::from_millis),
+        attempt_timeout: url.take_parsed("attempt_timeout_ms")?.map(Duration::from_millis),
     };
     url.refuse_rest(OPTIONS)?;
     check_table_name(&url.authority)?;
@@ -207,9 +247,7 @@ fn check_table_name(table: &str) -> Result<(), DriverError> {
     if (3..=255).contains(&table.len()) && table.chars().all(plain) {
         return Ok(());
     }
-    Err(DriverError::failed(format!(
-        "{table:?} is no table's name: 3 to 255 of a-z, A-Z, 0-9, '_', '-' and '.'"
-    )))
+    Err(DriverError::failed("the table's name must be 3 to 255 of a-z, A-Z, 0-9, '_', '-' and '.'"))
 }
 
 #[cfg(test)]
@@ -220,7 +258,8 @@ mod tests {
     fn a_url_says_everything_a_builder_does() {
         let (table, builder) = read_url(
             "//my.events?region=eu-west-1&endpoint=http://localhost:8000&profile=p&access_key_id=AK\
-             &secret_access_key=s%2Fk%2B&session_token=tok&create=true&timeout_ms=700",
+             &secret_access_key=s%2Fk%2B&session_token=tok&create=true&timeout_ms=700\
+             &attempt_timeout_ms=90&global_table=one_writing_region",
         )
         .unwrap();
         assert_eq!(table, "my.events");
@@ -229,7 +268,8 @@ mod tests {
         assert_eq!(builder.profile.as_deref(), Some("p"));
         assert_eq!(builder.credentials, Some(("AK".to_owned(), "s/k+".to_owned())));
         assert_eq!(builder.session_token.as_deref(), Some("tok"));
-        assert!(builder.create);
+        assert!(builder.create && builder.global_table);
+        assert_eq!(builder.attempt_timeout, Some(Duration::from_millis(90)));
         assert_eq!(builder.timeout, Some(Duration::from_millis(700)));
         let (_, plain) = read_url("//events").unwrap();
         assert!(!plain.create && plain.credentials.is_none() && plain.timeout.is_none());
@@ -239,11 +279,13 @@ mod tests {
     fn a_wrong_url_is_refused() {
         for (url, problem) in [
             ("events", "\"//\""),
-            ("//", "no table's name"),
-            ("//ab", "no table's name"),
-            ("//ev%20ents", "no table's name"),
+            ("//", "table's name"),
+            ("//ab", "table's name"),
+            ("//ev%20ents", "table's name"),
             ("//events/more", "follows the table"),
-            ("//events?regoin=x", "\"regoin\""),
+            ("//events?regoin=x", "option 1"),
+            ("//ada:hush@events", "no user"),
+            ("//events?global_table=yes", "one_writing_region"),
             ("//events?access_key_id=x", "belong together"),
             ("//events?create=maybe", "create"),
             ("//events?timeout_ms=-1", "timeout_ms"),

@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 
-use crate::driver::{DriverError, Limits};
+use crate::driver::Limits;
+use crate::error::DriverError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 /// The partition key: the aggregate key.
@@ -20,15 +21,15 @@ const COMMIT_ID: &str = "commit_id";
 /// The event itself, in its stored form.
 const RECORD: &str = "record";
 
-pub(super) type Item = HashMap<String, AttributeValue>;
+pub(super) type AttributeMap = HashMap<String, AttributeValue>;
 
-/// More than an item ever has beside what [`KeyedEvent::size_bytes`] counts: the attributes' names (24),
-/// the sequence (at most 21), the commit id as text (36), the record's fixed fields (51), and the type a
-/// second time (at most 256).
+/// More than an item ever has beside what [`KeyedEvent::size_bytes`] counts: the attributes' names
+/// (24), the sequence (at most 21), the commit id as text (36), the record's fixed fields (51), and
+/// the type a second time (at most 256).
 const OVERHEAD: usize = 512;
 
-/// DynamoDB takes 400 KiB an item, and 100 items and 4 MB in a transaction. An event's bytes leave room
-/// for what an item has beside them.
+/// DynamoDB takes 400 KiB an item, and 100 items and 4 MB in a transaction. An event's bytes leave
+/// room for what an item has beside them.
 pub(super) const LIMITS: Limits = Limits {
     events_per_put: 100,
     bytes_per_put: 4_000_000 - 100 * OVERHEAD,
@@ -38,7 +39,7 @@ pub(super) const LIMITS: Limits = Limits {
 };
 
 /// The event's item.
-pub(super) fn item(event: &KeyedEvent) -> Item {
+pub(super) fn item(event: &KeyedEvent) -> AttributeMap {
     let mut record = Vec::new();
     event.encode_record(&mut record);
     HashMap::from([
@@ -51,7 +52,7 @@ pub(super) fn item(event: &KeyedEvent) -> Item {
 }
 
 /// The event in an item of this aggregate.
-pub(super) fn event(key: &AggregateKey, mut item: Item) -> Result<KeyedEvent, DriverError> {
+pub(super) fn event(key: &AggregateKey, mut item: AttributeMap) -> Result<KeyedEvent, DriverError> {
     let sequence = sequence(key, &item)?;
     let Some(AttributeValue::B(record)) = item.remove(RECORD) else {
         return Err(DriverError::damaged(format!(
@@ -64,7 +65,7 @@ pub(super) fn event(key: &AggregateKey, mut item: Item) -> Result<KeyedEvent, Dr
 }
 
 /// The sequence in an item of this aggregate.
-pub(super) fn sequence(key: &AggregateKey, item: &Item) -> Result<Sequence, DriverError> {
+pub(super) fn sequence(key: &AggregateKey, item: &AttributeMap) -> Result<Sequence, DriverError> {
     let number = item.get(SEQUENCE).and_then(|value| value.as_n().ok());
     let sequence = number.and_then(|number| number.parse().ok()).filter(|&number| number != 0);
     sequence.map(Sequence::new).ok_or_else(|| {
@@ -73,7 +74,7 @@ pub(super) fn sequence(key: &AggregateKey, item: &Item) -> Result<Sequence, Driv
 }
 
 /// The aggregate key of an item.
-pub(super) fn key(item: &Item) -> Result<AggregateKey, DriverError> {
+pub(super) fn key(item: &AttributeMap) -> Result<AggregateKey, DriverError> {
     let text = item.get(KEY).and_then(|value| value.as_s().ok());
     let text = text
         .ok_or_else(|| DriverError::damaged(format!("an item's attribute {KEY:?} is no string")))?;
@@ -97,9 +98,9 @@ mod tests {
     use super::*;
     use crate::event::{NewEvent, Timestamp};
 
-    /// The bytes of an item, as DynamoDB counts them: names and values, a number by two digits a byte and
-    /// one more (and one for a sign, which no sequence has).
-    fn engine_bytes(item: &Item) -> usize {
+    /// The bytes of an item, as DynamoDB counts them: names and values, a number by two digits a
+    /// byte and one more (and one for a sign, which no sequence has).
+    fn engine_bytes(item: &AttributeMap) -> usize {
         let value = |value: &AttributeValue| match value {
             AttributeValue::S(text) => text.len(),
             AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,

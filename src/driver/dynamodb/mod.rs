@@ -12,22 +12,51 @@
 //!
 //! # URL
 //!
-//! `dynamodb://TABLE?option=value&…`, values percent-encoded; [`DynamoDbBuilder`] has the same options.
+//! `dynamodb://TABLE?option=value&…`, values percent-encoded; [`DynamoDbBuilder`] has the same
+//! options. No error repeats a part of the URL except the table, the region and the endpoint.
 //!
-//! | option | meaning | unless given |
+//! | option | meaning | default |
 //! |---|---|---|
-//! | `region` | the region | the environment's; `us-east-1` where `endpoint` is given |
-//! | `endpoint` | an address in place of the region's own, such as `http://localhost:8000` | the region's |
+//! | `region` | the region | the environment's; `us-east-1` with an `endpoint` |
+//! | `endpoint` | an address such as `http://localhost:8000` | the region's |
 //! | `profile` | a profile of the shared AWS configuration | `AWS_PROFILE`, or `default` |
-//! | `access_key_id`, `secret_access_key` | an access key and its secret, both or neither | the environment's |
+//! | `access_key_id` | an access key, together with its secret | the environment's |
+//! | `secret_access_key` | the secret | the environment's |
 //! | `session_token` | what belongs to a temporary access key | none |
-//! | `create` | `true` makes a missing table, billed by request, and waits until it is usable | `false` |
-//! | `timeout_ms` | how long an operation may be tried, all attempts together | 5000 |
+//! | `global_table` | `one_writing_region` takes a table with replicas, see below | refused |
+//! | `create` | `true` makes a missing table, and waits until it is usable | `false` |
+//! | `timeout_ms` | the time for one operation, all attempts together | 5000 |
+//! | `attempt_timeout_ms` | the time for one attempt, see below | `timeout_ms` |
 //!
-//! The environment is the AWS SDK's: variables, shared configuration and credentials files (assumed roles
-//! and credential processes among them), web identity tokens, container and instance credentials. Single
-//! sign-on profiles are not read by themselves; `aws configure export-credentials` as a credential process
-//! does it. A secret in a URL can end up in logs and process lists: prefer the environment.
+//! The environment is the AWS SDK's: variables, shared configuration and credentials files (assumed
+//! roles and credential processes among them), web identity tokens, container and instance
+//! credentials. Single sign-on profiles are not read by themselves; `aws configure
+//! export-credentials` as a credential process does it. A secret in a URL can end up in logs and
+//! process lists: prefer the environment. At the level `TRACE` the AWS SDK logs its requests,
+//! events and a session token with them.
+//!
+//! **What `create=true` does not set.** The table is billed by request. Point-in-time recovery,
+//! deletion protection, tags and a key of your own are not set: set them on a table that keeps what
+//! you cannot lose.
+//!
+//! # Global tables
+//!
+//! The regions of a global table arbitrate by the last writer: two regions would overwrite each
+//! other's answered events. What `DescribeTable` says decides:
+//!
+//! | table | what happens |
+//! |---|---|
+//! | no replicas | all features |
+//! | replicas, eventual consistency | refused; taken with `global_table=one_writing_region` |
+//! | replicas, strong consistency (MRSC) | one event a put: such tables have no transactions |
+//!
+//! With `global_table=one_writing_region` **all** writers of a store must use one region, the
+//! others are for reading after a disaster. To fail over, stop every writer of the first region for
+//! good, wait until its writes have arrived, then open the store in the second. What had not
+//! arrived when a region was lost is lost, answered or not.
+//!
+//! A table that gets replicas while it is open is not noticed. Both kinds of global table were
+//! tested on scripted answers alone.
 //!
 //! # Schema
 //!
@@ -37,63 +66,73 @@
 //! | `seq` | N, sort key | the sequence |
 //! | `type` | S | the event's type, for people |
 //! | `commit_id` | S | the commit id of the event's append, for people |
-//! | `record` | B | everything about the event, see [`KeyedEvent::encode_record`](crate::KeyedEvent::encode_record) |
+//! | `record` | B | the event's [record](crate::KeyedEvent::encode_record) |
 //!
-//! Only `pk`, `seq` and `record` are read back. A table of another billing mode, with streams, with
-//! backups or with indexes serves as well; one that expires items (TTL) does not, and items must not be
-//! changed or deleted.
+//! Only `pk`, `seq` and `record` are read back. An aggregate's snapshot is the item with `seq` 0
+//! and the attribute `snapshot` (B); it is the only item that is ever replaced. A table of another
+//! billing mode, with streams, with backups or with indexes serves as well; one that expires items
+//! (TTL) does not, and items must not be changed or deleted.
 //!
 //! # How a put is written, and consistency
 //!
 //! One event is a `PutItem`, several are a `TransactWriteItems`, with the condition
-//! `attribute_not_exists(pk)` on every item: all are written or none, and a sequence that is taken refuses
-//! the put. Reads are strongly consistent, so they see every answered put and nothing else. Within one
-//! region that holds for all writers. It does **not** hold between the regions of a global table, which
-//! arbitrate by the last writer: all writers of a store must use the same region.
+//! `attribute_not_exists(pk)` on every item: all are written or none, and a sequence that is taken
+//! refuses the put. Reads of events are strongly consistent, so they see every answered put and
+//! nothing else. Within one region that holds for all writers.
 //!
 //! # Limits
 //!
-//! DynamoDB's, with room for what an item has beside the event: 100 events and 3,948,800 bytes a put
-//! (100 items and 4 MB a transaction), 409,088 bytes an event (400 KB an item). What is over them is refused
-//! before anything is sent. A partition takes some 1,000 write units a second: an aggregate grows by at
-//! most 1,000 events of 1 KB a second, by half of that in puts of several events.
+//! DynamoDB's, with room for what an item has beside the event: 100 events and 3,948,800 bytes a
+//! put (100 items and 4 MB a transaction), 409,088 bytes an event (400 KB an item); about as much
+//! for a snapshot. What is over them is refused before anything is sent. A partition takes some
+//! 1,000 write units a second: an aggregate grows by at most 1,000 events of 1 KB a second, by half
+//! of that in puts of several events.
 //!
 //! # Cost
 //!
 //! | what | round trips | units |
 //! |---|---|---|
-//! | append to a resident aggregate | 1 | 1 write unit per KB of each event; twice that in a put of several |
-//! | append to one that is not resident, expecting sequence n | 2: `GetItem`, put | and the read of event n |
+//! | append to a resident aggregate | 1 | 1 write unit per KB of each event; 2 in larger puts |
+//! | append to one that is not resident, expecting n | 2 | and the read of event n |
 //! | the latest sequence | 1 (`Query`, one item) | the read of the last event |
+//! | a snapshot | 1 | half a read unit per 4 KB; 1 write unit per KB |
 //! | events | 1 per 1,000 events or 1 MB | 1 read unit per 4 KB |
 //! | keys | 1 per MB **of the whole table** | the whole table is read |
 //!
-//! Keys come sorted although a table has no order of partitions: all that match are collected and sorted
-//! in memory before the first is handed out. It is for tools and small stores.
+//! Keys come in the order of the table's partitions, one page of the engine at a time. A prefix
+//! does not make the listing cheaper.
 //!
 //! # Failures and timeouts
 //!
-//! Throttling, a collision with another transaction, no connection and no credentials mean that nothing
-//! was written; they are tried again, with jittered backoff, until the timeout. A timeout after the request
-//! went out, a connection that broke, a status from 500 on and `TransactionInProgressException` leave it open
-//! ([`DriverError::Unknown`]), and the store sends the same put again. The conditions make that safe for
-//! ever: what was written already is refused, and the store finds its own events by their commit ids. A
-//! transaction also carries the put's id as its client token, so that within ten minutes a repetition
-//! of one that was written is answered like the first. The SDK's own retries are off.
+//! An attempt that is not answered within `attempt_timeout_ms` ends: a read is asked again until
+//! `timeout_ms`, a put is unknown, and the store sends it again. The store waits for a put half a
+//! second longer than `timeout_ms`, unless its builder is told otherwise.
+//!
+//! Throttling, a collision with another transaction, no connection and no credentials mean that
+//! nothing was written; they are tried again, with jittered backoff, until the timeout. A timeout
+//! after the request went out, a connection that broke, a status from 500 on and
+//! `TransactionInProgressException` leave it open ([`DriverError::Unknown`]), and the store sends
+//! the same put again. The conditions make that safe for ever: what was written already is refused,
+//! and the store finds its own events by their commit ids. A transaction also carries the put's id
+//! as its client token, so that within ten minutes a repetition of one that was written is answered
+//! like the first. The SDK's own retries are off.
 //!
 //! # Permissions
 //!
 //! On the table: `dynamodb:DescribeTable`, `dynamodb:GetItem`, `dynamodb:Query`, `dynamodb:PutItem`
-//! (transactions need no other); `dynamodb:Scan` to list keys; `dynamodb:CreateTable` with `create`.
+//! (transactions need no other); `dynamodb:Scan` to list keys; `dynamodb:CreateTable` with
+//! `create`.
 //!
 //! # What it cannot do
 //!
-//! There is no log: events have no position, and reads over all aggregates are not offered. The store does
-//! not append to several aggregates at once (a put could hold them, all or nothing). Snapshots are not
-//! kept.
+//! There is no log: events have no position, and reads over all aggregates are not offered. The
+//! store does not append to several aggregates at once (a put could hold them, all or nothing).
 //!
-//! Tested on DynamoDB Local 1.25.1, not on the service itself. Local does not throttle and does not
-//! collide; those answers are tested with made-up ones.
+//! # What was tested on what
+//!
+//! The engine tests run on DynamoDB Local 1.25.1, not on the service itself. Local does not
+//! throttle, does not collide and has no global tables; those answers are tested on a scripted
+//! server.
 //!
 //! # Layout
 //!
@@ -101,12 +140,14 @@
 //! - `table`: looked at, and made
 //! - `item`: an event as an item, and back
 //! - `write`, `read`: the calls
-//! - `refusal`: what a failed call means
+//! - `failure`: what a failed call means
+//! - `snapshot`: snapshots beside the events
 
 mod builder;
+mod failure;
 mod item;
 mod read;
-mod refusal;
+mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -114,16 +155,22 @@ mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use bytes::Bytes;
 
 pub use builder::DynamoDbBuilder;
 
-use super::remote::{Call, Retry, Shared, sorted_pages};
-use super::{Driver, DriverError, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt};
+use super::remote::{
+    CallKind, RetryPolicy, SharedConnection, check_snapshot_size, engine_key_pages,
+};
+use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore};
+use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
-use item::LIMITS;
+use item::AttributeMap;
+use snapshot::SNAPSHOT_BYTES;
 
 pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
     Ok(builder::open_url(rest).await?)
@@ -131,7 +178,7 @@ pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError>
 
 /// Events in a table of DynamoDB. See the [module](self).
 pub struct DynamoDbDriver {
-    shared: Arc<Shared<Connection>>,
+    shared: Arc<SharedConnection<DynamoDbTable>>,
 }
 
 impl fmt::Debug for DynamoDbDriver {
@@ -144,42 +191,19 @@ impl fmt::Debug for DynamoDbDriver {
 }
 
 /// The client and what it speaks of.
-struct Connection {
+struct DynamoDbTable {
     client: Client,
     table: String,
     /// The endpoint or the region, for messages.
     address: String,
-    retry: Retry,
+    policy: RetryPolicy,
+    limits: Limits,
 }
 
-impl Connection {
+impl DynamoDbTable {
     /// An operation, where it was done: the beginning of every message of a failure.
     fn doing(&self, operation: &str) -> String {
         format!("DynamoDB, {operation} on the table {} at {}", self.table, self.address)
-    }
-}
-
-impl Shared<Connection> {
-    /// All keys with this prefix behind `after`, in no order.
-    async fn keys(
-        &self,
-        prefix: &str,
-        after: Option<&AggregateKey>,
-    ) -> Result<Vec<AggregateKey>, DriverError> {
-        let mut keys = Vec::new();
-        let mut start = None;
-        loop {
-            let connection = self.open()?;
-            let (at, found) = connection
-                .retry(Call::Read, "Scan", || connection.scan_keys(prefix, after, start.clone()))
-                .await?;
-            keys.extend(found);
-            start = at;
-            if start.is_none() {
-                break;
-            }
-        }
-        Ok(keys)
     }
 }
 
@@ -189,8 +213,8 @@ impl DynamoDbDriver {
         DynamoDbBuilder::default()
     }
 
-    fn new(connection: Connection) -> Self {
-        DynamoDbDriver { shared: Shared::new(connection) }
+    fn new(connection: DynamoDbTable) -> Self {
+        DynamoDbDriver { shared: SharedConnection::new(connection) }
     }
 }
 
@@ -202,21 +226,21 @@ impl Driver for DynamoDbDriver {
         sequence: Sequence,
     ) -> Result<bool, DriverError> {
         let connection = self.shared.open()?;
-        connection.retry(Call::Read, "GetItem", || connection.has(key, sequence)).await
+        connection.retry(CallKind::Read, "GetItem", || connection.has(key, sequence)).await
     }
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
         self.shared.pages(key, fetch, |shared, key, fetch| async move {
             let connection = shared.open()?;
-            connection.retry(Call::Read, "Query", || connection.page(&key, fetch)).await
+            connection.retry(CallKind::Read, "Query", || connection.page(&key, fetch)).await
         })
     }
 
     async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
         let connection = self.shared.open()?;
-        LIMITS.check(&put)?;
+        connection.limits.check(&put)?;
         let operation = if put.events().len() == 1 { "PutItem" } else { "TransactWriteItems" };
-        connection.retry(Call::Write, operation, || connection.send(&put)).await?;
+        connection.retry(CallKind::Write, operation, || connection.send(&put)).await?;
         Ok(PutReceipt::default())
     }
 
@@ -227,15 +251,46 @@ impl Driver for DynamoDbDriver {
 
     async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let connection = self.shared.open()?;
-        connection.retry(Call::Read, "Query", || connection.latest(key)).await
+        connection.retry(CallKind::Read, "Query", || connection.latest(key)).await
     }
 
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
         let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        sorted_pages(async move { shared.keys(&prefix, after.as_ref()).await })
+        engine_key_pages(move |place: Option<AttributeMap>| {
+            let (shared, prefix, after) = (shared.clone(), prefix.clone(), after.clone());
+            async move {
+                let table = shared.open()?;
+                let ask = || table.scan_keys(&prefix, after.as_ref(), place.clone());
+                table.retry(CallKind::Read, "Scan", ask).await
+            }
+        })
+    }
+
+    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
+        Some(self)
+    }
+
+    fn put_timeout(&self) -> Option<Duration> {
+        Some(self.shared.connection.policy.deadline())
     }
 
     fn limits(&self) -> Limits {
-        LIMITS
+        self.shared.connection.limits
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for DynamoDbDriver {
+    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
+        let connection = self.shared.open()?;
+        connection.retry(CallKind::Read, "GetItem", || connection.load_snapshot(key)).await
+    }
+
+    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
+        let connection = self.shared.open()?;
+        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
+        // Nothing rests on it and it can be written twice, so it is tried again like a read.
+        let save = || connection.save_snapshot(key, &snapshot);
+        connection.retry(CallKind::Read, "PutItem", save).await
     }
 }

@@ -2,39 +2,44 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::Connection;
-use super::item::{self, KEY, SEQUENCE, key_value, sequence_value};
-use super::refusal::refusal;
-use crate::driver::remote::Call;
-use crate::driver::{DriverError, EventPage, Fetch};
+use super::DynamoDbTable;
+use super::failure::classify;
+use super::item::{self, AttributeMap, KEY, SEQUENCE, key_value, sequence_value};
+use crate::driver::remote::CallKind;
+use crate::driver::{EventPage, Fetch};
+use crate::error::DriverError;
 use crate::event::{AggregateKey, Sequence};
 
 /// Events asked for at once. The engine ends a page at 1 MB.
 const PAGE: usize = 1_000;
 
-impl Connection {
+impl DynamoDbTable {
     pub(super) async fn has(
         &self,
         key: &AggregateKey,
         sequence: Sequence,
     ) -> Result<bool, DriverError> {
+        if sequence == Sequence::NONE {
+            return Ok(false);
+        }
         let request = self.client.get_item().table_name(&self.table).consistent_read(true);
         let request = request.key(KEY, key_value(key)).key(SEQUENCE, sequence_value(sequence));
         let answer = request.projection_expression(SEQUENCE).send().await;
-        let found = answer.map_err(|e| refusal(Call::Read, &self.doing("GetItem"), e))?;
+        let found = answer.map_err(|e| classify(CallKind::Read, &self.doing("GetItem"), e))?;
         Ok(found.item.is_some())
     }
 
     pub(super) async fn latest(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
         let request = self.client.query().table_name(&self.table).consistent_read(true);
         let request = request
-            .key_condition_expression(format!("{KEY} = :key"))
+            .key_condition_expression(format!("{KEY} = :key AND {SEQUENCE} >= :first"))
             .expression_attribute_values(":key", key_value(key))
+            .expression_attribute_values(":first", sequence_value(Sequence::FIRST))
             .projection_expression(SEQUENCE)
             .scan_index_forward(false)
             .limit(1);
         let answer = request.send().await;
-        let found = answer.map_err(|e| refusal(Call::Read, &self.doing("Query"), e))?;
+        let found = answer.map_err(|e| classify(CallKind::Read, &self.doing("Query"), e))?;
         match found.items().first() {
             Some(last) => item::sequence(key, last),
             None => Ok(Sequence::NONE),
@@ -60,7 +65,7 @@ impl Connection {
         let mut start = None;
         loop {
             let answer = request.clone().set_exclusive_start_key(start).send().await;
-            let found = answer.map_err(|e| refusal(Call::Read, &self.doing("Query"), e))?;
+            let found = answer.map_err(|e| classify(CallKind::Read, &self.doing("Query"), e))?;
             let items = found.items.unwrap_or_default();
             start = found.last_evaluated_key;
             // The engine may end a page before its first item.
@@ -73,14 +78,20 @@ impl Connection {
         }
     }
 
-    /// One step of a walk through the whole table: where the next one begins, and the keys with this
-    /// prefix behind `after`, in no order.
+    /// One step of a walk through the whole table: the keys with this prefix in the step, and where
+    /// the next one begins. Without a place the walk begins at the start of the table, or behind
+    /// the partition of `after`.
     pub(super) async fn scan_keys(
         &self,
         prefix: &str,
         after: Option<&AggregateKey>,
-        start: Option<item::Item>,
-    ) -> Result<(Option<item::Item>, Vec<AggregateKey>), DriverError> {
+        place: Option<AttributeMap>,
+    ) -> Result<(Vec<AggregateKey>, Option<AttributeMap>), DriverError> {
+        let behind = |after: &AggregateKey| {
+            let last = Sequence::new(u64::MAX);
+            let (key, last) = (key_value(after), sequence_value(last));
+            AttributeMap::from([(KEY.to_owned(), key), (SEQUENCE.to_owned(), last)])
+        };
         let mut filter = format!("{SEQUENCE} = :first");
         let mut request = self
             .client
@@ -89,19 +100,15 @@ impl Connection {
             .consistent_read(true)
             .projection_expression(KEY)
             .expression_attribute_values(":first", sequence_value(Sequence::FIRST))
-            .set_exclusive_start_key(start);
+            .set_exclusive_start_key(place.or_else(|| after.map(behind)));
         if !prefix.is_empty() {
             filter += &format!(" AND begins_with({KEY}, :prefix)");
             let prefix = AttributeValue::S(prefix.to_owned());
             request = request.expression_attribute_values(":prefix", prefix);
         }
-        if let Some(after) = after {
-            filter += &format!(" AND {KEY} > :after");
-            request = request.expression_attribute_values(":after", key_value(after));
-        }
         let answer = request.filter_expression(filter).send().await;
-        let found = answer.map_err(|e| refusal(Call::Read, &self.doing("Scan"), e))?;
+        let found = answer.map_err(|e| classify(CallKind::Read, &self.doing("Scan"), e))?;
         let keys: Result<Vec<_>, _> = found.items().iter().map(item::key).collect();
-        Ok((found.last_evaluated_key, keys?))
+        Ok((keys?, found.last_evaluated_key))
     }
 }

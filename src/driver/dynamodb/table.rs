@@ -4,28 +4,29 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    TableDescription, TableStatus,
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, MultiRegionConsistency,
+    ScalarAttributeType, TableDescription, TableStatus,
 };
 use tokio::time::{Instant, sleep};
 
-use super::Connection;
-use super::item::{KEY, SEQUENCE};
-use super::refusal::{late, no_table, refusal};
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
+use super::DynamoDbTable;
+use super::failure::{classify, no_table};
+use super::item::{KEY, LIMITS, SEQUENCE};
+use crate::driver::Limits;
+use crate::driver::remote::{CallKind, late};
+use crate::error::DriverError;
 
 /// How long a new table may take until it can be used; half a minute is usual.
 const CREATING: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(250);
 
-impl Connection {
+impl DynamoDbTable {
     /// Makes sure that the table is there, is usable and is one of events.
-    pub(super) async fn prepare(&self, create: bool) -> Result<(), DriverError> {
+    pub(super) async fn prepare(&self, create: bool) -> Result<TableDescription, DriverError> {
         let give_up = Instant::now() + CREATING;
         let mut creating = false;
         loop {
-            match self.retry(Call::Read, "DescribeTable", || self.describe()).await? {
+            match self.retry(CallKind::Read, "DescribeTable", || self.describe()).await? {
                 Some(table) => {
                     self.check_schema(&table)?;
                     match table.table_status() {
@@ -37,12 +38,12 @@ impl Connection {
                             )));
                         }
                         // One that is being updated serves reads and writes.
-                        _ => return Ok(()),
+                        _ => return Ok(table),
                     }
                 }
                 None if creating => {}
                 None if create => {
-                    self.retry(Call::Read, "CreateTable", || self.create()).await?;
+                    self.retry(CallKind::Read, "CreateTable", || self.create()).await?;
                     creating = true;
                 }
                 None => {
@@ -64,11 +65,36 @@ impl Connection {
         }
     }
 
+    /// What a put on this table may hold; refuses a global table whose regions would overwrite
+    /// each other.
+    pub(super) fn limits_of(
+        &self,
+        table: &TableDescription,
+        one_writing_region: bool,
+    ) -> Result<Limits, DriverError> {
+        if table.replicas().is_empty() && table.global_table_version().is_none() {
+            return Ok(LIMITS);
+        }
+        if table.multi_region_consistency() == Some(&MultiRegionConsistency::Strong) {
+            // Its regions arbitrate together, but it has no transactions.
+            return Ok(Limits { events_per_put: 1, aggregates_per_put: 1, ..LIMITS });
+        }
+        if one_writing_region {
+            return Ok(LIMITS);
+        }
+        Err(DriverError::failed(format!(
+            "the table {} at {} is a global table, whose regions overwrite each other: use a table \
+             of one region, or, if all writers use one region for ever, add \
+             ?global_table=one_writing_region",
+            self.table, self.address
+        )))
+    }
+
     async fn describe(&self) -> Result<Option<TableDescription>, DriverError> {
         match self.client.describe_table().table_name(&self.table).send().await {
             Ok(found) => Ok(found.table),
             Err(error) if no_table(&error) => Ok(None),
-            Err(error) => Err(refusal(Call::Read, &self.doing("DescribeTable"), error)),
+            Err(error) => Err(classify(CallKind::Read, &self.doing("DescribeTable"), error)),
         }
     }
 
@@ -90,7 +116,7 @@ impl Connection {
             Ok(_) => Ok(()),
             // Another process was quicker.
             Err(error) if error.code() == Some("ResourceInUseException") => Ok(()),
-            Err(error) => Err(refusal(Call::Read, &doing, error)),
+            Err(error) => Err(classify(CallKind::Read, &doing, error)),
         }
     }
 
@@ -113,16 +139,16 @@ impl Connection {
         )))
     }
 
-    /// Runs `attempt` until the deadline, see [`crate::driver::remote::Retry`].
+    /// Runs `attempt` until the deadline, see [`crate::driver::remote::RetryPolicy`].
     pub(super) async fn retry<T, R>(
         &self,
-        call: Call,
+        call: CallKind,
         operation: &str,
         attempt: impl FnMut() -> R,
     ) -> Result<T, DriverError>
     where
         R: Future<Output = Result<T, DriverError>>,
     {
-        self.retry.run(|| late(call, &self.doing(operation)), attempt).await
+        self.policy.run(|| late(call, &self.doing(operation)), attempt).await
     }
 }

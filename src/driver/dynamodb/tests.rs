@@ -1,5 +1,5 @@
-//! What becomes of answers that an engine gives only when something is wrong: a server that says what it
-//! is told to.
+//! What becomes of answers that an engine gives only when something is wrong: a server that says
+//! what it is told to.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,8 +29,8 @@ enum Does {
 
 const WRITTEN: Does = Does::Answers(200, "{}");
 
-/// An engine that does this with its first request, the next with its second, and with all that follow
-/// what the last says; and how many requests it has read.
+/// An engine that does this with its first request, the next with its second, and with all that
+/// follow what the last says; and how many requests it has read.
 fn engine(script: &'static [Does]) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -91,11 +91,12 @@ fn driver(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> Dyn
         .credentials_provider(credentials)
         .endpoint_url(endpoint)
         .retry_config(RetryConfig::disabled());
-    DynamoDbDriver::new(Connection {
+    DynamoDbDriver::new(DynamoDbTable {
         client: Client::from_conf(config.build()),
         table: "events".to_owned(),
         address: endpoint.to_owned(),
-        retry: Retry { deadline: Duration::from_secs(30) },
+        policy: RetryPolicy::new(Some(Duration::from_secs(30)), None).unwrap(),
+        limits: item::LIMITS,
     })
 }
 
@@ -103,8 +104,8 @@ fn driver(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> Dyn
 fn impatient(endpoint: &str) -> DynamoDbDriver {
     let driver = driver(endpoint, local());
     let shared = Arc::into_inner(driver.shared).unwrap();
-    let retry = Retry { deadline: Duration::from_millis(700) };
-    DynamoDbDriver::new(Connection { retry, ..shared.connection })
+    let policy = RetryPolicy::new(Some(Duration::from_millis(700)), None).unwrap();
+    DynamoDbDriver::new(DynamoDbTable { policy, ..shared.connection })
 }
 
 fn local() -> Credentials {
@@ -295,7 +296,7 @@ macro_rules! table {
 /// What becomes of opening on an engine that does this, and how often it was asked.
 async fn open_on(create: bool, script: &'static [Does]) -> (Result<(), DriverError>, usize) {
     let (address, asked) = engine(script);
-    let answer = driver(&address, local()).shared.connection.prepare(create).await;
+    let answer = driver(&address, local()).shared.connection.prepare(create).await.map(drop);
     (answer, asked.load(Ordering::SeqCst))
 }
 

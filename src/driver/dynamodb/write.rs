@@ -8,17 +8,18 @@ use aws_sdk_dynamodb::operation::transact_write_items::{
 use aws_sdk_dynamodb::types::{Put as PutAction, TransactWriteItem};
 use uuid::Uuid;
 
-use super::Connection;
+use super::DynamoDbTable;
+use super::failure::{Cancelled, cancelled, classify, token_mismatch};
 use super::item::{KEY, item};
-use super::refusal::{Cancelled, cancelled, refusal, token_mismatch};
-use crate::driver::remote::Call;
-use crate::driver::{DriverError, Put};
+use crate::driver::Put;
+use crate::driver::remote::CallKind;
+use crate::error::DriverError;
 use crate::event::KeyedEvent;
 
-impl Connection {
-    /// Sends a put once. Each item has the condition that nothing stands under its aggregate key and
-    /// sequence, so a put that was written already is a conflict, or (by its token) a success; it is
-    /// never written twice.
+impl DynamoDbTable {
+    /// Sends a put once. Each item has the condition that nothing stands under its aggregate key
+    /// and sequence, so a put that was written already is a conflict, or (by its token) a success;
+    /// it is never written twice.
     pub(super) async fn send(&self, put: &Put) -> Result<(), DriverError> {
         match put.events() {
             [event] => self.put_item(event).await,
@@ -36,25 +37,26 @@ impl Connection {
             {
                 Err(taken(event))
             }
-            Err(error) => Err(refusal(Call::Write, &self.doing("PutItem"), error)),
+            Err(error) => Err(classify(CallKind::Write, &self.doing("PutItem"), error)),
         }
     }
 
     async fn transact(&self, id: Uuid, events: &[KeyedEvent]) -> Result<(), DriverError> {
         let mut answer = self.transact_as(id, events).await?;
         if answer.as_ref().is_err_and(token_mismatch) {
-            // The engine knows the put's id from another request: it compares requests more closely than
-            // by what they mean, or has forgotten half of the first. The conditions alone decide
-            // rightly, so the put goes out once more under an id that the engine cannot know.
+            // The engine knows the put's id from another request: it compares requests more closely
+            // than by what they mean, or has forgotten half of the first. The conditions alone
+            // decide rightly, so the put goes out once more under an id that the engine cannot
+            // know.
             answer = self.transact_as(Uuid::new_v4(), events).await?;
         }
         let Err(error) = answer else { return Ok(()) };
         let doing = self.doing("TransactWriteItems");
         let SdkError::ServiceError(e) = &error else {
-            return Err(refusal(Call::Write, &doing, error));
+            return Err(classify(CallKind::Write, &doing, error));
         };
         let TransactWriteItemsError::TransactionCanceledException(cancel) = e.err() else {
-            return Err(refusal(Call::Write, &doing, error));
+            return Err(classify(CallKind::Write, &doing, error));
         };
         Err(match cancelled(cancel.cancellation_reasons()) {
             Cancelled::Taken(index) => match events.get(index).or(events.first()) {
@@ -75,7 +77,7 @@ impl Connection {
         &self,
         token: Uuid,
         events: &[KeyedEvent],
-    ) -> Result<Transacted, DriverError> {
+    ) -> Result<TransactionResult, DriverError> {
         let actions: Result<Vec<_>, BuildError> = events
             .iter()
             .map(|event| {
@@ -92,7 +94,7 @@ impl Connection {
     }
 }
 
-type Transacted = Result<TransactWriteItemsOutput, SdkError<TransactWriteItemsError>>;
+type TransactionResult = Result<TransactWriteItemsOutput, SdkError<TransactWriteItemsError>>;
 
 fn free() -> String {
     format!("attribute_not_exists({KEY})")

@@ -1,24 +1,30 @@
-//! How the driver is opened: [`MongoDbBuilder`], what a URL says of it, and the indexes.
+//! How the driver is opened: [`MongoDbBuilder`], and what a URL says of it.
 
 use std::time::Duration;
 
-use ::mongodb::bson::{Document, doc};
+use ::mongodb::bson::Document;
+use ::mongodb::error::ErrorKind;
 use ::mongodb::options::{
-    Acknowledgment, ClientOptions, CollectionOptions, IndexOptions, ReadConcern, ReadPreference,
+    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference,
     SelectionCriteria, WriteConcern,
 };
-use ::mongodb::{Client, Collection, Database, IndexModel};
-use futures_util::TryStreamExt;
+use ::mongodb::{Client, Collection, Database};
+use futures_util::FutureExt;
+use tokio::sync::Semaphore;
 
-use super::refusal::refusal;
-use super::{Connection, MongoDbDriver};
-use crate::driver::DriverError;
-use crate::driver::remote::Call;
-use crate::driver::remote::Retry;
+use super::failure::classify;
+use super::{MongoDbCollection, MongoDbDriver};
+use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy};
+use crate::error::DriverError;
 
 const DEFAULT_COLLECTION: &str = "events";
+/// Connections to a server, unless `maxPoolSize` says otherwise. Each carries one call at a time.
+const DEFAULT_POOL: u32 = 100;
+/// Connections made at once, unless `maxConnecting` says otherwise: a burst on a fresh pool must
+/// not wait for one handshake after another.
+const DEFAULT_CONNECTING: u32 = 8;
 
-/// Opens a [`MongoDbDriver`] otherwise than by default.
+/// Opens a [`MongoDbDriver`] with options of its own.
 ///
 /// ```no_run
 /// use seriatim::driver::mongodb::MongoDbDriver;
@@ -37,11 +43,12 @@ pub struct MongoDbBuilder {
     collection: Option<String>,
     create: bool,
     timeout: Option<Duration>,
+    attempt_timeout: Option<Duration>,
 }
 
 impl MongoDbBuilder {
     /// How long an operation may be tried, unless told.
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+    pub const DEFAULT_TIMEOUT: Duration = RetryPolicy::DEFAULT_TIMEOUT;
 
     /// The collection; `events` unless told.
     pub fn collection(mut self, collection: impl Into<String>) -> Self {
@@ -50,6 +57,7 @@ impl MongoDbBuilder {
     }
 
     /// Whether missing indexes are made, and with them a missing collection; not unless told.
+    /// What is there is never changed.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
@@ -62,56 +70,79 @@ impl MongoDbBuilder {
         self
     }
 
-    /// Opens the driver on the database that this connection string names, on the tokio runtime that will
-    /// poll it. What the string says of the driver's own options counts more than the builder.
+    /// How long one attempt may take; as long as all together unless told.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Opens the driver on the database that this connection string names, on the tokio runtime
+    /// that will poll it. What the string says of the driver's own options counts more than the
+    /// builder.
     ///
     /// # Errors
     ///
-    /// [`DriverError::Failed`] where the connection string is wrong or names no database, or where the
-    /// collection lacks its indexes; [`DriverError::Unavailable`] where no server can be reached within the
-    /// timeout.
+    /// [`DriverError::Failed`] where the connection string is wrong or names no database, where
+    /// the server refuses the credentials, or where the collection or its indexes are not as they
+    /// must be; [`DriverError::Unavailable`] where no server can be reached within the timeout.
     pub async fn open(self, url: &str) -> Result<MongoDbDriver, DriverError> {
-        let (builder, url) = read_url(self, url)?;
-        builder.open_plain(&url).await
+        let (builder, address) = read_url(self, url)?;
+        // Boxed, so that callers' futures do not hold the client's, whose nesting is deep.
+        builder.open_address(&address).boxed().await
     }
 
-    async fn open_plain(self, url: &str) -> Result<MongoDbDriver, DriverError> {
-        let timeout = self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT);
-        if timeout.is_zero() {
-            return Err(DriverError::failed("the timeout must not be zero"));
+    async fn open_address(self, address: &Address) -> Result<MongoDbDriver, DriverError> {
+        let policy = RetryPolicy::new(self.timeout, self.attempt_timeout)?;
+        let collection = self.collection.as_deref().unwrap_or(DEFAULT_COLLECTION);
+        let named = |c: char| !c.is_control() && c != '$';
+        if collection.is_empty() || !collection.chars().all(named) {
+            return Err(DriverError::failed(
+                "the option collection must be a collection's name: not empty, without '$'",
+            ));
         }
-        let parsed = tokio::time::timeout(timeout, ClientOptions::parse(url)).await;
-        let parsed = parsed.map_err(|_elapsed| {
-            DriverError::unavailable("MongoDB: the hosts could not be looked up within the timeout")
-        })?;
-        let mut options = parsed.map_err(|e| refusal(Call::Read, "MongoDB, opening", e))?;
-        // One attempt a sending: the driver tries again what surely was not written, and the mailroom sends
-        // again what may have been.
+        let timeout = policy.deadline();
+        let mut options = address.options(timeout).await?;
+        // One attempt a sending: the driver tries again what surely was not written, and the
+        // mailroom sends again what may have been.
         options.retry_writes = Some(false);
         options.retry_reads = Some(false);
         options.server_selection_timeout = Some(timeout);
         options.connect_timeout.get_or_insert(timeout);
         options.app_name.get_or_insert_with(|| "seriatim".to_owned());
+        options.max_connecting.get_or_insert(DEFAULT_CONNECTING);
+        let pool = *options.max_pool_size.get_or_insert(DEFAULT_POOL);
         let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
-        let Some(database) = options.default_database.clone() else {
-            return Err(DriverError::failed("no database: mongodb://HOSTS/DATABASE names one"));
-        };
-        let collection = self.collection.as_deref().unwrap_or(DEFAULT_COLLECTION);
+        let database = &address.database;
         let name = format!("the collection {database}.{collection} at {}", hosts.join(","));
         let client = Client::with_options(options)
-            .map_err(|e| refusal(Call::Read, &format!("MongoDB, opening {name}"), e))?;
-        let database = client.database(&database);
-        let connection = Connection {
+            .map_err(|e| classify(CallKind::Read, &format!("MongoDB, opening {name}"), e))?;
+        let database = client.database(database);
+        let mut opened = MongoDbCollection {
             collection: durable(&database, collection),
+            snapshots: disposable(&database, &format!("{collection}_snapshots")),
             name,
-            retry: Retry { deadline: timeout },
+            policy,
+            // Whoever waits for a connection has sent nothing; the client cannot say so.
+            calls: Semaphore::new(usize::try_from(pool).unwrap_or(Semaphore::MAX_PERMITS)),
+            pool,
+            deciding: ReadConcern::linearizable(),
         };
-        let made = connection.retry(Call::Read, "opening", || {
-            connection.prepare(&database, collection, self.create)
-        });
-        made.await?;
-        Ok(MongoDbDriver::new(connection))
+        let hello = opened.retry(CallKind::Read, "hello", || opened.hello(&database)).await?;
+        if is_standalone(&hello) {
+            opened.deciding = ReadConcern::majority();
+        }
+        let checked =
+            opened.retry(CallKind::Read, "opening", || opened.check(&database, self.create));
+        checked.await?;
+        Ok(MongoDbDriver::new(opened))
     }
+}
+
+/// Whether the server that said this belongs to no replica set and routes to none. It refuses
+/// linearizable reads.
+fn is_standalone(hello: &Document) -> bool {
+    let routes = hello.get_str("msg").is_ok_and(|said| said == "isdbgrid");
+    !routes && !hello.contains_key("setName")
 }
 
 /// The collection, written for good and read from the primary alone.
@@ -125,97 +156,127 @@ fn durable<T: Send + Sync>(database: &Database, collection: &str) -> Collection<
     database.collection_with_options(collection, options)
 }
 
-/// What makes two puts conflict that share a sequence, and what serves reads.
-fn indexes() -> [Document; 2] {
-    [doc! { "k": 1, "e.s": 1 }, doc! { "k": 1, "f": 1 }]
+/// A collection whose documents may be lost: written and read at the primary alone.
+fn disposable<T: Send + Sync>(database: &Database, collection: &str) -> Collection<T> {
+    let options = CollectionOptions::builder()
+        .write_concern(WriteConcern::builder().w(Acknowledgment::Nodes(1)).build())
+        .read_concern(ReadConcern::local())
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .build();
+    database.collection_with_options(collection, options)
 }
 
-impl Connection {
-    /// Makes sure that the unique indexes are there: without them a race would be lost in silence.
-    async fn prepare(
-        &self,
-        database: &Database,
-        collection: &str,
-        create: bool,
-    ) -> Result<(), DriverError> {
-        if create {
-            let unique = IndexOptions::builder().unique(true).build();
-            let models = indexes()
-                .map(|keys| IndexModel::builder().keys(keys).options(unique.clone()).build());
-            let made = self.collection.create_indexes(models).await;
-            made.map_err(|e| refusal(Call::Read, &self.doing("createIndexes"), e))?;
-        }
-        let failed = |e| refusal(Call::Read, &self.doing("listIndexes"), e);
-        let named = database.list_collection_names().filter(doc! { "name": collection });
-        let there = !named.await.map_err(failed)?.is_empty();
-        let found: Vec<IndexModel> = match there {
-            true => self.collection.list_indexes().await.map_err(failed)?.try_collect().await,
-            false => Ok(Vec::new()),
-        }
-        .map_err(failed)?;
-        let is_unique = |index: &IndexModel| {
-            index.options.as_ref().is_some_and(|options| options.unique == Some(true))
+/// A connection string that has been taken apart and put together again without the driver's own
+/// options.
+struct Address {
+    scheme: &'static str,
+    /// Everything behind `//` and before the options; it may hold a password.
+    place: String,
+    database: String,
+    /// The options that are the client's, as they stand in the URL, each with its number.
+    options: Vec<(usize, String)>,
+}
+
+impl Address {
+    fn url(&self, options: &[&str]) -> String {
+        let separator = if options.is_empty() { "" } else { "?" };
+        format!("{}//{}{separator}{}", self.scheme, self.place, options.join("&"))
+    }
+
+    /// The client's options. Its messages repeat parts of the URL, so they are not passed on.
+    async fn options(&self, timeout: Duration) -> Result<ClientOptions, DriverError> {
+        let all: Vec<&str> = self.options.iter().map(|(_, option)| option.as_str()).collect();
+        let parsing = tokio::time::timeout(timeout, ClientOptions::parse(self.url(&all)));
+        let Ok(parsed) = parsing.await else {
+            return Err(DriverError::unavailable(
+                "MongoDB: the hosts could not be looked up within the timeout",
+            ));
         };
-        for keys in indexes() {
-            if !found.iter().any(|index| is_unique(index) && same_keys(&index.keys, &keys)) {
+        let error = match parsed {
+            Ok(options) => return Ok(options),
+            Err(error) => error,
+        };
+        if !matches!(&*error.kind, ErrorKind::InvalidArgument { .. }) {
+            return Err(classify(CallKind::Read, "MongoDB, opening", error));
+        }
+        // Which option it is, is found by trying each alone.
+        for (number, option) in &self.options {
+            let alone = ClientOptions::parse(format!("mongodb://u:p@localhost/db?{option}")).await;
+            if alone.is_err_and(|e| matches!(&*e.kind, ErrorKind::InvalidArgument { .. })) {
                 return Err(DriverError::failed(format!(
-                    "{} has no unique index {keys}: add ?create=true to make it",
-                    self.name
+                    "option {number} of the URL is not one of a MongoDB connection string or of \
+                     this driver ({OPTIONS}), or its value is wrong"
                 )));
             }
         }
-        Ok(())
+        Err(DriverError::failed(
+            "MongoDB: the connection string is wrong: check that its user, hosts and options go \
+             together",
+        ))
     }
 }
 
-/// Engines answer an index's directions as any kind of number.
-fn same_keys(found: &Document, wanted: &Document) -> bool {
-    let ascending = |value: &::mongodb::bson::Bson| {
-        value.as_i32() == Some(1) || value.as_i64() == Some(1) || value.as_f64() == Some(1.0)
-    };
-    found.keys().eq(wanted.keys()) && found.iter().all(|(_, value)| ascending(value))
-}
+const OPTIONS: &str = "collection, create, timeout_ms, attempt_timeout_ms";
 
-/// The builder with the options of its own that the URL has, and the URL without them.
+/// The builder with the options of its own that the URL has, and the rest of the URL.
 fn read_url(
     mut builder: MongoDbBuilder,
     url: &str,
-) -> Result<(MongoDbBuilder, String), DriverError> {
-    let (address, query) = url.split_once('?').unwrap_or((url, ""));
-    let mut rest = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let wrong = || DriverError::failed(format!("{value:?} is no value of the option {name}"));
-        match name {
-            "collection" if value.is_empty() => return Err(wrong()),
-            "collection" => builder.collection = Some(value.to_owned()),
-            "create" => builder.create = value.parse().map_err(|_| wrong())?,
-            "timeout_ms" => {
-                let timeout = value.parse().map(Duration::from_millis).map_err(|_| wrong())?;
-                builder.timeout = Some(timeout);
-            }
-            _ => rest.push(pair),
+) -> Result<(MongoDbBuilder, Address), DriverError> {
+    let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
+    let scheme = match scheme {
+        "mongodb" => "mongodb:",
+        "mongodb+srv" => "mongodb+srv:",
+        _ => {
+            return Err(DriverError::failed(
+                "a MongoDB URL begins with mongodb:// or mongodb+srv://",
+            ));
         }
+    };
+    let mut parsed = RemoteUrl::parse(rest)?;
+    parsed.hosts()?;
+    let forbidden = |c: char| c.is_control() || "/\\. \"$*<>:|?".contains(c);
+    if parsed.path.is_empty() || parsed.path.contains(forbidden) {
+        return Err(DriverError::failed(
+            "no database, or a malformed name of one: write mongodb://HOSTS/DATABASE",
+        ));
     }
-    let separator = if rest.is_empty() { "" } else { "?" };
-    Ok((builder, format!("{address}{separator}{}", rest.join("&"))))
+    builder.collection = parsed.take("collection").or(builder.collection);
+    builder.create = parsed.take_parsed("create")?.unwrap_or(builder.create);
+    let duration = |ms: Option<u64>| ms.map(Duration::from_millis);
+    builder.timeout = duration(parsed.take_parsed("timeout_ms")?).or(builder.timeout);
+    let attempt = duration(parsed.take_parsed("attempt_timeout_ms")?);
+    builder.attempt_timeout = attempt.or(builder.attempt_timeout);
+    let options = parsed.rest().map(|(number, raw)| (number, raw.to_owned())).collect();
+    let rest = rest.trim_start_matches('/');
+    // User information holds no raw '?': `RemoteUrl` has refused it.
+    let place = rest.split('?').next().unwrap_or_default().to_owned();
+    Ok((builder, Address { scheme, place, database: parsed.path, options }))
 }
 
 #[cfg(test)]
 mod tests {
+    use ::mongodb::bson::doc;
+
     use super::*;
 
     #[test]
     fn the_drivers_own_options_are_taken_out_of_the_url() {
         let url = "mongodb://u:p%40@a:1,b:2/bank?replicaSet=rs0&collection=all&create=true&tls=true\
-                   &timeout_ms=700";
-        let (builder, rest) = read_url(MongoDbBuilder::default(), url).unwrap();
+                   &timeout_ms=700&attempt_timeout_ms=200";
+        let (builder, address) = read_url(MongoDbBuilder::default(), url).unwrap();
         let wanted = MongoDbDriver::builder().collection("all").create(true);
-        assert_eq!(builder, wanted.timeout(Duration::from_millis(700)));
-        assert_eq!(rest, "mongodb://u:p%40@a:1,b:2/bank?replicaSet=rs0&tls=true");
-        let (builder, rest) =
+        let wanted = wanted.timeout(Duration::from_millis(700));
+        assert_eq!(builder, wanted.attempt_timeout(Duration::from_millis(200)));
+        let rest: Vec<&str> = address.options.iter().map(|(_, option)| option.as_str()).collect();
+        assert_eq!(address.url(&rest), "mongodb://u:p%40@a:1,b:2/bank?replicaSet=rs0&tls=true");
+        let (builder, address) =
             read_url(MongoDbBuilder::default(), "mongodb://a/bank?create=false").unwrap();
-        assert_eq!((builder, rest.as_str()), (MongoDbBuilder::default(), "mongodb://a/bank"));
+        assert_eq!(builder, MongoDbBuilder::default());
+        assert_eq!(
+            (address.url(&[]).as_str(), address.database.as_str()),
+            ("mongodb://a/bank", "bank")
+        );
     }
 
     #[tokio::test]
@@ -225,13 +286,23 @@ mod tests {
             ("mongodb://a/bank?timeout_ms=soon", "timeout_ms"),
             ("mongodb://a/bank?timeout_ms=0", "zero"),
             ("mongodb://a/bank?collection=", "collection"),
-            ("mongodb://a/bank?craete=true", "craete"),
+            ("mongodb://a/bank?w=1&craete=true", "option 2"),
+            ("mongodb://a/bank?tls=perhaps", "option 1"),
             ("mongodb://a", "no database"),
+            ("mongodb://a:x/bank", "host 1"),
+            ("mongodb://a,b/bank?directConnection=true", "together"),
         ] {
             let error = MongoDbDriver::builder().open(url).await.unwrap_err();
             assert!(matches!(error, DriverError::Failed { .. }), "{url}: {error:?}");
             assert!(error.to_string().contains(problem), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn a_server_alone_is_told_from_a_set_and_a_router() {
+        assert!(is_standalone(&doc! { "ok": 1 }));
+        assert!(!is_standalone(&doc! { "ok": 1, "setName": "rs0" }));
+        assert!(!is_standalone(&doc! { "ok": 1, "msg": "isdbgrid" }));
     }
 
     #[tokio::test]

@@ -7,7 +7,8 @@ use ::mongodb::bson::{Binary, Document, RawDocumentBuf, doc};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::driver::{DriverError, Put};
+use crate::driver::Put;
+use crate::error::DriverError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
 const VERSION: i32 = 1;
@@ -81,7 +82,7 @@ pub(super) fn events(
     if version != VERSION {
         return Err(wrong(&format!("version {version} is not known here")));
     }
-    let mut events = Vec::new();
+    let (mut events, mut end) = (Vec::new(), first.get());
     for (expected, event) in (first.get()..).zip(document.get_array("e").map_err(|e| wrong(&e))?) {
         let event = event.map_err(|e| wrong(&e))?;
         let event = event.as_document().ok_or_else(|| wrong(&"an event is no document"))?;
@@ -89,15 +90,20 @@ pub(super) fn events(
         if u64::try_from(number).ok() != Some(expected) {
             return Err(wrong(&format!("sequence {number} stands where {expected} should")));
         }
-        let sequence = Sequence::new(expected);
-        if sequence < low || sequence > high {
+        end = expected.saturating_add(1);
+        let number = Sequence::new(expected);
+        if number < low || number > high {
             continue;
         }
         let record = event.get_binary("r").map_err(|e| wrong(&e))?;
         let record = Bytes::copy_from_slice(record.bytes);
-        let event = KeyedEvent::decode_record(key.clone(), sequence, record)
-            .map_err(|e| damaged(&format!("{key}: sequence {sequence}"), e))?;
+        let event = KeyedEvent::decode_record(key.clone(), number, record)
+            .map_err(|e| damaged(&format!("{key}: sequence {number}"), e))?;
         events.push(event);
+    }
+    let last = sequence(key, document, "l")?;
+    if Sequence::new(end.saturating_sub(1)) != last {
+        return Err(wrong(&format!("it says that it ends at {last}, and does not")));
     }
     Ok(events)
 }
@@ -144,8 +150,14 @@ mod tests {
             let raw = RawDocumentBuf::try_from(document).unwrap();
             events(key, &raw, Sequence::FIRST, Sequence::new(u64::MAX))
         };
-        for change in [doc! { "v": 2 }, doc! { "f": -1_i64 }, doc! { "f": 7_i64 }, doc! { "e": 3 }]
-        {
+        for change in [
+            doc! { "v": 2 },
+            doc! { "f": -1_i64 },
+            doc! { "f": 7_i64 },
+            doc! { "e": 3 },
+            doc! { "e": [] },
+            doc! { "l": 9_i64 },
+        ] {
             let mut changed = good.clone();
             changed.extend(change);
             let error = all(&changed).unwrap_err();

@@ -5,45 +5,89 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::driver::DriverError;
+use crate::error::DriverError;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long an operation may be tried.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Retry {
+pub(crate) struct RetryPolicy {
     /// From the first attempt to the last answer.
-    pub(crate) deadline: Duration,
+    deadline: Duration,
+    /// For one attempt.
+    attempt: Duration,
 }
 
-impl Retry {
-    /// Runs `attempt` until it answers anything but [`DriverError::Unavailable`], or the deadline has
-    /// passed; pauses between two attempts double and are jittered, so that writers that were throttled
-    /// together do not come back together.
+impl RetryPolicy {
+    /// How long an operation may be tried, unless told.
+    pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// The policy with these options of a builder.
     ///
-    /// `late` is the error of an attempt still under way at the deadline: [`DriverError::unknown`] for a
-    /// put, because its request may be with the engine, [`DriverError::unavailable`] for a read.
+    /// # Errors
+    ///
+    /// [`DriverError::Failed`] where one is zero.
+    pub(crate) fn new(
+        timeout: Option<Duration>,
+        attempt_timeout: Option<Duration>,
+    ) -> Result<Self, DriverError> {
+        let deadline = timeout.unwrap_or(Self::DEFAULT_TIMEOUT);
+        let attempt = attempt_timeout.unwrap_or(deadline).min(deadline);
+        if attempt.is_zero() {
+            return Err(DriverError::failed(
+                "timeout_ms and attempt_timeout_ms must be greater than zero",
+            ));
+        }
+        Ok(RetryPolicy { deadline, attempt })
+    }
+
+    /// From the first attempt to the last answer.
+    pub(crate) fn deadline(self) -> Duration {
+        self.deadline
+    }
+
+    /// Runs `attempt` until it answers anything but [`DriverError::Unavailable`], or the deadline
+    /// has passed. Pauses between two attempts double and are jittered, so that writers that were
+    /// throttled together do not come back together.
+    ///
+    /// `late` is the error of an attempt that took too long: [`DriverError::unknown`] for a put,
+    /// because its request may be with the engine, [`DriverError::unavailable`] for a read, which
+    /// is tried again.
     pub(crate) async fn run<T, A, R>(
         self,
-        late: impl FnOnce() -> DriverError,
+        late: impl Fn() -> DriverError,
+        attempt: A,
+    ) -> Result<T, DriverError>
+    where
+        A: FnMut() -> R,
+        R: Future<Output = Result<T, DriverError>>,
+    {
+        self.run_until(Instant::now() + self.deadline, late, attempt).await
+    }
+
+    /// The same with a deadline that began earlier.
+    pub(crate) async fn run_until<T, A, R>(
+        self,
+        deadline: Instant,
+        late: impl Fn() -> DriverError,
         mut attempt: A,
     ) -> Result<T, DriverError>
     where
         A: FnMut() -> R,
         R: Future<Output = Result<T, DriverError>>,
     {
-        let deadline = Instant::now() + self.deadline;
         let mut pause = FIRST_PAUSE;
         loop {
-            let refusal = match timeout_at(deadline, attempt()).await {
-                Err(_elapsed) => return Err(late()),
-                Ok(Err(error @ DriverError::Unavailable { .. })) => error,
-                Ok(answer) => return answer,
+            let attempt_ends = deadline.min(Instant::now() + self.attempt);
+            let answer = timeout_at(attempt_ends, attempt()).await;
+            let unavailable = match answer.unwrap_or_else(|_elapsed| Err(late())) {
+                Err(error @ DriverError::Unavailable { .. }) => error,
+                answer => return answer,
             };
             let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
             if Instant::now() + jittered >= deadline {
-                return Err(refusal);
+                return Err(unavailable);
             }
             sleep(jittered).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -57,7 +101,8 @@ mod tests {
 
     use super::*;
 
-    const RETRY: Retry = Retry { deadline: Duration::from_secs(5) };
+    const RETRY: RetryPolicy =
+        RetryPolicy { deadline: Duration::from_secs(5), attempt: Duration::from_secs(2) };
 
     fn late() -> DriverError {
         DriverError::unknown("late")
@@ -88,6 +133,30 @@ mod tests {
     async fn an_attempt_under_way_at_the_deadline_is_late() {
         let answer: Result<(), _> = RETRY.run(late, std::future::pending).await;
         assert!(answer.unwrap_err().may_have_been_written());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_hangs_is_asked_again_after_the_attempts_timeout() {
+        let (tries, began) = (Cell::new(0), Instant::now());
+        let answer = RETRY
+            .run(
+                || DriverError::unavailable("late"),
+                || async {
+                    tries.set(tries.get() + 1);
+                    if tries.get() < 3 { std::future::pending().await } else { Ok(7) }
+                },
+            )
+            .await;
+        assert_eq!((answer.unwrap(), tries.get()), (7, 3));
+        assert!(began.elapsed() < RETRY.deadline);
+    }
+
+    #[test]
+    fn a_timeout_of_zero_is_refused() {
+        for (timeout, attempt) in [(Some(0), None), (None, Some(0))] {
+            let of = |ms: Option<u64>| ms.map(Duration::from_millis);
+            assert!(RetryPolicy::new(of(timeout), of(attempt)).is_err());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -64,6 +64,11 @@ pub trait Harness: Send + Sync {
         true
     }
 
+    /// Whether [`Driver::keys`] lists keys in ascending byte order, not in an order of the engine's.
+    fn keys_in_byte_order(&self) -> bool {
+        true
+    }
+
     /// Whether a put that would leave a gap is refused.
     fn refuses_gaps(&self) -> bool {
         true

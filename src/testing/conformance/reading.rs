@@ -124,6 +124,20 @@ pub(super) async fn odd_keys_are_kept_apart(bench: &Bench<'_>) -> Checked {
     done(driver).await
 }
 
+async fn list_keys(
+    driver: &dyn Driver,
+    prefix: &str,
+    after: Option<AggregateKey>,
+) -> Result<Vec<String>, String> {
+    let mut found = Vec::new();
+    let mut pages = driver.keys(prefix, after.as_ref());
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(told("a page of keys"))?;
+        found.extend(page.into_iter().map(String::from));
+    }
+    Ok(found)
+}
+
 pub(super) async fn keys_are_listed_by_prefix(bench: &Bench<'_>) -> Checked {
     if !bench.harness.lists_keys() {
         return Ok(CheckOutcome::Skipped("the driver does not list keys"));
@@ -141,17 +155,20 @@ pub(super) async fn keys_are_listed_by_prefix(bench: &Bench<'_>) -> Checked {
             .map(|name| format!("{}{name}", bench.prefix()))
             .collect();
         wanted.sort();
-        for skip in [0, 1, wanted.len() / 2, wanted.len()] {
-            let after = skip.checked_sub(1).and_then(|index| wanted.get(index));
-            let after = after.and_then(|key| AggregateKey::new(key).ok());
-            let whole = format!("{}{prefix}", bench.prefix());
-            let mut found = Vec::new();
-            let mut pages = driver.keys(&whole, after.as_ref());
-            while let Some(page) = pages.next().await {
-                let page = page.map_err(told("a page of keys"))?;
-                found.extend(page.into_iter().map(String::from));
-            }
-            let rest = wanted.get(skip..).unwrap_or_default().to_vec();
+        let whole = format!("{}{prefix}", bench.prefix());
+        let listed = list_keys(&*driver, &whole, None).await?;
+        let mut sorted = listed.clone();
+        sorted.sort();
+        same(&format!("keys with {prefix:?}, sorted"), &sorted, &wanted)?;
+        if bench.harness.keys_in_byte_order() {
+            same(&format!("keys with {prefix:?}"), &listed, &wanted)?;
+        }
+        for skip in [1, listed.len() / 2, listed.len()] {
+            let Some(after) = skip.checked_sub(1).and_then(|index| listed.get(index)) else {
+                continue;
+            };
+            let found = list_keys(&*driver, &whole, AggregateKey::new(after).ok()).await?;
+            let rest = listed.get(skip..).unwrap_or_default().to_vec();
             same(&format!("keys with {prefix:?} after {after:?}"), &found, &rest)?;
         }
     }

@@ -1,0 +1,343 @@
+//! The actor behind one aggregate's mailbox: it decides, in order, what is put.
+//!
+//! Its own memory is the queue of mail that no put has taken yet, and the entity's state.
+//! Everything else that is known of the aggregate stands in the [`Slot`]. An actor that dies
+//! therefore loses only mail that was surely not written.
+//!
+//! Whatever arrives (mail, the end of a put, the driver's reply to a question) ends in [`advance`]:
+//! if the put permit is free and nothing is being asked, it decides all that waits, answers what
+//! can be answered, and sends one put.
+//!
+//! [`advance`]: AggregateActor::advance
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use actix::{Actor, ActorFuture, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use smallvec::SmallVec;
+
+use super::commit_window::CommitWindow;
+use super::decide::{Grounds, PutPlan, decide};
+use super::driver_question::{DriverQuestion, DriverReply, ask};
+use super::entity_state::{CommandAnswer, EntityState};
+use super::load::save_snapshot;
+use super::repetition::{repeated_command, repeated_or};
+use super::settle::send_off;
+use super::slot::{
+    AggregateFacts, AppendAnswer, Batch, BatchItem, BatchItems, Mail, MailQueue, PutPermit, Slot,
+    Undecided,
+};
+use crate::driver::{DriverError, Put};
+use crate::error::AppendError;
+use crate::event::Sequence;
+
+/// Starts an actor for this aggregate on the aggregate's thread. It takes over from one that died:
+/// it learns from the driver what it needs, and the slot's put permit makes it wait for a put that
+/// is still in flight.
+pub(super) fn start(slot: &Arc<Slot>) {
+    let actor = AggregateActor::new(slot.clone());
+    // If the thread is gone, the reader is dropped, and answers what is in the inbox.
+    let reader = InboxReader { slot: slot.clone(), is_done: false };
+    slot.shared().arbiters.start_on(slot.thread(), |arbiter| {
+        AggregateActor::start_in_arbiter(arbiter, |ctx| {
+            ctx.spawn(reader);
+            actor
+        });
+    });
+}
+
+/// Takes one aggregate's appends and commands, one after another.
+pub(super) struct AggregateActor {
+    slot: Arc<Slot>,
+    queue: MailQueue,
+    /// The entity's state, from the first command on.
+    entity: Option<Box<EntityState>>,
+    /// Held while the driver is asked something, and between a failed put and its successor.
+    permit: Option<PutPermit>,
+    asking: bool,
+    /// So much mail at the front of the queue gets a put each.
+    alone: usize,
+}
+
+impl Actor for AggregateActor {
+    type Context = Context<Self>;
+}
+
+impl AggregateActor {
+    pub(super) fn new(slot: Arc<Slot>) -> Self {
+        AggregateActor {
+            slot,
+            queue: MailQueue::default(),
+            entity: None,
+            permit: None,
+            asking: false,
+            alone: 0,
+        }
+    }
+
+    /// New mail, in order. The first mail of an idle aggregate gets a put of its own, so that what
+    /// a put holds does not depend on how long the actor slept.
+    pub(super) fn receive(&mut self, mut mails: MailQueue, ctx: &mut Context<Self>) {
+        if self.queue.is_empty()
+            && let Some(first) = mails.pop_front()
+        {
+            self.queue.push_back(first);
+            self.advance(ctx);
+        }
+        self.queue.append(mails);
+        self.advance(ctx);
+    }
+
+    pub(super) fn take_back(&mut self, undecided: Undecided) {
+        if undecided.alone {
+            self.alone = undecided.mails.len();
+        }
+        for mail in undecided.mails.into_iter().rev() {
+            self.queue.push_front(mail);
+        }
+        self.permit = Some(undecided.permit);
+    }
+
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        while !self.asking && !self.queue.is_empty() {
+            let Some(permit) = self.permit.take().or_else(|| self.slot.take_put_permit()) else {
+                return;
+            };
+            let now = Instant::now();
+            let PutPlan { items, answers, question } = self.decide(&permit.facts, now);
+            for (mail, answer) in answers {
+                mail.reply(answer);
+            }
+            if !items.is_empty() {
+                self.put(items, permit, now);
+            } else if let Some(question) = question {
+                self.ask(question, permit, ctx);
+            }
+        }
+        if self.queue.is_empty() {
+            self.permit = None;
+        }
+    }
+
+    fn decide(&mut self, facts: &AggregateFacts, now: Instant) -> PutPlan {
+        let shared = self.slot.shared();
+        let latest = self.slot.latest();
+        self.entity.take_if(|entity| entity.failed_puts != facts.failed_puts);
+        let grounds = Grounds {
+            latest,
+            is_latest_confirmed: facts.is_latest_confirmed || latest > Sequence::NONE,
+            window: facts.window.as_deref(),
+            limits: &shared.limits,
+            now,
+            put_deadline: shared.config.put_deadline,
+            alone: self.alone > 0,
+        };
+        if let Some(entity) = &mut self.entity {
+            // Everything folded is durable here, and no put is in flight.
+            save_snapshot(shared, self.slot.key(), entity);
+        }
+        let before = self.queue.len();
+        let decided = decide(&mut self.queue, &grounds, &mut self.entity);
+        self.alone = self.alone.saturating_sub(before - self.queue.len());
+        decided
+    }
+
+    /// Freezes the put and sends it off.
+    fn put(&mut self, mut items: BatchItems, permit: PutPermit, formed: Instant) {
+        let recorded_at = self.slot.shared().now();
+        let mut events = SmallVec::with_capacity(items.len());
+        for item in &mut items {
+            if let BatchItem::Accepted { mail, first } = item {
+                for (offset, event) in mail.append.events.iter().enumerate() {
+                    let sequence = first.plus(offset as u64);
+                    let id = mail.append.commit_id;
+                    let mut event = event.place(self.slot.key(), sequence, id, recorded_at);
+                    event.attempt = mail.append.attempt;
+                    events.push(event);
+                }
+            }
+        }
+        let put = match Put::of(events) {
+            Ok(put) => Arc::new(put),
+            // PutPlan in order from the latest sequence on, it cannot be out of order; if it were,
+            // nobody's append was sent.
+            Err(error) => {
+                let error = DriverError::failed(error.to_string());
+                for mail in items.into_iter().map(BatchItem::into_mail) {
+                    let key = mail.append.key.clone();
+                    mail.answer(Err(AppendError::Driver { key, source: error.clone() }));
+                }
+                return;
+            }
+        };
+        for item in &mut items {
+            item.mail_mut().enters_put();
+        }
+        send_off(&self.slot, Batch { put, items, permit, formed });
+    }
+
+    fn ask(&mut self, question: DriverQuestion, permit: PutPermit, ctx: &mut Context<Self>) {
+        self.asking = true;
+        let entity = match question {
+            DriverQuestion::State => {
+                self.entity.take().or_else(|| self.blank_entity(&permit.facts))
+            }
+            _ => None,
+        };
+        self.permit = Some(permit);
+        let asking = ask(self.slot.shared().clone(), self.slot.key().clone(), question, entity);
+        ctx.spawn(asking.into_actor(self).map(|reply, actor, ctx| {
+            actor.asking = false;
+            actor.take_reply(reply);
+            actor.advance(ctx);
+        }));
+    }
+
+    fn take_reply(&mut self, reply: Result<DriverReply, DriverError>) {
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                // Each mail would ask the same driver again, until its deadline. None of it was
+                // sent.
+                for mail in std::mem::take(&mut self.queue) {
+                    let key = mail.append.key.clone();
+                    mail.answer(Err(AppendError::Driver { key, source: error.clone() }));
+                }
+                return;
+            }
+        };
+        match reply {
+            DriverReply::Has(sequence) => self.slot.raise_latest(sequence),
+            DriverReply::HasNot { latest } => {
+                self.confirm_latest(latest);
+                self.answer_front(|mail| {
+                    Err(AppendError::Conflict {
+                        key: mail.append.key.clone(),
+                        expected: mail.append.expected,
+                        actual: latest,
+                    })
+                });
+            }
+            DriverReply::Latest(latest) => {
+                self.confirm_latest(latest);
+                self.front_is_up_to_date();
+            }
+            DriverReply::Whose(events) => {
+                let latest = self.slot.latest();
+                match self.queue.pop_front() {
+                    Some(mail) if mail.command().is_some() => {
+                        // The window says that it is there, and what is durable stays so.
+                        if let Some(answer) = repeated_command(mail.append.commit_id, events) {
+                            mail.answer_command(answer);
+                        }
+                    }
+                    Some(mail) => {
+                        let answer = repeated_or(&mail, &events, latest);
+                        mail.answer(answer);
+                    }
+                    None => {}
+                }
+            }
+            DriverReply::State(Ok(entity)) => {
+                self.confirm_latest(entity.at);
+                self.entity = Some(Box::new(entity));
+            }
+            DriverReply::State(Err(error)) => {
+                // Each further command would fold the same history with the same result.
+                for mail in std::mem::take(&mut self.queue) {
+                    match mail.command() {
+                        Some(_) => mail.answer_command(CommandAnswer::NotLoaded(error.clone())),
+                        None => self.queue.push_back(mail),
+                    }
+                }
+            }
+            DriverReply::Window(backwards) => {
+                let latest = backwards.first().map_or(Sequence::NONE, |event| event.sequence);
+                self.confirm_latest(latest);
+                let window =
+                    CommitWindow::new(self.slot.shared().config.commit_id_window, &backwards);
+                if let Some(permit) = &mut self.permit {
+                    permit.facts.window = Some(Box::new(window));
+                }
+                self.front_is_up_to_date();
+            }
+        }
+    }
+
+    /// A state without events, of the type that the first command is for.
+    fn blank_entity(&self, facts: &AggregateFacts) -> Option<Box<EntityState>> {
+        let command = self.queue.front()?.command()?;
+        Some(Box::new(EntityState::blank(command.blank(), facts.failed_puts)))
+    }
+
+    fn confirm_latest(&mut self, latest: Sequence) {
+        self.slot.raise_latest(latest);
+        if let Some(permit) = &mut self.permit {
+            permit.facts.is_latest_confirmed = true;
+        }
+    }
+
+    fn front_is_up_to_date(&mut self) {
+        if let Some(mail) = self.queue.front_mut() {
+            mail.up_to_date = true;
+        }
+    }
+
+    fn answer_front(&mut self, answer: impl FnOnce(&Mail) -> AppendAnswer) {
+        if let Some(mail) = self.queue.pop_front() {
+            let answer = answer(&mail);
+            mail.answer(answer);
+        }
+    }
+}
+
+/// Reads the inbox for its actor: held by the actor, and dropped with it.
+struct InboxReader {
+    slot: Arc<Slot>,
+    /// It has ended in good order, and the inbox may have another reader.
+    is_done: bool,
+}
+
+impl ActorFuture<AggregateActor> for InboxReader {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut AggregateActor,
+        ctx: &mut Context<AggregateActor>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let InboxReader { slot, is_done } = self.get_mut();
+        slot.shared().arbiters.wake_is_taken(slot.thread());
+        let (mails, undecided, replaced) = {
+            let mut state = slot.lock();
+            let inbox = &mut state.inbox;
+            let replaced = match &inbox.waker {
+                Some(waker) if waker.will_wake(task.waker()) => None,
+                _ => inbox.waker.replace(task.waker().clone()),
+            };
+            // If it ends here, the next message needs another reader.
+            *is_done = std::mem::take(&mut inbox.is_ending);
+            inbox.has_reader = !*is_done;
+            (std::mem::take(&mut inbox.mails), inbox.undecided.take(), replaced)
+        };
+        drop(replaced);
+        if let Some(undecided) = undecided {
+            actor.take_back(*undecided);
+        }
+        actor.receive(mails, ctx);
+        if *is_done { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for InboxReader {
+    fn drop(&mut self) {
+        if !self.is_done {
+            // Dropped outside the lock: dropped mail returns to the slot.
+            let left = std::mem::take(&mut self.slot.lock().inbox);
+            drop(left);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One resident aggregate: what any thread can see, and what outlives the actors that serve it.
+//!
+//! ```text
+//! callers ── mail ─▶ inbox ─▶ actor ── takes the put permit ─▶ batch ─▶ in flight, here ─▶ settled
+//! ```
+//!
+//! These files own parts of each other: a slot holds an inbox of mail, a mail holds a lease on the
+//! slot, a batch in flight holds mail and the put permit, and the permit returns to the slot.
+//!
+//! # What must stay true
+//!
+//! - [`AggregateFacts`] go with the put permit from hand to hand. Without the permit nobody reads
+//!   or changes them, and no lock is held while something is decided on them.
+//! - A batch in flight is taken once, by what settles it: the driver's answer, or the watch for
+//!   overdue batches. It is taken by its number, so that a late answer does not take its successor.
+//! - Nobody is woken, and no mail or permit is dropped, while the slot is locked: both return to
+//!   it.
+
+mod batch;
+mod inbox;
+mod lease;
+mod mail;
+mod mail_queue;
+mod put_permit;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+
+pub(super) use batch::{Batch, BatchItem, BatchItems, HeldRefusal, Undecided};
+use inbox::Inbox;
+pub(crate) use lease::Lease;
+pub(super) use lease::Ticket;
+pub(super) use mail::{AppendAnswer, CommandOutcome, Mail, MailAnswer, ReplyTo};
+pub(super) use mail_queue::MailQueue;
+pub(super) use put_permit::{AggregateFacts, PutPermit};
+
+use super::arbiters::ThreadIndex;
+use super::shared::Shared;
+use crate::event::{AggregateKey, Sequence};
+
+/// Starts an actor for the slot. It is handed in, because an actor knows its slot and not the other
+/// way round.
+pub(super) type StartActor = fn(&Arc<Slot>);
+
+/// One resident aggregate.
+pub(super) struct Slot {
+    key: AggregateKey,
+    thread: ThreadIndex,
+    start_actor: StartActor,
+    shared: Arc<Shared>,
+    /// The latest sequence known to be durable: a lower bound of what is stored.
+    latest: AtomicU64,
+    leases: AtomicUsize,
+    last_used: AtomicU64,
+    permits: Semaphore,
+    state: Mutex<SlotState>,
+}
+
+/// What one lock guards. An append takes the lock when it arrives, when the actor takes it, when
+/// its put is sent, and when the put is settled.
+pub(super) struct SlotState {
+    pub(super) inbox: Inbox,
+    /// `None` while the put permit is taken.
+    facts: Option<AggregateFacts>,
+    /// The actor has mail that waits for the put permit.
+    permit_is_awaited: bool,
+    /// Of the latest batch that was sent.
+    batch_number: u64,
+    /// A put whose driver answers by callback, so that no task waits for it.
+    in_flight: Option<Batch>,
+}
+
+impl Slot {
+    /// A slot on a seat that the caller has taken. The slot gives it back when it is dropped.
+    pub(super) fn new(key: AggregateKey, shared: Arc<Shared>, start_actor: StartActor) -> Self {
+        Slot {
+            thread: shared.arbiters.thread_of(&key),
+            start_actor,
+            key,
+            latest: AtomicU64::new(0),
+            leases: AtomicUsize::new(0),
+            last_used: AtomicU64::new(0),
+            permits: Semaphore::new(shared.config.permits_per_aggregate),
+            state: Mutex::new(SlotState {
+                inbox: Inbox::default(),
+                facts: Some(AggregateFacts::default()),
+                permit_is_awaited: false,
+                batch_number: 0,
+                in_flight: None,
+            }),
+            shared,
+        }
+    }
+
+    pub(super) fn key(&self) -> &AggregateKey {
+        &self.key
+    }
+
+    /// Where its actors run.
+    pub(super) fn thread(&self) -> ThreadIndex {
+        self.thread
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn permits(&self) -> &Semaphore {
+        &self.permits
+    }
+
+    pub(super) fn is_leased(&self) -> bool {
+        self.leases.load(Ordering::SeqCst) > 0
+    }
+
+    /// The latest sequence known to be durable.
+    pub(super) fn latest(&self) -> Sequence {
+        Sequence::new(self.latest.load(Ordering::Acquire))
+    }
+
+    /// A durable event with this sequence was seen. Never lowers the latest sequence.
+    pub(super) fn raise_latest(&self, sequence: Sequence) {
+        self.latest.fetch_max(sequence.get(), Ordering::AcqRel);
+    }
+
+    /// The latest durable sequence, if it is above what a writer expects. Counts as a use.
+    pub(super) fn latest_above(&self, expected: Sequence) -> Option<Sequence> {
+        let latest = self.latest();
+        let is_above = expected < latest;
+        if is_above {
+            self.mark_used();
+        }
+        is_above.then_some(latest)
+    }
+
+    pub(super) fn mark_used(&self) {
+        let tick = self.shared.seats.tick();
+        // Written only on a change, so that readers on other cores keep their copy of the cache
+        // line.
+        if self.last_used() != tick {
+            self.last_used.store(tick, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, SlotState> {
+        // Under the lock things are only moved, so a panic cannot leave them half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The put permit, if no put is in flight. Otherwise the actor is woken when it is free.
+    pub(super) fn take_put_permit(self: &Arc<Self>) -> Option<PutPermit> {
+        let mut state = self.lock();
+        let facts = state.facts.take();
+        state.permit_is_awaited = facts.is_none();
+        Some(PutPermit::new(self.clone(), facts?))
+    }
+
+    /// Keeps a batch until its driver answers. [`Slot::unwatch`] takes it out by the number
+    /// returned.
+    pub(super) fn watch(&self, batch: Batch) -> u64 {
+        let mut state = self.lock();
+        state.batch_number += 1;
+        state.in_flight = Some(batch);
+        state.batch_number
+    }
+
+    /// The batch, unless somebody else has taken it to settle it.
+    pub(super) fn unwatch(&self, number: u64) -> Option<Batch> {
+        let mut state = self.lock();
+        if state.batch_number == number { state.in_flight.take() } else { None }
+    }
+
+    /// The batch in flight, if it was formed before `moment`.
+    pub(super) fn overdue(&self, moment: Option<Instant>) -> Option<Batch> {
+        let is_overdue = |batch: &mut Batch| moment.is_none_or(|moment| batch.formed < moment);
+        self.lock().in_flight.take_if(is_overdue)
+    }
+
+    /// Lets its actor end after the mail it has.
+    pub(super) fn passivate(&self) {
+        let waker = self.lock().inbox.end();
+        if let Some(waker) = waker {
+            self.wake(waker);
+        }
+    }
+
+    /// Wakes its actor.
+    pub(super) fn wake(&self, waker: Waker) {
+        self.shared.arbiters.wake(self.thread, waker);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.shared.seats.give_back();
+    }
+}

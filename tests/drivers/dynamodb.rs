@@ -1,0 +1,102 @@
+//! DynamoDB: tables of several regions, and walks through tables that end no page with a key.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use seriatim::driver::{DriverError, Fetch};
+
+use super::scripted::Reply;
+use super::scripted::http::{Response, answer, serve};
+use super::{open, put};
+
+fn url(address: SocketAddr, options: &str) -> String {
+    format!(
+        "dynamodb://events?endpoint=http%3A%2F%2F{address}&access_key_id=AK&secret_access_key=hush\
+         {options}"
+    )
+}
+
+/// A table description with something more in it.
+fn table(more: &str) -> Reply<Response> {
+    let body = format!(
+        r#"{{"Table":{{"TableStatus":"ACTIVE","KeySchema":[
+        {{"AttributeName":"pk","KeyType":"HASH"}},{{"AttributeName":"seq","KeyType":"RANGE"}}],
+        "AttributeDefinitions":[{{"AttributeName":"pk","AttributeType":"S"}},
+        {{"AttributeName":"seq","AttributeType":"N"}}]{more}}}}}"#
+    );
+    answer(200, body)
+}
+
+fn described_as(more: &'static str) -> SocketAddr {
+    serve(move |_| table(more))
+}
+
+const REPLICAS: &str = r#","GlobalTableVersion":"2019.11.21","Replicas":[
+    {"RegionName":"eu-west-1","ReplicaStatus":"ACTIVE"}]"#;
+const STRONG: &str = r#","MultiRegionConsistency":"STRONG","Replicas":[
+    {"RegionName":"eu-west-1","ReplicaStatus":"ACTIVE"}]"#;
+
+#[tokio::test]
+async fn a_global_table_is_refused_unless_one_region_writes() {
+    let address = described_as(REPLICAS);
+    let error = open(&url(address, "")).await.err().unwrap();
+    assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
+    assert!(error.to_string().contains("global table"), "{error}");
+    let promised = open(&url(address, "&global_table=one_writing_region")).await.unwrap();
+    assert!(promised.limits().events_per_put > 1);
+    open(&url(described_as(""), "")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_strongly_consistent_global_table_takes_one_event_a_put() {
+    let driver = open(&url(described_as(STRONG), "")).await.unwrap();
+    assert_eq!(driver.limits().events_per_put, 1);
+    let refused = driver.put_events(put(2)).await;
+    assert!(matches!(refused, Err(DriverError::LimitExceeded(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn keys_are_handed_out_as_the_engine_pages_them() {
+    let scans = Arc::new(AtomicUsize::new(0));
+    let counter = scans.clone();
+    let address = serve(move |request| match request.operation() {
+        "Scan" => {
+            let number = counter.fetch_add(1, Ordering::SeqCst);
+            let items = match number {
+                0 => String::new(),
+                _ => format!(r#"{{"pk":{{"S":"k{}"}}}}"#, 9 - number),
+            };
+            let last = r#","LastEvaluatedKey":{"pk":{"S":"x"},"seq":{"N":"1"}}"#;
+            let last = if number == 3 { "" } else { last };
+            answer(200, format!(r#"{{"Items":[{items}]{last}}}"#))
+        }
+        _ => table(""),
+    });
+    let driver = open(&url(address, "")).await.unwrap();
+    let mut pages = driver.keys("", None);
+    let mut seen = Vec::new();
+    for scanned in 1..=4 {
+        let page = pages.next().await.unwrap().unwrap();
+        // One call of the engine a page, and none ahead of whoever reads.
+        assert_eq!(scans.load(Ordering::SeqCst), scanned);
+        seen.extend(page.into_iter().map(String::from));
+    }
+    assert!(pages.next().await.is_none());
+    assert_eq!(seen, ["k8", "k7", "k6"]);
+}
+
+#[tokio::test]
+async fn a_page_out_of_order_is_damage() {
+    // Both records are read before their order is looked at, so they must be whole: the same event
+    // twice.
+    let address = serve(move |request| match request.operation() {
+        "Query" => answer(200, r#"{"Items":[{"pk":{"S":"a"},"seq":{"N":"1"}}]}"#),
+        _ => table(""),
+    });
+    let driver = open(&url(address, "")).await.unwrap();
+    let mut pages = driver.fetch_events(&"a".parse().unwrap(), Fetch::ALL);
+    let page = pages.next().await.unwrap();
+    assert!(matches!(page, Err(DriverError::Damaged { .. })), "{page:?}");
+}
