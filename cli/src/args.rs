@@ -11,8 +11,8 @@ use crate::exit::exit_codes;
 /// Look into a seriatim event store, copy it, check it, repair it.
 ///
 /// A store is named by its URL: `redb:DIRECTORY` for a store on this machine's disk, or the URL of
-/// an engine that this build knows. On a terminal the answer is a table. Into a pipe or a file it is
-/// NDJSON, one JSON object a line, and nothing else.
+/// an engine that this build knows. On a terminal the answer is a table. Into a pipe or a file it
+/// is NDJSON, one JSON object a line, and nothing else.
 #[derive(Debug, Parser)]
 #[command(
     name = "seriatim",
@@ -228,8 +228,8 @@ pub(crate) struct Stats {
 
 /// Write all events as NDJSON, one a line, byte for byte.
 ///
-/// Events come in commit order where the store keeps a log, else key by key. `seriatim import` reads
-/// what this writes, and so does every tool that reads lines of JSON.
+/// Events come in commit order where the store keeps a log, else key by key. `seriatim import`
+/// reads what this writes, and so does every tool that reads lines of JSON.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// The store's URL, such as redb:./data

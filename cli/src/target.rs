@@ -72,7 +72,7 @@ impl Target {
     pub(crate) async fn open_driver(&self, app: &App, wanted: Wanted) -> Result<Arc<dyn Driver>> {
         match self {
             Target::Redb { .. } => {
-                let driver: Arc<dyn Driver> = self.open_redb(app, wanted).await?;
+                let (driver, _steps) = self.open_redb_with(app, wanted, |small| small).await?;
                 Ok(driver)
             }
             Target::Memory => Ok(driver::open("memory:").await?),
@@ -85,22 +85,29 @@ impl Target {
 
     /// Opens the store. An engine's driver must live on the store's own runtime.
     pub(crate) async fn open_store(&self, app: &App, wanted: Wanted) -> Result<EventStore> {
+        self.open_store_with(app, wanted, |builder| builder).await
+    }
+
+    /// The same with further options of redb.
+    pub(crate) async fn open_store_with(
+        &self,
+        app: &App,
+        wanted: Wanted,
+        options: impl FnOnce(RedbBuilder) -> RedbBuilder,
+    ) -> Result<EventStore> {
         let builder = EventStore::builder();
         let builder = match self {
             Target::Memory => builder.url("memory:"),
-            Target::Redb { .. } => builder.driver(self.open_redb(app, wanted).await?),
+            Target::Redb { .. } => {
+                let (driver, _steps) = self.open_redb_with(app, wanted, options).await?;
+                builder.driver(driver)
+            }
             Target::Engine { url } => builder.url(url),
         };
         Ok(app.interrupt.or(builder.open()).await??)
     }
 
-    /// Opens redb's own driver; no other one has what needs it.
-    pub(crate) async fn open_redb(&self, app: &App, wanted: Wanted) -> Result<Arc<RedbDriver>> {
-        let (driver, _steps) = self.open_redb_with(app, wanted, |builder| builder).await?;
-        Ok(driver)
-    }
-
-    /// The same with further options, and with what shows the driver's long steps.
+    /// Opens redb's own driver, which is the only one of its kind, and what shows its long steps.
     pub(crate) async fn open_redb_with(
         &self,
         app: &App,

@@ -1,5 +1,5 @@
-//! What is exported and imported is byte for byte the same, whatever it holds, and however often the
-//! way was interrupted.
+//! What is exported and imported is byte for byte the same, whatever it holds, and however often
+//! the way was interrupted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -67,6 +67,11 @@ fn export_writes_the_four_fields_and_the_rest_in_log_order() {
 fn a_pipe_from_store_to_store_copies_it() {
     let folder = Folder::new();
     folder.small_store("data");
+    // With every field that an event can have.
+    let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+    let full = ["append", "redb:data", "a", "T", "{}", "--metadata", "{\"m\":1}"];
+    folder.run(&[&full[..], &["--commit-id", id, "--event-id", id]].concat()).ok();
+    assert!(export(&folder, "data").contains("\"attempt\":"), "{}", export(&folder, "data"));
     let pipe = format!(
         "set -e; {0} export redb:data | {0} import redb:copy --create; \
          {0} export redb:copy | {0} import redb:data",
@@ -75,11 +80,11 @@ fn a_pipe_from_store_to_store_copies_it() {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &pipe]).current_dir(folder.0.path());
     let said = support::Said::of(command.output().unwrap()).ok();
-    assert_eq!(said.out, "{\"imported\":5,\"skipped\":0}\n{\"imported\":0,\"skipped\":5}\n");
+    assert_eq!(said.out, "{\"imported\":6,\"skipped\":0}\n{\"imported\":0,\"skipped\":6}\n");
     assert_eq!(export(&folder, "data"), export(&folder, "copy"));
     folder.run(&["verify", "redb:copy"]).ok();
     // Checks the input without a store.
-    imported(&folder.run_with(&["import", "memory:"], export(&folder, "copy").as_bytes()), 5, 0);
+    imported(&folder.run_with(&["import", "memory:"], export(&folder, "copy").as_bytes()), 6, 0);
 }
 
 /// Strings of JSON with escapes, control characters beyond ASCII, surrogates, and letters of all
@@ -197,7 +202,11 @@ fn exported(events: &[Odd]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 16,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// The input is made as text, so that no code of this project stands on both sides.
     #[test]
@@ -261,6 +270,9 @@ fn an_export_into_a_file_is_resumed_behind_its_last_whole_line() {
         folder.run(&arguments).ok();
         assert_eq!(read(&file), text, "cut at {cut}");
     }
+    fs::write(&file, format!("{text}{{\"key\":\"half a li")).unwrap();
+    folder.run(&arguments).ok();
+    assert_eq!(read(&file), text, "nothing follows half a line");
     folder.run(&["append", "redb:data", "new", "T"]).ok();
     assert_eq!(folder.run(&arguments).ok().out, "{\"exported\":1}\n");
     assert_eq!(read(&file), export(&folder, "data"));
@@ -287,6 +299,7 @@ fn other_content_under_the_same_sequence_is_a_conflict_that_is_named() {
         ("\"data\":2,", "\"data\":2,\"metadata\":{},", "metadata differ"),
         ("000000000002\",", "000000000009\",", "commit id"),
         (".000002Z", ".000007Z", "time differ"),
+        ("000000000002\",", "000000000002\",\"attempt\":7,", "attempt differ"),
     ] {
         let other = good.replace(from, to);
         assert_ne!(other, good);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use seriatim::driver::redb::RedbDriver;
 use seriatim::{Append, EventStore, NewEvent, RawJson};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -49,9 +50,13 @@ pub(crate) async fn run(app: &mut App, args: Bench) -> Result<()> {
         }
     };
     let wanted = Wanted::Creatable { create: true };
-    let measured = app
-        .with_store(&url, wanted, async |app, store| measure(app, store, &args, &url).await)
-        .await?;
+    // With an application's caches, not with a command's small ones.
+    let target = Target::parse(&url)?;
+    let store = target.open_store_with(app, wanted, |_small| RedbDriver::builder()).await?;
+    let measured = measure(app, &store, &args, &target).await;
+    let closed = store.close().await;
+    let measured = measured?;
+    closed?;
     if app.out.is_json() {
         return app.out.json_line(&measured);
     }
@@ -98,7 +103,12 @@ fn allow(target: &Target, args: &Bench) -> Result<()> {
     }
 }
 
-async fn measure(app: &mut App, store: &EventStore, args: &Bench, url: &str) -> Result<Measured> {
+async fn measure(
+    app: &mut App,
+    store: &EventStore,
+    args: &Bench,
+    target: &Target,
+) -> Result<Measured> {
     let aggregates = args.aggregates.unwrap_or(args.writers);
     let run = Uuid::new_v4().simple().to_string();
     let keys: Arc<[String]> =
@@ -149,7 +159,7 @@ async fn measure(app: &mut App, store: &EventStore, args: &Bench, url: &str) -> 
     let (read_events, reading) = read_back(app, store, &keys, latencies.len()).await?;
     let ms = |micros: u64| micros as f64 / 1_000.0;
     Ok(Measured {
-        store: Target::parse(url)?.name(),
+        store: target.name(),
         writers: args.writers,
         aggregates,
         event_bytes: args.bytes,

@@ -186,6 +186,7 @@ pub fn line(key: &str, sequence: u64, data: &str) -> String {
     let commit = format!("0190163d-8694-739b-aea5-{sequence:012x}");
     let time = format!("2026-11-27T06:00:00.{sequence:06}Z");
     format!(
-        r#"{{"key":"{key}","sequence":{sequence},"type":"T","data":{data},"version":1,"commit_id":"{commit}","recorded_at":"{time}"}}"#
+        "{{\"key\":\"{key}\",\"sequence\":{sequence},\"type\":\"T\",\"data\":{data},\"version\":1,\
+         \"commit_id\":\"{commit}\",\"recorded_at\":\"{time}\"}}"
     )
 }

@@ -198,8 +198,12 @@ pub(super) fn same(stored: &KeyedEvent, line: &Line, adjust_times: bool) -> Resu
         ("event id", stored.event_id() != event.event_id()),
         ("time", !is_same_time),
     ];
-    let different: Vec<&str> =
+    let mut different: Vec<&str> =
         different.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+    if different.is_empty() && with_time_of(stored, event) != with_time_of(event, event) {
+        // What has no accessor: the number of the call that wrote it.
+        different.push("attempt");
+    }
     match different.is_empty() {
         true => Ok(()),
         false => {
@@ -208,6 +212,14 @@ pub(super) fn same(stored: &KeyedEvent, line: &Line, adjust_times: bool) -> Resu
             Err(at(line, message).exit(Exit::Conflict))
         }
     }
+}
+
+/// The event without what a store chooses.
+fn with_time_of(event: &KeyedEvent, timed: &KeyedEvent) -> KeyedEvent {
+    let mut event = event.clone();
+    event.position = None;
+    event.recorded_at = timed.recorded_at;
+    event
 }
 
 /// A failure that names the event and its line.

@@ -229,6 +229,7 @@ struct Fields<'a> {
     event_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     commit_id: Cow<'a, str>,
+    attempt: Option<u64>,
     #[serde(borrow)]
     recorded_at: Cow<'a, str>,
     position: Option<u64>,

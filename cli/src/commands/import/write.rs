@@ -1,8 +1,8 @@
 //! New events on their way into the store.
 //!
-//! A store with a log takes puts one after another, so that its log has the input's order. Any other
-//! takes those of different aggregates side by side. An append's events go together where the
-//! store's limits allow it.
+//! A store with a log takes puts one after another, so that its log has the input's order. Any
+//! other takes those of different aggregates side by side. An append's events go together where
+//! the store's limits allow it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ fn refused(put: &Put, error: DriverError) -> Error {
     }
 }
 
-/// Puts within the limits, in order. An aggregate's events are adjacent in a put, as `Put` wants it.
+/// Puts within the limits, in order. An aggregate's events are adjacent in a put.
 fn into_puts(events: Vec<KeyedEvent>, limits: &Limits) -> Vec<Vec<KeyedEvent>> {
     let mut puts = Vec::new();
     let mut put = Open::default();
