@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +21,12 @@ use super::CassandraDriver;
 use super::failure::{classify, not_opened};
 use super::snapshot;
 use super::table::{CassandraTable, Serial, columns};
+use super::tls::TlsOptions;
 use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy};
 use crate::error::DriverError;
 
 const OPTIONS: &str = "table, create, replication, serial, datacenter, fixed_address, \
-                       timeout_ms, attempt_timeout_ms";
+                       tls, tls_ca, tls_cert, tls_key, tls_server_name, timeout_ms, attempt_timeout_ms";
 const DEFAULT_TABLE: &str = "events";
 const DEFAULT_PORT: u16 = 9042;
 
@@ -50,6 +52,7 @@ pub struct CassandraBuilder {
     serial: Serial,
     datacenter: Option<String>,
     fixed_address: bool,
+    tls: TlsOptions,
     user: Option<(String, String)>,
     timeout: Option<Duration>,
     attempt_timeout: Option<Duration>,
@@ -65,6 +68,7 @@ impl fmt::Debug for CassandraBuilder {
             .field("serial", &self.serial)
             .field("datacenter", &self.datacenter)
             .field("fixed_address", &self.fixed_address)
+            .field("tls", &self.tls)
             .field("timeout", &self.timeout)
             .field("attempt_timeout", &self.attempt_timeout)
             .finish_non_exhaustive()
@@ -113,6 +117,34 @@ impl CassandraBuilder {
     /// node behind a forwarded port.
     pub fn fixed_address(mut self, fixed: bool) -> Self {
         self.fixed_address = fixed;
+        self
+    }
+
+    /// Speaks TLS, and trusts the authorities that the operating system trusts. Needs the feature
+    /// `cassandra-tls`.
+    pub fn tls(mut self, tls: bool) -> Self {
+        self.tls.on = tls;
+        self
+    }
+
+    /// Speaks TLS, and trusts the authorities in this PEM file alone.
+    pub fn tls_ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls.on = true;
+        self.tls.ca = Some(file.into());
+        self
+    }
+
+    /// Speaks TLS, and shows the nodes this certificate and its key, both PEM files.
+    pub fn tls_client(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.on = true;
+        (self.tls.cert, self.tls.key) = (Some(cert.into()), Some(key.into()));
+        self
+    }
+
+    /// Speaks TLS, and expects this name in the nodes' certificates in place of their addresses.
+    pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.on = true;
+        self.tls.server_name = Some(name.into());
         self
     }
 
@@ -239,6 +271,9 @@ impl CassandraBuilder {
         let unreached = |problem: String| {
             DriverError::unavailable(format!("Cassandra, opening {name}: {problem}"))
         };
+        if self.tls.on {
+            builder = self.tls.apply(builder)?;
+        }
         if self.fixed_address {
             let Some(first) = hosts.first() else {
                 return Err(DriverError::failed("no host is given"));
@@ -340,6 +375,21 @@ fn read_url(rest: &str) -> Result<(CassandraBuilder, Vec<String>, String), Drive
             return Err(DriverError::failed("the option serial must be global or local"));
         }
     };
+    let path = |url: &mut RemoteUrl, name| url.take(name).map(PathBuf::from);
+    let mut tls = TlsOptions {
+        on: false,
+        ca: path(&mut url, "tls_ca"),
+        cert: path(&mut url, "tls_cert"),
+        key: path(&mut url, "tls_key"),
+        server_name: url.take("tls_server_name"),
+    };
+    let implied = tls.ca.is_some() || tls.cert.is_some() || tls.server_name.is_some();
+    tls.on = url.take_parsed("tls")?.unwrap_or(implied);
+    if tls.cert.is_some() != tls.key.is_some() || (implied && !tls.on) {
+        return Err(DriverError::failed(
+            "tls_cert and tls_key belong together, and no tls_… option goes with tls=false",
+        ));
+    }
     let builder = CassandraBuilder {
         table: url.take("table"),
         create: url.take_parsed("create")?.unwrap_or(false),
@@ -347,6 +397,7 @@ fn read_url(rest: &str) -> Result<(CassandraBuilder, Vec<String>, String), Drive
         serial,
         datacenter: url.take("datacenter"),
         fixed_address: url.take_parsed("fixed_address")?.unwrap_or(false),
+        tls,
         user,
         timeout: url.take_parsed("timeout_ms")?.map(Duration::from_millis),
         attempt_timeout: url.take_parsed("attempt_timeout_ms")?.map(Duration::from_millis),

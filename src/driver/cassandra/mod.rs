@@ -27,9 +27,18 @@
 //! | `fixed_address` | `true` speaks to every node through the first host | `false` |
 //! | `timeout_ms` | the time for one operation, all attempts together | 5000 |
 //! | `attempt_timeout_ms` | the time for one attempt, see below | `timeout_ms` |
+//! | `tls` | `true` encrypts connections; implied by each of the following | `false` |
+//! | `tls_ca` | a PEM file of the authorities to trust | the operating system's |
+//! | `tls_cert`, `tls_key` | PEM files that this client shows: its certificate and key | none |
+//! | `tls_server_name` | the name that all nodes' certificates have | each node's address |
 //!
 //! `fixed_address` is for one node behind a forwarded port, which tells an address that cannot be
 //! reached.
+//!
+//! **TLS** needs the feature `cassandra-tls`. The client knows nodes by their addresses, so a
+//! node's certificate must have its address among its names, unless `tls_server_name` says which
+//! name all of them have. A certificate that is refused is [`DriverError::Failed`]. Files are read
+//! when the driver is opened: open it again after a certificate was renewed.
 //!
 //! **Several datacentres.** Give `datacenter` in every process: a client without it picks
 //! coordinators anywhere, at the price of a wide-area round trip. Opening fails where the cluster
@@ -118,15 +127,15 @@
 //! # What it cannot do
 //!
 //! There is no log: events have no position, and reads over all aggregates are not offered. A put
-//! is one partition, so it cannot hold several aggregates. Connections are not encrypted: a cluster
-//! that wants TLS cannot be reached.
+//! is one partition, so it cannot hold several aggregates.
 //!
 //! # What was tested on what
 //!
-//! The engine tests run on one node of Apache Cassandra 5.0.8. Users and their refusal are tested
-//! on a scripted server. Several datacentres were not run. The client speaks to ScyllaDB as well;
-//! that was not tested. ScyllaDB up to 2025.3 has no lightweight transactions in a keyspace with
-//! tablets: make the keyspace by hand, with `tablets = {'enabled': false}`.
+//! The engine tests run on one node of Apache Cassandra 5.0.8. Users, their refusal and TLS (but
+//! not the client's own certificate) are tested on a scripted server. Several datacentres were not
+//! run. The client speaks to ScyllaDB as well; that was not tested. ScyllaDB up to 2025.3 has no
+//! lightweight transactions in a keyspace with tablets: make the keyspace by hand, with `tablets =
+//! {'enabled': false}`.
 //!
 //! # Layout
 //!
@@ -134,11 +143,13 @@
 //! - `table`: the statements, and rows as events
 //! - `failure`: what a failed call means
 //! - `snapshot`: snapshots beside the events
+//! - `tls`: what is trusted, and shown
 
 mod builder;
 mod failure;
 mod snapshot;
 mod table;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
