@@ -17,11 +17,12 @@ use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use tokio::time::timeout;
 
-use super::CassandraDriver;
+use super::driver::CassandraDriver;
 use super::failure::{classify, not_opened};
 use super::snapshot;
 use super::table::{CassandraTable, Serial, columns};
 use super::tls::TlsOptions;
+use crate::driver::Driver;
 use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy};
 use crate::error::DriverError;
 
@@ -72,6 +73,13 @@ impl fmt::Debug for CassandraBuilder {
             .field("timeout", &self.timeout)
             .field("attempt_timeout", &self.attempt_timeout)
             .finish_non_exhaustive()
+    }
+}
+
+impl CassandraDriver {
+    /// Opens a driver with options of its own.
+    pub fn builder() -> CassandraBuilder {
+        CassandraBuilder::default()
     }
 }
 
@@ -351,9 +359,9 @@ fn quoted(what: &str, name: &str) -> Result<String, DriverError> {
 }
 
 /// Opens what follows `cassandra:` in a URL.
-pub(super) async fn open_url(rest: &str) -> Result<CassandraDriver, DriverError> {
+pub(in crate::driver) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
     let (builder, hosts, keyspace) = read_url(rest)?;
-    builder.open(hosts, &keyspace).await
+    Ok(Arc::new(builder.open(hosts, &keyspace).await?))
 }
 
 fn read_url(rest: &str) -> Result<(CassandraBuilder, Vec<String>, String), DriverError> {
@@ -450,7 +458,7 @@ mod tests {
 
     #[tokio::test]
     async fn local_arbitration_needs_a_datacentre() {
-        let error = open_url("//127.0.0.1:1/bank?serial=local").await.unwrap_err();
+        let error = open_url("//127.0.0.1:1/bank?serial=local").await.err().unwrap();
         assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
         assert!(error.to_string().contains("datacenter=NAME"), "{error}");
         let error = CassandraDriver::builder().local_serial().open(["127.0.0.1:1"], "bank").await;
@@ -468,7 +476,7 @@ mod tests {
         // A port that was just free, and is not listened on.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("//ada:hush@127.0.0.1:{port}/bank?timeout_ms=1000");
-        let error = open_url(&url).await.unwrap_err();
+        let error = open_url(&url).await.err().unwrap();
         assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");
         let text = format!("{error} {error:?}");
         assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
