@@ -13,7 +13,7 @@
 
 use lexopt::ValueExt;
 use serde::{Deserialize, Serialize};
-use seriatim::{Aggregate, EventStore, ExecuteError};
+use seriatim::{Aggregate, Context, EventStore, ExecuteError};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Account {
@@ -43,8 +43,9 @@ impl Aggregate for Account {
     type Command = Command;
     type Event = Event;
     type Error = Overdrawn;
+    type Services = ();
 
-    fn handle(&self, command: &Command) -> Result<Vec<Event>, Overdrawn> {
+    fn handle(&self, command: &Command, _: &Context<'_>) -> Result<Vec<Event>, Overdrawn> {
         let balance = self.balance;
         match *command {
             Command::Withdraw { amount } if amount > balance => Err(Overdrawn { amount, balance }),

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 use serde::{Deserialize, Serialize};
-use seriatim::{Aggregate, EventStore};
+use seriatim::{Aggregate, Context, EventStore};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Account {
@@ -26,8 +26,9 @@ impl Aggregate for Account {
     type Command = Command;
     type Event = Event;
     type Error = String;
+    type Services = ();
 
-    fn handle(&self, command: &Command) -> Result<Vec<Event>, String> {
+    fn handle(&self, command: &Command, _: &Context<'_>) -> Result<Vec<Event>, String> {
         match *command {
             Command::Withdraw(amount) if amount > self.balance => {
                 Err(format!("only {} is there", self.balance))

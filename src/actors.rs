@@ -1,8 +1,9 @@
 //! The store as an actor, for actix applications.
 //!
-//! [`StoreActor`] runs in the application's own system and takes [`Append`], [`ReadPage`] and
-//! [`LatestSequence`] as messages. A message takes the same path and the same permits as
-//! [`EventStore::append`]: it waits for its permit, and has the same answer as the method.
+//! [`StoreActor`] runs in the application's own system and takes [`Append`], [`Execute`],
+//! [`LoadState`], [`ReadPage`] and [`LatestSequence`] as messages. A message takes the same path
+//! and the same permits as [`EventStore::append`]: it waits for its permit, and has the same answer
+//! as the method.
 //!
 //! ```
 //! use actix::prelude::*;
@@ -21,15 +22,20 @@
 //!
 //! In the other direction, [`push`] sends the events of a [`Subscription`] to an actor.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use actix::{Actor, Context, Handler, MailboxError, Message, Recipient, ResponseFuture};
 
-use crate::append::{Append, Appended};
-use crate::error::{AppendError, ReadError};
+use crate::append::{Append, Appended, ExecuteOptions};
+use crate::entity::{Aggregate, ExecuteError, Executed, Loaded};
+use crate::error::{AppendError, LoadError, ReadError};
 use crate::event::{KeyedEvent, Position, Sequence};
 use crate::store::EventStore;
 use crate::subscription::Subscription;
 
 /// A store behind an address. It holds a handle, so the store stays open as long as the actor runs.
+#[derive(Debug)]
 pub struct StoreActor {
     store: EventStore,
 }
@@ -55,6 +61,128 @@ impl Handler<Append> for StoreActor {
     fn handle(&mut self, append: Append, _: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
         Box::pin(async move { store.append(append).await })
+    }
+}
+
+/// A command to an entity, with the options of
+/// [`Entities::execute_with`](crate::Entities::execute_with).
+///
+/// ```
+/// use actix::prelude::*;
+/// use seriatim::actors::{Execute, LoadState, StoreActor};
+/// use seriatim::{Aggregate, Context, EventStore};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Debug, Default, Serialize, Deserialize)]
+/// struct Light { is_on: bool }
+///
+/// #[derive(Debug, Serialize, Deserialize)]
+/// enum Switched { On, Off }
+///
+/// impl Aggregate for Light {
+///     const KIND: &'static str = "light";
+///     type Command = bool;
+///     type Event = Switched;
+///     type Error = String;
+///     type Services = ();
+///
+///     fn handle(&self, on: &bool, _: &Context<'_>) -> Result<Vec<Switched>, String> {
+///         match (self.is_on, *on) {
+///             (false, true) => Ok(vec![Switched::On]),
+///             (true, false) => Ok(vec![Switched::Off]),
+///             _ => Err("nothing to switch".to_owned()),
+///         }
+///     }
+///
+///     fn apply(&mut self, event: &Switched) {
+///         self.is_on = matches!(event, Switched::On);
+///     }
+/// }
+///
+/// # #[actix::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = StoreActor::new(EventStore::open("memory:").await?).start();
+/// let executed = store.send(Execute::<Light>::new("hall", true)).await??;
+/// assert_eq!(executed.sequence, 1);
+/// assert!(store.send(Execute::<Light>::new("hall", true)).await?.is_err());
+/// assert!(store.send(LoadState::<Light>::of("hall")).await??.state.is_on);
+/// # Ok(()) }
+/// ```
+pub struct Execute<A: Aggregate> {
+    /// The entity's id.
+    pub id: String,
+    /// The command.
+    pub command: A::Command,
+    /// Its commit id, its metadata, what it expects, how it is retried.
+    pub options: ExecuteOptions,
+}
+
+impl<A: Aggregate> Execute<A> {
+    /// The command to the entity with this id.
+    pub fn new(id: impl Into<String>, command: A::Command) -> Self {
+        Execute { id: id.into(), command, options: ExecuteOptions::new() }
+    }
+
+    /// Sets the options.
+    pub fn options(mut self, options: ExecuteOptions) -> Self {
+        self.options = options;
+        self
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for Execute<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Execute")
+            .field("kind", &A::KIND)
+            .field("id", &self.id)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> Message for Execute<A> {
+    type Result = Result<Executed<A>, ExecuteError<A::Error>>;
+}
+
+impl<A: Aggregate> Handler<Execute<A>> for StoreActor {
+    type Result = ResponseFuture<Result<Executed<A>, ExecuteError<A::Error>>>;
+
+    fn handle(&mut self, execute: Execute<A>, _: &mut Self::Context) -> Self::Result {
+        let entities = self.store.entities::<A>();
+        let Execute { id, command, options } = execute;
+        Box::pin(async move { entities.execute_with(id, command, options).await })
+    }
+}
+
+/// Asks for the state of an entity, as [`Entities::state`](crate::Entities::state) does.
+pub struct LoadState<A> {
+    /// The entity's id.
+    pub id: String,
+    entity: PhantomData<fn() -> A>,
+}
+
+impl<A> LoadState<A> {
+    /// Asks for the entity with this id.
+    pub fn of(id: impl Into<String>) -> Self {
+        LoadState { id: id.into(), entity: PhantomData }
+    }
+}
+
+impl<A> fmt::Debug for LoadState<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadState").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> Message for LoadState<A> {
+    type Result = Result<Loaded<A>, LoadError>;
+}
+
+impl<A: Aggregate> Handler<LoadState<A>> for StoreActor {
+    type Result = ResponseFuture<Result<Loaded<A>, LoadError>>;
+
+    fn handle(&mut self, ask: LoadState<A>, _: &mut Self::Context) -> Self::Result {
+        let entities = self.store.entities::<A>();
+        Box::pin(async move { entities.state(ask.id).await })
     }
 }
 

@@ -60,13 +60,13 @@ mod upcast;
 
 pub use append::{Append, Appended, ExecuteOptions, Expected};
 pub use entity::{
-    Aggregate, EncodeError, Entities, Entity, ExecuteError, Executed, Loaded, Snapshots,
+    Aggregate, Context, Entities, Entity, EntityOptions, ExecuteError, Executed, Loaded, Snapshots,
     TransactError, TransactOptions,
 };
 pub use error::{AppendError, CloseError, LoadError, NoLog, OpenError, ReadError};
 pub use event::{
-    AggregateKey, EventError, KeyError, KeyedEvent, MAX_EVENT_TYPE_BYTES, NewEvent, Position,
-    RawJson, RawJsonError, RecordError, Sequence, Timestamp, TimestampError,
+    AggregateKey, DecodeError, EncodeError, EventError, KeyError, KeyedEvent, MAX_EVENT_TYPE_BYTES,
+    NewEvent, Position, RawJson, RawJsonError, RecordError, Sequence, Timestamp, TimestampError,
 };
 pub use store::{Builder, EventStore, Keys, Read};
 pub use subscription::{

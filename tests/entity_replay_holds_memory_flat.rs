@@ -10,17 +10,16 @@
 )]
 #![cfg(target_os = "linux")]
 
-mod entities;
 mod support;
 
 use std::sync::Arc;
 
-use entities::{Account, Command, raw_deposits, store_over};
 use seriatim::driver::memory::MemoryDriver;
 use seriatim::driver::{
     Driver, DriverError, EventPage, EventPages, Fetch, Put, PutReceipt, async_trait, paged,
 };
 use seriatim::{AggregateKey, KeyedEvent, Sequence};
+use support::entities::{Account, Command, raw_deposits, store_over};
 use support::within;
 
 const EVENTS: u64 = 1_000_000;

@@ -4,8 +4,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "support/logged.rs"]
-mod logged;
 mod support;
 
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use serde::{Deserialize, Serialize};
-use seriatim::Aggregate;
+use seriatim::{Aggregate, Context};
 
 use crate::payload::Origin;
 
@@ -35,8 +35,9 @@ impl Aggregate for Tally {
     type Command = Event;
     type Event = Event;
     type Error = Infallible;
+    type Services = ();
 
-    fn handle(&self, command: &Event) -> Result<Vec<Event>, Infallible> {
+    fn handle(&self, command: &Event, _: &Context<'_>) -> Result<Vec<Event>, Infallible> {
         Ok(vec![command.clone()])
     }
 

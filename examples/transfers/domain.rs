@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Serialize};
-use seriatim::{Aggregate, KeyedEvent};
+use seriatim::{Aggregate, Context, KeyedEvent};
 
 /// From this amount on a withdrawal is held until it is approved.
 pub(crate) const HELD_FROM: u64 = 200;
@@ -60,8 +60,13 @@ impl Aggregate for Account {
     type Command = AccountCommand;
     type Event = AccountEvent;
     type Error = Refused;
+    type Services = ();
 
-    fn handle(&self, command: &AccountCommand) -> Result<Vec<AccountEvent>, Refused> {
+    fn handle(
+        &self,
+        command: &AccountCommand,
+        _: &Context<'_>,
+    ) -> Result<Vec<AccountEvent>, Refused> {
         if let AccountCommand::Open { amount } = command {
             let opened = AccountEvent::Opened { amount: *amount };
             return if self.is_open { Err(Refused::IsOpen) } else { Ok(vec![opened]) };
@@ -166,8 +171,13 @@ impl Aggregate for Transfer {
     type Command = TransferCommand;
     type Event = TransferEvent;
     type Error = Refused;
+    type Services = ();
 
-    fn handle(&self, command: &TransferCommand) -> Result<Vec<TransferEvent>, Refused> {
+    fn handle(
+        &self,
+        command: &TransferCommand,
+        _: &Context<'_>,
+    ) -> Result<Vec<TransferEvent>, Refused> {
         Ok(vec![match (self.stage, command) {
             (Stage::New, TransferCommand::Request { from, to, amount }) => {
                 let (from, to) = (from.clone(), to.clone());

@@ -3,18 +3,57 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::Expected;
 use crate::event::{EventError, RawJson};
 
-/// Options of one command: its commit id and its metadata.
+/// Options of one command: its commit id, its metadata, what it expects, how it is retried.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// use seriatim::ExecuteOptions;
+///
+/// let tallies = store.entities::<Tally>();
+/// let request = uuid::Uuid::now_v7();
+/// let options = || ExecuteOptions::new().commit_id(request).correlation_id("request 7");
+/// tallies.execute_with("visitors", (), options()).await?;
+/// // The same request again, from any process: it is executed once.
+/// let again = tallies.execute_with("visitors", (), options()).await?;
+/// assert!(again.appended.is_some_and(|appended| appended.repeated));
+///
+/// let stale = ExecuteOptions::new().expect(0).retry(5);
+/// assert!(tallies.execute_with("visitors", (), stale).await.is_err_and(|e| e.is_conflict()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ExecuteOptions {
-    commit_id: Option<Uuid>,
-    metadata: Option<Result<RawJson, EventError>>,
+    pub(crate) commit_id: Option<Uuid>,
+    /// The metadata, or the reason why it cannot be stored.
+    pub(crate) metadata: Option<Result<RawJson, EventError>>,
+    pub(crate) expected: Expected,
+    /// How often it is sent; 0 means 1.
+    pub(crate) attempts: u32,
 }
 
 impl ExecuteOptions {
-    /// No commit id and no metadata.
+    /// No commit id, no metadata, no expectation, one attempt.
     pub fn new() -> Self {
         Self::default()
     }
@@ -25,6 +64,22 @@ impl ExecuteOptions {
     /// leaves no trace of its id.
     pub fn commit_id(mut self, commit_id: Uuid) -> Self {
         self.commit_id = Some(commit_id);
+        self
+    }
+
+    /// Sets what the entity's latest sequence must be when the command is decided: an [`Expected`],
+    /// a [`Sequence`](crate::Sequence) or a number. Otherwise the command is answered with
+    /// [`AppendError::Conflict`](crate::AppendError::Conflict).
+    pub fn expect(mut self, expected: impl Into<Expected>) -> Self {
+        self.expected = expected.into();
+        self
+    }
+
+    /// Sends the command up to this many times while it fails with an error that a retry may help
+    /// against, with pauses that grow from 2 ms to 250 ms. It is executed once: after an answer
+    /// that leaves open whether it was, it is repeated under the same commit id. Default 1.
+    pub fn retry(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
         self
     }
 
@@ -50,7 +105,7 @@ impl ExecuteOptions {
         self.metadata_field("causation_id", id.as_ref())
     }
 
-    /// Adds one field to the events' metadata, in front of those that are there.
+    /// Sets one field of the events' metadata, in place of a field of the same name.
     pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
         let metadata = self.metadata.take().transpose().and_then(|own| {
             let value = RawJson::serialize(value).map_err(EventError::Metadata)?;
@@ -58,10 +113,5 @@ impl ExecuteOptions {
         });
         self.metadata = Some(metadata);
         self
-    }
-
-    /// The commit id, and the metadata or the reason why it cannot be stored.
-    pub(crate) fn into_parts(self) -> (Option<Uuid>, Option<Result<RawJson, EventError>>) {
-        (self.commit_id, self.metadata)
     }
 }

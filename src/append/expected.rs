@@ -5,6 +5,20 @@ use std::fmt;
 use crate::event::Sequence;
 
 /// The latest sequence that a writer expects an aggregate to have.
+///
+/// ```
+/// use seriatim::{Append, EventStore, Expected, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EventStore::open("memory:").await?;
+/// let append = || Append::to("light/1").event(NewEvent::raw("Switched", "{}"));
+/// store.append(append().expect(Expected::NoEvents)).await?;
+/// store.append(append().expect(1)).await?;
+/// let error = store.append(append().expect(1)).await.unwrap_err();
+/// assert!(error.is_conflict());
+/// assert_eq!(error.to_string(), "light/1: expected sequence 1, but the latest sequence is 2");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Expected {
     /// Any: the events are appended behind the latest one.

@@ -35,7 +35,7 @@ pub async fn open(url: &str) -> Result<Arc<dyn Driver>, DriverError> {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryDriver::new())),
         "memory" => Err(DriverError::failed("a memory store has no name: write \"memory:\"")),
         #[cfg(feature = "redb")]
-        "redb" => super::redb::open_url(rest).await,
+        "redb" => super::redb::open_url(redb_path(rest)?).await,
         #[cfg(feature = "dynamodb")]
         "dynamodb" => super::dynamodb::open_url(rest).await,
         #[cfg(feature = "mongodb")]
@@ -48,6 +48,20 @@ pub async fn open(url: &str) -> Result<Arc<dyn Driver>, DriverError> {
             "{:?} names no driver of this build; known are: {}",
             without_secrets(url),
             URL_FORMS.join(", ")
+        ))),
+    }
+}
+
+/// What stands behind `redb:`. A URL with an empty host is the same path; with another one it is a
+/// mistake.
+#[cfg(feature = "redb")]
+fn redb_path(rest: &str) -> Result<&str, DriverError> {
+    match rest.strip_prefix("//") {
+        None => Ok(rest),
+        Some(path) if path.starts_with('/') && !path.starts_with("//") => Ok(path),
+        Some(path) => Err(DriverError::failed(format!(
+            "redb:{rest} names a host, which a directory has not; write redb:{path} for a relative \
+             path and redb:/{path} for an absolute one"
         ))),
     }
 }
@@ -90,6 +104,18 @@ mod tests {
             ("hush", "…"),
         ] {
             assert_eq!(without_secrets(url), shown);
+        }
+    }
+
+    #[cfg(feature = "redb")]
+    #[test]
+    fn a_redb_url_with_a_host_is_refused_with_what_to_write() {
+        for (rest, path) in [("x", "x"), ("./x", "./x"), ("/x", "/x"), ("///x", "/x")] {
+            assert_eq!(redb_path(rest).unwrap(), path);
+        }
+        for rest in ["//x", "//x/y", "////x", "//"] {
+            let error = redb_path(rest).unwrap_err().to_string();
+            assert!(error.contains("redb:/") && error.contains(rest), "{error}");
         }
     }
 

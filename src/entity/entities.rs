@@ -2,46 +2,73 @@
 
 use std::any::{TypeId, type_name};
 use std::fmt;
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::Aggregate;
-use super::command::SentCommand;
+use super::command::{AnsweredCommand, CommandResult, SentCommand, is_another_command};
 use super::error::ExecuteError;
 use super::executed::{Executed, Loaded};
-use super::state::{Folded, Reading, Snapshots};
-use crate::append::ExecuteOptions;
+use super::pauses::Pauses;
+use super::setup::EntitySetup;
+use super::state::Folded;
+use crate::append::{ExecuteOptions, Expected};
 use crate::error::{AppendError, LoadError};
-use crate::event::{AggregateKey, KeyError, KeyedEvent, Sequence, Timestamp};
+use crate::event::{AggregateKey, KeyError, KeyedEvent, RawJson, Sequence, Timestamp};
 use crate::mailroom::BoxedState;
 use crate::middleware::{Execution, NextExecute, Outcome};
 use crate::store::{EventStore, Read};
 
 /// All entities of one type in one store. Cheap to clone; holds the store open.
-pub struct Entities<A> {
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let tallies = store.entities::<Tally>();
+/// let executed = tallies.execute("visitors", ()).await?;
+/// assert_eq!((executed.events.len(), executed.sequence.get()), (1, 1));
+/// let loaded = tallies.state("visitors").await?;
+/// assert_eq!((loaded.state.n, loaded.sequence.get()), (1, 1));
+/// # Ok(()) }
+/// ```
+pub struct Entities<A: Aggregate> {
     pub(super) store: EventStore,
-    pub(super) reading: Reading,
-    /// Another type has this kind.
-    wrong_kind: Option<LoadError>,
-    entity: PhantomData<fn() -> A>,
+    pub(super) setup: Arc<EntitySetup<A>>,
+    /// Why these entities cannot be used in this store.
+    problem: Option<LoadError>,
 }
 
-impl<A> Clone for Entities<A> {
+impl<A: Aggregate> Clone for Entities<A> {
     fn clone(&self) -> Self {
         Entities {
             store: self.store.clone(),
-            reading: self.reading.clone(),
-            wrong_kind: self.wrong_kind.clone(),
-            entity: PhantomData,
+            setup: self.setup.clone(),
+            problem: self.problem.clone(),
         }
     }
 }
 
-impl<A> fmt::Debug for Entities<A> {
+impl<A: Aggregate> fmt::Debug for Entities<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entities").field("type", &type_name::<A>()).finish_non_exhaustive()
     }
@@ -56,26 +83,10 @@ impl EventStore {
 
 impl<A: Aggregate> Entities<A> {
     fn new(store: EventStore) -> Self {
-        let wrong_kind = store.claim_kind(A::KIND, TypeId::of::<A>(), type_name::<A>()).err();
-        let reading = Reading {
-            snapshots: Snapshots::Never,
-            skip_unknown_types: false,
-            upcasters: store.upcasters(),
-        };
-        Entities { store, reading, wrong_kind, entity: PhantomData }
-    }
-
-    /// When snapshots are taken; never, unless told. The driver must have a
-    /// [`SnapshotStore`](crate::driver::SnapshotStore), or none are.
-    pub fn snapshots(mut self, snapshots: Snapshots) -> Self {
-        self.reading.snapshots = snapshots;
-        self
-    }
-
-    /// Skips events of a type that the enum does not know, instead of failing.
-    pub fn skip_unknown_types(mut self) -> Self {
-        self.reading.skip_unknown_types = true;
-        self
+        let setup = Arc::new(EntitySetup::of(&store));
+        let claimed = store.claim_kind(A::KIND, TypeId::of::<A>(), type_name::<A>());
+        let problem = claimed.and_then(|()| setup.check()).err();
+        Entities { store, setup, problem }
     }
 
     /// The aggregate key of the entity with this id: `{KIND}/{id}`, for raw appends and reads.
@@ -84,12 +95,12 @@ impl<A: Aggregate> Entities<A> {
     ///
     /// [`KeyError`] when id and kind make no key.
     pub fn key(&self, id: impl AsRef<str>) -> Result<AggregateKey, KeyError> {
-        AggregateKey::new(&format!("{}/{}", A::KIND, id.as_ref()))
+        AggregateKey::of_entity(A::KIND, id.as_ref())
     }
 
     fn own_key(&self, id: &str) -> Result<AggregateKey, LoadError> {
-        match &self.wrong_kind {
-            Some(wrong_kind) => Err(wrong_kind.clone()),
+        match &self.problem {
+            Some(problem) => Err(problem.clone()),
             None => self.key(id).map_err(LoadError::InvalidKey),
         }
     }
@@ -150,33 +161,92 @@ impl<A: Aggregate> Entities<A> {
         })
     }
 
+    /// Sends the command, again where that may help and the options allow it.
     async fn send(
         &self,
         key: AggregateKey,
-        command: A::Command,
+        mut command: A::Command,
         options: ExecuteOptions,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        let (commit_id, metadata) = options.into_parts();
+    ) -> CommandResult<A> {
+        let ExecuteOptions { mut commit_id, metadata, expected, attempts } = options;
         let metadata = metadata.transpose().map_err(|source| {
             let key = key.clone();
             ExecuteError::Append(AppendError::InvalidEvent { key, index: 0, source })
         })?;
+        let mut attempts = attempts.max(1);
+        let mut pauses = Pauses::default();
+        loop {
+            attempts -= 1;
+            let sent = SendOnce { metadata: metadata.clone(), expected, commit_id };
+            let answered = self.send_once(&key, command, sent).await?;
+            match answered.result {
+                Err(error) if attempts > 0 && error.is_retryable() => {
+                    if let ExecuteError::Append(AppendError::Indeterminate {
+                        commit_id: id, ..
+                    }) = error
+                    {
+                        commit_id = Some(id);
+                    }
+                }
+                result => {
+                    let AnsweredCommand { command, repeated, .. } = answered;
+                    self.refuse_if_reused(&key, command, &repeated).await?;
+                    return result;
+                }
+            }
+            command = answered.command;
+            self.store.pause(pauses.next()).await;
+        }
+    }
+
+    async fn send_once(
+        &self,
+        key: &AggregateKey,
+        command: A::Command,
+        sent: SendOnce,
+    ) -> Result<AnsweredCommand<A>, ExecuteError<A::Error>> {
         let (answer, answered) = oneshot::channel();
+        let metadata_bytes = sent.metadata.as_ref().map_or(0, RawJson::len);
+        let bytes = A::command_bytes(&command).saturating_add(metadata_bytes);
         let execution = SentCommand::<A> {
             key: key.clone(),
             command,
-            metadata,
-            reading: Arc::new(self.reading.clone()),
-            decided: None,
+            metadata: sent.metadata,
+            expected: sent.expected,
+            setup: self.setup.clone(),
+            outcome: None,
             answer,
         };
         let mailroom = self.store.mailroom();
         mailroom
-            .execute(key.clone(), commit_id, Box::new(execution))
+            .execute(key.clone(), sent.commit_id, bytes, Box::new(execution))
             .await
             .map_err(ExecuteError::Append)?;
-        let lost = |_| ExecuteError::Append(AppendError::ActorFailed { key });
-        answered.await.map_err(lost)?
+        let lost = |_| ExecuteError::Append(AppendError::ActorFailed { key: key.clone() });
+        answered.await.map_err(lost)
+    }
+
+    /// Tells the caller of a command whose commit id stands there for something else.
+    async fn refuse_if_reused(
+        &self,
+        key: &AggregateKey,
+        command: A::Command,
+        repeated: &[KeyedEvent],
+    ) -> Result<(), ExecuteError<A::Error>> {
+        let Some(first) = repeated.first() else { return Ok(()) };
+        // What services answer may have changed since.
+        if TypeId::of::<A::Services>() != TypeId::of::<()>() {
+            return Ok(());
+        }
+        let (before, first) = (first.sequence.previous(), first.sequence);
+        let loaded = self.load(key, Some(before), |event| event.sequence < first).await;
+        let Ok(loaded) = loaded else { return Ok(()) };
+        if is_another_command(&self.setup, &loaded.state, &command, repeated) {
+            let commit_id = repeated.first().map(|event| event.commit_id).unwrap_or_default();
+            let key = key.clone();
+            return Err(ExecuteError::Append(AppendError::CommitIdReused { key, commit_id }));
+        }
+        Ok(())
     }
 
     /// The entity's state now, and its sequence: folded from what is durable, in the caller's task.
@@ -204,7 +274,9 @@ impl<A: Aggregate> Entities<A> {
         self.load(&key, Some(last), |event| event.sequence <= last).await
     }
 
-    /// The state as it was at this time: all events recorded until then.
+    /// The state as it was at this time: all events recorded until then, by the clocks of the
+    /// stores that wrote them. Where there is no log, those times need not increase along an
+    /// aggregate's events; the state ends before the first later one.
     ///
     /// # Errors
     ///
@@ -226,7 +298,7 @@ impl<A: Aggregate> Entities<A> {
         last: Option<Sequence>,
         wanted: impl Fn(&KeyedEvent) -> bool,
     ) -> Result<Loaded<A>, LoadError> {
-        let mut folded = Folded::<A>::blank(Arc::new(self.reading.clone()));
+        let mut folded = Folded::<A>::blank(self.setup.clone());
         let mut at = Sequence::NONE;
         if folded.snapshot_every().is_some()
             && last != Some(Sequence::NONE)
@@ -242,7 +314,7 @@ impl<A: Aggregate> Entities<A> {
         }
         if at > Sequence::NONE {
             // The event that the snapshot was taken at is read too: is it there?
-            let mut events = self.store.read(key).from(at);
+            let mut events = self.store.read(key).without_upcasters().from(at);
             match events.next().await.transpose()? {
                 Some(event) if event.sequence == at => {
                     return fold(folded, at, events, wanted).await;
@@ -253,7 +325,7 @@ impl<A: Aggregate> Entities<A> {
                 }
             }
         }
-        fold(folded, Sequence::NONE, self.store.read(key), wanted).await
+        fold(folded, Sequence::NONE, self.store.read(key).without_upcasters(), wanted).await
     }
 
     /// Folds in what happened since.
@@ -262,9 +334,8 @@ impl<A: Aggregate> Entities<A> {
         key: &AggregateKey,
         loaded: Loaded<A>,
     ) -> Result<Loaded<A>, LoadError> {
-        let reading = Arc::new(self.reading.clone());
-        let folded = Folded { state: loaded.state, reading };
-        let events = self.store.read(key).from(loaded.sequence.next());
+        let folded = Folded::of(loaded.state, loaded.sequence, self.setup.clone());
+        let events = self.store.read(key).without_upcasters().from(loaded.sequence.next());
         fold(folded, loaded.sequence, events, |_| true).await
     }
 
@@ -273,10 +344,15 @@ impl<A: Aggregate> Entities<A> {
     }
 }
 
+/// What goes with one sending of a command.
+struct SendOnce {
+    metadata: Option<RawJson>,
+    expected: Expected,
+    commit_id: Option<Uuid>,
+}
+
 /// What a middleware is told of an answer.
-fn outcome<A: Aggregate>(
-    answer: &Result<Executed<A>, ExecuteError<A::Error>>,
-) -> Result<Outcome, AppendError> {
+fn outcome<A: Aggregate>(answer: &CommandResult<A>) -> Result<Outcome, AppendError> {
     match answer {
         Ok(executed) => Ok(executed.appended.clone().map_or(Outcome::Nothing, Outcome::Appended)),
         Err(ExecuteError::Rejected(_)) => Ok(Outcome::Rejected),

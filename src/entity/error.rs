@@ -32,9 +32,10 @@ impl<E> ExecuteError<E> {
         matches!(self, ExecuteError::Rejected(_))
     }
 
-    /// Always false: commands that meet other writers are decided again, not refused.
+    /// Whether the command's expectation was wrong. A command without one never conflicts: it is
+    /// decided again when other writers came first.
     pub fn is_conflict(&self) -> bool {
-        false
+        matches!(self, ExecuteError::Append(error) if error.is_conflict())
     }
 
     /// Whether the same command may succeed later. After [`AppendError::Indeterminate`] it must
@@ -84,13 +85,18 @@ pub enum TransactError<E> {
         /// The number of attempts.
         attempts: u32,
     },
-    /// The events could not be appended; after `Indeterminate` they may be written yet, under this
-    /// commit id.
+    /// The events could not be appended. After [`AppendError::Indeterminate`] they may be written
+    /// yet: repeat the transaction with this commit id
+    /// ([`TransactOptions::commit_id`](crate::TransactOptions::commit_id)), or it may take effect
+    /// twice.
     Append {
         /// The error of the append.
         source: AppendError,
         /// The commit id of the append.
         commit_id: Uuid,
+        /// Whether the caller chose it, with
+        /// [`TransactOptions::commit_id`](crate::TransactOptions::commit_id).
+        is_own_commit_id: bool,
     },
     /// The entity's state could not be loaded; nothing was written.
     Load(LoadError),
@@ -102,10 +108,16 @@ impl<E> TransactError<E> {
         matches!(self, TransactError::TooManyConflicts { .. })
     }
 
-    /// Whether the same transaction may succeed later.
+    /// Whether the same call may succeed later, and takes effect once if it does. After
+    /// [`AppendError::Indeterminate`] that needs a commit id of the caller's own.
     pub fn is_retryable(&self) -> bool {
         match self {
             TransactError::TooManyConflicts { .. } => true,
+            TransactError::Append {
+                source: AppendError::Indeterminate { .. },
+                is_own_commit_id,
+                ..
+            } => *is_own_commit_id,
             TransactError::Append { source, .. } => source.is_retryable(),
             TransactError::Load(error) => error.is_retryable(),
             TransactError::Rejected(_) => false,

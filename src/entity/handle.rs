@@ -11,19 +11,47 @@ use crate::append::ExecuteOptions;
 use crate::error::LoadError;
 use crate::event::{AggregateKey, KeyError, Sequence, Timestamp};
 
-/// One entity. Cheap to clone.
-pub struct Entity<A> {
+/// One entity: [`Entities`] with an id. Cheap to clone.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let tally = store.entities::<Tally>().entity("visitors");
+/// tally.execute(()).await?;
+/// tally.execute(()).await?;
+/// assert_eq!(tally.state().await?.state.n, 2);
+/// assert_eq!(tally.at(1).await?.state.n, 1);
+/// assert_eq!(tally.key()?.as_str(), "tally/visitors");
+/// # Ok(()) }
+/// ```
+pub struct Entity<A: Aggregate> {
     entities: Entities<A>,
     id: String,
 }
 
-impl<A> Clone for Entity<A> {
+impl<A: Aggregate> Clone for Entity<A> {
     fn clone(&self) -> Self {
         Entity { entities: self.entities.clone(), id: self.id.clone() }
     }
 }
 
-impl<A> fmt::Debug for Entity<A> {
+impl<A: Aggregate> fmt::Debug for Entity<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entity").field("id", &self.id).finish_non_exhaustive()
     }

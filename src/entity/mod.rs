@@ -14,22 +14,24 @@
 //! the commands are decided again. So [`Aggregate::handle`] must be pure. A decision that must
 //! await something uses [`Entities::transact`].
 
-mod codec;
 mod command;
+mod context;
 mod entities;
 mod error;
 mod executed;
 mod handle;
+mod options;
+mod pauses;
+mod setup;
 mod state;
 mod transact;
 
-pub use codec::EncodeError;
-pub(crate) use codec::{decode, encode};
+pub use context::Context;
 pub use entities::Entities;
 pub use error::{ExecuteError, TransactError};
 pub use executed::{Executed, Loaded};
 pub use handle::Entity;
-pub use state::Snapshots;
+pub use options::{EntityOptions, Snapshots};
 pub use transact::TransactOptions;
 
 use serde::Serialize;
@@ -43,7 +45,7 @@ use serde::de::DeserializeOwned;
 /// renamed.
 ///
 /// ```
-/// use seriatim::{Aggregate, EventStore};
+/// use seriatim::{Aggregate, Context, EventStore};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Default, Serialize, Deserialize)]
@@ -63,8 +65,13 @@ use serde::de::DeserializeOwned;
 ///     type Command = Command;
 ///     type Event = Event;
 ///     type Error = Overdrawn;
+///     type Services = ();
 ///
-///     fn handle(&self, command: &Command) -> Result<Vec<Event>, Overdrawn> {
+///     fn handle(
+///         &self,
+///         command: &Command,
+///         _: &Context<'_>,
+///     ) -> Result<Vec<Event>, Overdrawn> {
 ///         match *command {
 ///             Command::Deposit(amount) => Ok(vec![Event::Deposited { amount }]),
 ///             Command::Withdraw(amount) if amount > self.balance => {
@@ -99,6 +106,14 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned + Send + Sync + 'sta
     /// type any more; they are then ignored.
     const SNAPSHOT_VERSION: u32 = 1;
 
+    /// When snapshots of the state are taken. [`Builder::entity`](crate::Builder::entity) overrides
+    /// it.
+    const SNAPSHOTS: Snapshots = Snapshots::Never;
+
+    /// Whether events of a type that the enum does not know are skipped, instead of failing the
+    /// load. [`Builder::entity`](crate::Builder::entity) overrides it.
+    const SKIP_UNKNOWN_TYPES: bool = false;
+
     /// The commands.
     type Command: Send + 'static;
 
@@ -108,14 +123,32 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned + Send + Sync + 'sta
     /// Why a command is rejected.
     type Error: Send + 'static;
 
+    /// What decisions look up beside the state, from
+    /// [`Builder::services`](crate::Builder::services); `()` for nothing.
+    type Services: Send + Sync + 'static;
+
     /// Decides a command: no event, one event or more, or a rejection.
     ///
-    /// It must be pure: it may be called more than once for one command, on different states.
+    /// It must be pure: it may be called more than once for one command, on different states. The
+    /// time and the services come from the [`Context`]. It runs on a thread of the store's actors,
+    /// so it must only compute: no blocking calls, no waiting. A decision that must await something
+    /// uses [`Entities::transact`].
     ///
     /// # Errors
     ///
     /// The domain's own rejection. Nothing is written then.
-    fn handle(&self, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
+    fn handle(
+        &self,
+        command: &Self::Command,
+        context: &Context<'_, Self::Services>,
+    ) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// The bytes that a command counts against
+    /// [`bytes_in_flight`](crate::Builder::bytes_in_flight) until it is answered. Override it where
+    /// commands carry much data.
+    fn command_bytes(_command: &Self::Command) -> usize {
+        1_024
+    }
 
     /// Folds an event into the state. It cannot refuse.
     fn apply(&mut self, event: &Self::Event);

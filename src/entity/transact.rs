@@ -1,35 +1,42 @@
-//! Decisions that must await something: load, decide, append with exact expectation, again on
-//! conflict.
+//! Decisions that must await something: load, decide, append with an exact expectation, and again
+//! after a conflict.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::Aggregate;
 use super::entities::Entities;
 use super::error::TransactError;
 use super::executed::{Executed, Loaded};
-use crate::append::Append;
-use crate::error::AppendError;
+use super::pauses::Pauses;
+use super::setup::EventRead;
+use crate::append::{Append, Appended, ExecuteOptions};
+use crate::error::{AppendError, LoadError};
+use crate::event::{AggregateKey, KeyedEvent, RawJson};
 
-/// How often and how patiently a transaction is tried.
-#[derive(Clone, Copy, Debug)]
+/// Options of a transaction: its commit id, its metadata, how often it is tried.
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct TransactOptions {
     attempts: u32,
     first_pause: Duration,
     longest_pause: Duration,
+    /// What a transaction has in common with a command.
+    common: ExecuteOptions,
 }
 
 impl Default for TransactOptions {
     /// 16 attempts, with pauses that grow from 2 ms to 250 ms, each shortened at random by up to a
-    /// half.
+    /// half; no commit id and no metadata.
     fn default() -> Self {
         TransactOptions {
             attempts: 16,
             first_pause: Duration::from_millis(2),
             longest_pause: Duration::from_millis(250),
+            common: ExecuteOptions::new(),
         }
     }
 }
@@ -40,7 +47,7 @@ impl TransactOptions {
         Self::default()
     }
 
-    /// How many times at most it is decided and appended; 0 is taken as 1.
+    /// How many times at most it is decided and appended; 0 means 1.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts.max(1);
         self
@@ -52,19 +59,83 @@ impl TransactOptions {
         self.longest_pause = longest;
         self
     }
+
+    /// Sets the commit id: the transaction can then be repeated, from any process, and takes effect
+    /// once. The id is looked for among the entity's latest events
+    /// ([`commit_id_window`](crate::Builder::commit_id_window)); where it stands there, nothing is
+    /// decided and the answer has `repeated: true`.
+    pub fn commit_id(mut self, commit_id: Uuid) -> Self {
+        self.common = self.common.commit_id(commit_id);
+        self
+    }
+
+    /// Sets the events' metadata; see [`ExecuteOptions::metadata`].
+    pub fn metadata<T: Serialize + ?Sized>(mut self, metadata: &T) -> Self {
+        self.common = self.common.metadata(metadata);
+        self
+    }
+
+    /// Sets one field of the events' metadata; see [`ExecuteOptions::metadata_field`].
+    pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        self.common = self.common.metadata_field(name, value);
+        self
+    }
+
+    /// Sets `correlation_id` in the events' metadata.
+    pub fn correlation_id(self, id: impl AsRef<str>) -> Self {
+        self.metadata_field("correlation_id", id.as_ref())
+    }
+
+    /// Sets `causation_id` in the events' metadata.
+    pub fn causation_id(self, id: impl AsRef<str>) -> Self {
+        self.metadata_field("causation_id", id.as_ref())
+    }
 }
 
 impl<A: Aggregate> Entities<A> {
-    /// Loads the entity, lets `decide` await what it needs, and appends the events it returns if
-    /// nobody else wrote meanwhile; otherwise catches up and tries again, a bounded number of
-    /// times.
+    /// Loads the entity, lets `decide` await what it needs, and appends the events that it returns
+    /// if nobody else wrote meanwhile. After a conflict it catches up and decides again, a bounded
+    /// number of times.
     ///
     /// Prefer [`Entities::execute`] where nothing must be awaited: commands queue instead of
     /// conflicting.
     ///
+    /// ```
+    /// # use seriatim::{Aggregate, Context, EventStore};
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Tally { n: u64 }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # enum Event { Counted }
+    /// # impl Aggregate for Tally {
+    /// #     const KIND: &'static str = "tally";
+    /// #     type Command = ();
+    /// #     type Event = Event;
+    /// #     type Error = String;
+    /// #     type Services = ();
+    /// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+    /// #         Ok(vec![Event::Counted])
+    /// #     }
+    /// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+    /// # }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = EventStore::open("memory:").await?;
+    /// async fn may_enter(visitors: u64) -> Result<bool, std::io::Error> {
+    ///     Ok(visitors < 100) // asks a service, say
+    /// }
+    ///
+    /// let tally = store.entities::<Tally>().entity("visitors");
+    /// let entered = tally.transact(async |now| match may_enter(now.n).await {
+    ///     Ok(true) => Ok(vec![Event::Counted]),
+    ///     Ok(false) => Err("the house is full".to_owned()),
+    ///     Err(error) => Err(error.to_string()),
+    /// });
+    /// assert_eq!(entered.await?.sequence, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`TransactError`]; `TooManyConflicts` says how many times it was tried.
+    /// [`TransactError`].
     pub async fn transact<F, D, E>(
         &self,
         id: impl AsRef<str>,
@@ -77,7 +148,7 @@ impl<A: Aggregate> Entities<A> {
         self.transact_with(id, TransactOptions::new(), decide).await
     }
 
-    /// [`Entities::transact`] with bounds of the caller's own.
+    /// [`Entities::transact`] with options.
     ///
     /// # Errors
     ///
@@ -93,25 +164,39 @@ impl<A: Aggregate> Entities<A> {
         D: Future<Output = Result<Vec<A::Event>, E>>,
     {
         let key = self.checked_key(id.as_ref()).map_err(TransactError::Load)?;
+        let own_commit_id = options.common.commit_id;
+        let refused = |source| TransactError::Append {
+            source,
+            commit_id: own_commit_id.unwrap_or_default(),
+            is_own_commit_id: own_commit_id.is_some(),
+        };
+        let metadata = options.common.metadata.transpose().map_err(|source| {
+            refused(AppendError::InvalidEvent { key: key.clone(), index: 0, source })
+        })?;
         let mut loaded = self.load(&key, None, |_| true).await.map_err(TransactError::Load)?;
-        let mut pause = options.first_pause;
+        let mut pauses = Pauses::new(options.first_pause, options.longest_pause);
         let mut attempts = 0;
         loop {
             let Loaded { state, sequence } = loaded;
+            // Asked behind the load: what is appended after it makes this append conflict.
+            if let Some(commit_id) = own_commit_id
+                && let Some(repeated) =
+                    self.find_commit(&key, commit_id).await.map_err(TransactError::Load)?
+            {
+                return Ok(repeated);
+            }
             let state = Arc::new(state);
             let events = decide(state.clone()).await.map_err(TransactError::Rejected)?;
             if events.is_empty() {
                 return Ok(Executed { appended: None, events, sequence });
             }
             attempts += 1;
-            let commit_id = Uuid::now_v7();
-            let failed = |source| TransactError::Append { source, commit_id };
-            let mut append = Append::to(&key).expect(sequence).commit_id(commit_id);
-            for (index, event) in events.iter().enumerate() {
-                append = append.event(self.reading.stored(event).map_err(|source| {
-                    failed(AppendError::InvalidEvent { key: key.clone(), index, source })
-                })?);
-            }
+            let commit_id = own_commit_id.unwrap_or_else(Uuid::now_v7);
+            let is_own_commit_id = own_commit_id.is_some();
+            let failed = |source| TransactError::Append { source, commit_id, is_own_commit_id };
+            let append = Append::to(&key).expect(sequence).commit_id(commit_id);
+            let (append, events) =
+                self.with_events(&key, append, events, metadata.as_ref()).map_err(failed)?;
             match self.store.append(append).await {
                 Ok(appended) => {
                     let sequence = appended.last;
@@ -123,14 +208,68 @@ impl<A: Aggregate> Entities<A> {
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(failed(error)),
             }
-            self.store.pause(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(options.longest_pause);
+            self.store.pause(pauses.next()).await;
             loaded = match Arc::try_unwrap(state) {
                 Ok(state) => self.catch_up(&key, Loaded { state, sequence }).await,
-                // The decision kept the state; it is left with it.
+                // The decision kept the state.
                 Err(_kept) => self.load(&key, None, |_| true).await,
             }
             .map_err(TransactError::Load)?;
         }
+    }
+
+    /// The append with the events in their stored form, and the events as they will be read back.
+    fn with_events(
+        &self,
+        key: &AggregateKey,
+        mut append: Append,
+        events: Vec<A::Event>,
+        metadata: Option<&RawJson>,
+    ) -> Result<(Append, Vec<A::Event>), AppendError> {
+        let mut read_back = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            let (stored, event) = self.setup.stored(event).map_err(|error| {
+                AppendError::InvalidEvent { key: key.clone(), index, source: error.into() }
+            })?;
+            append = append.event(match metadata {
+                Some(metadata) => stored.with_metadata(metadata.clone()),
+                None => stored,
+            });
+            read_back.push(event);
+        }
+        Ok((append, read_back))
+    }
+
+    /// What an earlier transaction with this commit id left among the entity's latest events.
+    async fn find_commit(
+        &self,
+        key: &AggregateKey,
+        commit_id: Uuid,
+    ) -> Result<Option<Executed<A>>, LoadError> {
+        let window = self.store.mailroom().config.commit_id_window;
+        let mut latest = self.store.read(key).without_upcasters().backwards().limit(window);
+        let mut found: Vec<KeyedEvent> = Vec::new();
+        while let Some(event) = latest.next().await {
+            let event = event?;
+            if event.commit_id == commit_id {
+                found.push(event);
+            } else if !found.is_empty() {
+                break;
+            }
+        }
+        found.reverse();
+        let (Some(first), Some(last)) = (found.first(), found.last()) else { return Ok(None) };
+        let appended = Appended {
+            first: first.sequence,
+            last: last.sequence,
+            position: first.position,
+            commit_id,
+            repeated: true,
+        };
+        let events = found.into_iter().map(|event| self.setup.event(event));
+        let events: Result<Vec<_>, _> =
+            events.filter_map(|event| event.map(EventRead::into_event).transpose()).collect();
+        let sequence = appended.last;
+        Ok(Some(Executed { appended: Some(appended), events: events?, sequence }))
     }
 }

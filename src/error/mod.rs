@@ -48,6 +48,16 @@ pub enum OpenError {
         /// Why its value cannot work.
         problem: &'static str,
     },
+    /// Two upcasters take events of the same kind, type and version. Remove one of them.
+    #[error("two upcasters for events of kind {kind:?}, type {event_type:?} and version {version}")]
+    DuplicateUpcaster {
+        /// The kind of the aggregates.
+        kind: String,
+        /// The type of the events.
+        event_type: String,
+        /// Their schema version.
+        version: u16,
+    },
     /// The store's own threads could not be started: the process has no threads or descriptors
     /// left.
     #[error("the store's threads could not be started: {message}")]
@@ -60,6 +70,25 @@ pub enum OpenError {
 /// Why an append failed.
 ///
 /// Every variant but [`AppendError::Indeterminate`] means that nothing was written.
+///
+/// ```
+/// use seriatim::{Append, AppendError, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EventStore::open("memory:").await?;
+/// let stale = Append::to("light/1").expect(7).event(NewEvent::raw("Switched", "{}"));
+/// match store.append(stale.clone()).await {
+///     // Read what is new, decide again.
+///     Err(AppendError::Conflict { actual, .. }) => assert_eq!(actual, 0),
+///     // The same append under this id is written once.
+///     Err(AppendError::Indeterminate { commit_id, .. }) => {
+///         store.append(stale.commit_id(commit_id)).await?;
+///     }
+///     Err(error) if error.is_retryable() => { /* later */ }
+///     answer => drop(answer?),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {

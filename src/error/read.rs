@@ -94,8 +94,17 @@ pub enum LoadError {
         /// The type that asked for it.
         this: &'static str,
     },
+    /// The builder was not given the services that the entities of this kind need. Call
+    /// [`Builder::services`](crate::Builder::services) with a value of this type.
+    #[error("entities of kind {kind:?} need services of type {services}, which the builder lacks")]
+    NoServices {
+        /// The kind.
+        kind: &'static str,
+        /// The Rust type of the services.
+        services: &'static str,
+    },
     /// The enum has no variant for this event type. Add one, register an upcaster, or skip unknown
-    /// types with [`Entities::skip_unknown_types`](crate::Entities::skip_unknown_types).
+    /// types with [`SKIP_UNKNOWN_TYPES`](crate::Aggregate::SKIP_UNKNOWN_TYPES).
     #[error("{key} at {sequence}: unknown event type {event_type:?}")]
     UnknownType {
         /// The aggregate.

@@ -48,6 +48,32 @@ impl AggregateKey {
         Ok(AggregateKey(Arc::from(text)))
     }
 
+    /// The key of an entity: `{kind}/{id}`.
+    ///
+    /// ```
+    /// use seriatim::AggregateKey;
+    ///
+    /// let key = AggregateKey::of_entity("account", "1/savings")?;
+    /// assert_eq!(key.as_str(), "account/1/savings");
+    /// assert_eq!((key.category(), key.id()), ("account", Some("1/savings")));
+    /// assert!(AggregateKey::of_entity("account", "").is_err());
+    /// # Ok::<(), seriatim::KeyError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when the kind is empty or has a `/`, when the id is empty, or when both
+    /// together make no key.
+    pub fn of_entity(kind: &str, id: &str) -> Result<Self, KeyError> {
+        if kind.is_empty() || kind.contains('/') {
+            return Err(KeyError::InvalidKind { kind: kind.to_owned() });
+        }
+        if id.is_empty() {
+            return Err(KeyError::EmptyId { kind: kind.to_owned() });
+        }
+        Self::new(&format!("{kind}/{id}"))
+    }
+
     /// The key's text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -56,6 +82,11 @@ impl AggregateKey {
     /// The part before the first `/`; the whole key where there is none.
     pub fn category(&self) -> &str {
         self.0.split('/').next().unwrap_or(&self.0)
+    }
+
+    /// The part behind the first `/`: an entity's id. `None` where there is no `/`.
+    pub fn id(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(_, id)| id)
     }
 }
 
@@ -71,6 +102,18 @@ pub enum KeyError {
     TooLong {
         /// The length of the text.
         bytes: usize,
+    },
+    /// The kind of an entity is empty or has a `/`. Change [`KIND`](crate::Aggregate::KIND).
+    #[error("the kind {kind:?} must not be empty and must not have a '/'")]
+    InvalidKind {
+        /// The kind.
+        kind: String,
+    },
+    /// The id of an entity is empty. Use another id.
+    #[error("the id of an entity of kind {kind:?} must not be empty")]
+    EmptyId {
+        /// The kind.
+        kind: String,
     },
     /// Control characters (line breaks, tabs, NUL …) are not allowed.
     #[error("an aggregate key must not have control characters ({character:?} at byte {index})")]

@@ -12,6 +12,22 @@ use super::{AggregateKey, Position, RawJson, Sequence, Timestamp};
 /// As JSON it has the four fields `key`, `sequence`, `type` and `data`, and beside them `version`,
 /// `metadata`, `event_id`, `commit_id`, `recorded_at` and `position` (the optional ones only where
 /// there is a value).
+///
+/// ```
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EventStore::open("memory:").await?;
+/// let opened = NewEvent::raw("Opened", r#"{"owner":"Ada"}"#).metadata_field("user", "ada");
+/// store.append(Append::to("account/1").event(opened)).await?;
+///
+/// let event = store.read("account/1").collect().await?.remove(0);
+/// assert_eq!((event.key.category(), event.sequence.get()), ("account", 1));
+/// let data: serde_json::Value = event.json()?;
+/// assert_eq!(data["owner"], "Ada");
+/// assert!(serde_json::to_string(&event)?.contains(r#""type":"Opened""#));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeyedEvent {
@@ -73,9 +89,16 @@ impl KeyedEvent {
         (self.event_type.clone(), self.version)
     }
 
-    pub(crate) fn become_form(&mut self, version: u16, event_type: Option<SmolStr>, data: RawJson) {
+    pub(crate) fn become_form(
+        &mut self,
+        version: u16,
+        event_type: Option<SmolStr>,
+        data: Option<RawJson>,
+    ) {
         self.version = version;
-        self.data = data;
+        if let Some(data) = data {
+            self.data = data;
+        }
         if let Some(event_type) = event_type {
             self.event_type = event_type;
         }

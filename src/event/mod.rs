@@ -8,6 +8,7 @@
 //! when [`KeyedEvent::json`] is called.
 
 mod checked;
+mod codec;
 mod key;
 mod keyed_event;
 mod new_event;
@@ -19,6 +20,8 @@ mod timestamp;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) use checked::CheckedEvent;
 pub(crate) use checked::CheckedEvents;
+pub use codec::{DecodeError, EncodeError};
+pub(crate) use codec::{encode, is_same_json, to_strict_json, variant_names};
 pub use key::{AggregateKey, KeyError};
 pub use keyed_event::KeyedEvent;
 pub use new_event::{EventError, MAX_EVENT_TYPE_BYTES, NewEvent};

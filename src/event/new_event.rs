@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 use uuid::Uuid;
 
 use super::checked::{CheckedEvent, Payload};
-use super::{RawJson, RawJsonError};
+use super::{EncodeError, RawJson, RawJsonError};
 
 /// The longest event type, in bytes.
 pub const MAX_EVENT_TYPE_BYTES: usize = 256;
@@ -84,7 +84,7 @@ impl NewEvent {
         self
     }
 
-    /// Adds one field to the metadata, in front of those that are there.
+    /// Sets one field of the metadata, in place of a field of the same name.
     pub fn metadata_field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
         let metadata = self.metadata.take().map(Payload::check).transpose();
         let metadata = metadata.and_then(|metadata| {
@@ -152,6 +152,9 @@ pub enum EventError {
     /// The metadata is not JSON, or the value could not be serialized.
     #[error("the metadata is not JSON: {0}")]
     Metadata(#[source] RawJsonError),
+    /// The event is a value of a Rust type that cannot be stored.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// The metadata is JSON, but not an object.
     #[error("the metadata is not a JSON object")]
     MetadataNotAnObject,

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -60,12 +60,7 @@ impl RawJson {
     ///
     /// When `value` has no JSON form (for example a map whose keys are not strings).
     pub fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, RawJsonError> {
-        let text = serde_json::to_vec(value).map_err(RawJsonError::new)?;
-        // A `RawValue` inside may contain line breaks.
-        if has_line_break(&text) {
-            return RawJson::parse(text);
-        }
-        Ok(RawJson(text.into()))
+        RawJson::written(serde_json::to_vec(value).map_err(RawJsonError::new)?)
     }
 
     /// Wraps bytes that were checked when they were first stored.
@@ -103,31 +98,72 @@ impl RawJson {
         serde_json::from_slice(&self.0)
     }
 
-    /// `object` with these fields in front; its own fields stay byte for byte. A value that is not
-    /// an object is returned unchanged, and is refused as metadata later.
+    /// JSON that serde_json wrote.
+    pub(crate) fn written(text: Vec<u8>) -> Result<Self, RawJsonError> {
+        // A `RawValue` inside may contain line breaks.
+        if has_line_break(&text) {
+            return RawJson::parse(text);
+        }
+        Ok(RawJson(text.into()))
+    }
+
+    /// `object` with these fields in front, in place of its own fields of the same names. Its other
+    /// fields stay byte for byte. A value that is not an object is returned unchanged, and is
+    /// refused as metadata later.
     pub(crate) fn object_with(
         object: Option<&RawJson>,
         fields: &[(&str, RawJson)],
     ) -> Result<RawJson, RawJsonError> {
-        let inner = match object {
-            None => "",
-            Some(object) => {
-                match object.as_str().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-                    Some(inner) => inner.trim(),
-                    None => return Ok(object.clone()),
-                }
-            }
-        };
         let mut all = Vec::new();
         for (name, value) in fields {
             all.push(format!("{}:{value}", RawJson::serialize(name)?));
         }
-        all.extend((!inner.is_empty()).then(|| inner.to_owned()));
+        if let Some(object) = object {
+            if !object.is_object() {
+                return Ok(object.clone());
+            }
+            let own: ObjectFields<'_> =
+                serde_json::from_slice(object.as_bytes()).map_err(RawJsonError::new)?;
+            for (key, value) in own.0 {
+                // A key that is no text of Unicode has no equal among the names.
+                let name = serde_json::from_str::<String>(key.get()).ok();
+                if fields.iter().all(|(new, _)| Some(*new) != name.as_deref()) {
+                    all.push(format!("{}:{}", key.get(), value.get()));
+                }
+            }
+        }
         RawJson::parse(format!("{{{}}}", all.join(",")))
     }
 
     pub(crate) fn is_object(&self) -> bool {
         self.0.first() == Some(&b'{')
+    }
+}
+
+/// The fields of a JSON object, in order; keys and values as their text.
+struct ObjectFields<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for ObjectFields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = ObjectFields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(ObjectFields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 

@@ -106,6 +106,12 @@ impl From<u64> for Position {
     }
 }
 
+impl From<Position> for u64 {
+    fn from(position: Position) -> Self {
+        position.0
+    }
+}
+
 impl PartialEq<u64> for Position {
     fn eq(&self, other: &u64) -> bool {
         self.0 == *other

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,18 @@ impl From<SystemTime> for Timestamp {
             Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |m| -m),
         };
         Timestamp(micros)
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    /// Saturates at the Unix epoch where the platform has no time so early.
+    fn from(time: Timestamp) -> Self {
+        let span = Duration::from_micros(time.0.unsigned_abs());
+        let time = match time.0 < 0 {
+            true => UNIX_EPOCH.checked_sub(span),
+            false => UNIX_EPOCH.checked_add(span),
+        };
+        time.unwrap_or(UNIX_EPOCH)
     }
 }
 
@@ -83,6 +95,14 @@ impl From<Timestamp> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_system_time_and_back_is_the_same_time() {
+        for micros in [0, 1, -1, 1_795_435_200_123_456, -62_135_596_800_000_000] {
+            let time = Timestamp::from_micros(micros);
+            assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+        }
+    }
 
     #[test]
     fn text_round_trips_to_the_microsecond() {

@@ -139,9 +139,7 @@ impl PutPlan {
                 running.latest = running.latest.plus(mail.append.len());
                 self.items.push(BatchItem::Accepted { mail, first });
             }
-            Verdict::AppendAnswer(answer) => {
-                self.answers.push((mail, MailAnswer::Append(Err(answer))))
-            }
+            Verdict::Answer(answer) => self.answers.push((mail, MailAnswer::Append(Err(answer)))),
             Verdict::AnswerCommand(answer) => {
                 self.answers.push((mail, MailAnswer::Command(answer)))
             }
@@ -173,7 +171,7 @@ fn fold_along(mail: &Mail, first: Sequence, entity: &mut Option<Box<EntityState>
 
 enum Verdict {
     Accept,
-    AppendAnswer(AppendError),
+    Answer(AppendError),
     AnswerCommand(CommandAnswer),
     Repeats(usize),
     Hold(HeldRefusal),
@@ -185,7 +183,7 @@ enum Verdict {
 fn waited_too_long(mail: &Mail, grounds: &Grounds<'_>) -> Option<Verdict> {
     (grounds.now.duration_since(mail.since) > grounds.put_deadline).then(|| {
         let (key, deadline) = (mail.append.key.clone(), grounds.put_deadline);
-        Verdict::AppendAnswer(AppendError::Timeout { key, deadline })
+        Verdict::Answer(AppendError::Timeout { key, deadline })
     })
 }
 
@@ -232,7 +230,7 @@ fn verdict(
     } else if append.own_commit_id {
         whose(expected)
     } else {
-        Verdict::AppendAnswer(AppendError::Conflict {
+        Verdict::Answer(AppendError::Conflict {
             key: key(),
             expected: append.expected,
             actual: grounds.latest,
@@ -272,11 +270,12 @@ fn command_verdict(
         CommandOutcome::Nothing if mail.append.own_commit_id && !mail.up_to_date => {
             Verdict::Ask(DriverQuestion::Latest)
         }
+        CommandOutcome::Unexpected => Verdict::Ask(DriverQuestion::Latest),
         CommandOutcome::Nothing if running.events == 0 => {
             Verdict::AnswerCommand(CommandAnswer::Nothing(folded.at))
         }
         CommandOutcome::Nothing => Verdict::Hold(HeldRefusal::Nothing(folded.at)),
-        CommandOutcome::Refused(error) => Verdict::AppendAnswer(error),
+        CommandOutcome::Refused(error) => Verdict::Answer(error),
         CommandOutcome::Panicked => {
             *entity = None;
             Verdict::AnswerCommand(CommandAnswer::Panicked)
@@ -284,7 +283,7 @@ fn command_verdict(
         CommandOutcome::Events => {
             if let Err(exceeded) = grounds.limits.check_append(&mail.append) {
                 let key = mail.append.key.clone();
-                return Verdict::AppendAnswer(AppendError::TooLarge { key, exceeded });
+                return Verdict::Answer(AppendError::TooLarge { key, exceeded });
             }
             if !running.fits(mail, grounds) {
                 return Verdict::Wait;

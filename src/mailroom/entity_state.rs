@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::append::Appended;
 use crate::error::{AppendError, LoadError};
-use crate::event::{CheckedEvents, EventError, KeyedEvent, Sequence};
+use crate::event::{CheckedEvents, KeyedEvent, Sequence};
 
 /// An entity's state, boxed.
 pub(crate) trait BoxedState: std::any::Any + Send {
@@ -56,8 +56,11 @@ pub(crate) enum Decision {
     /// The command was rejected, or nothing happened. There is nothing to append, and the command
     /// knows its answer.
     Nothing,
-    /// An event has no form that can be stored.
-    Unfit(EventError),
+    /// The state is not at the sequence that the command expects: nothing is appended, and the command
+    /// knows its answer, provided that the state is up to date.
+    Unexpected,
+    /// The command's events cannot be appended.
+    Refused(AppendError),
 }
 
 /// The answer to a command's caller.

@@ -24,9 +24,6 @@ use crate::driver::Driver;
 use crate::error::AppendError;
 use crate::event::AggregateKey;
 
-/// What a command counts against the bytes in flight: its events are not facts yet.
-const COMMAND_BYTES: usize = 1_024;
-
 /// The mailroom of one store, shared by its handles.
 pub(crate) struct Mailroom {
     /// The Rust type of each kind of entity.
@@ -97,13 +94,14 @@ impl Mailroom {
         &self,
         key: AggregateKey,
         commit_id: Option<Uuid>,
+        bytes: usize,
         command: Box<dyn BoxedCommand>,
     ) -> Result<(), AppendError> {
         let lease = match self.registry.find(&key, None) {
             Lookup::Resident(lease) => lease,
             _ => self.lease_new(&key, Wait::ForRoom).await?,
         };
-        let ticket = Ticket::take(lease, COMMAND_BYTES, Wait::ForRoom).await?;
+        let ticket = Ticket::take(lease, bytes, Wait::ForRoom).await?;
         let undecided = CheckedAppend::undecided(key, commit_id);
         Self::deliver(undecided, ticket, ReplyTo::Command(command));
         Ok(())

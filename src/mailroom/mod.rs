@@ -61,4 +61,4 @@ pub(crate) use admission::Wait;
 pub(crate) use entity_state::{BoxedCommand, BoxedState, CommandAnswer, Decision};
 pub(crate) use mailroom::Mailroom;
 pub(crate) use runtime::{OpenDriver, Runtime};
-pub(crate) use shared::Config;
+pub(crate) use shared::{Clock, Config};

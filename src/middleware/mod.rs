@@ -29,6 +29,7 @@
 
 mod spans;
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -128,6 +129,14 @@ macro_rules! next {
         pub struct $name<'a> {
             rest: &'a [Arc<dyn Middleware>],
             end: LastStep<'a, $request, $answer>,
+        }
+
+        impl fmt::Debug for $name<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name))
+                    .field("middleware", &self.rest.len())
+                    .finish_non_exhaustive()
+            }
         }
 
         impl<'a> $name<'a> {

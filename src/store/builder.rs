@@ -1,10 +1,13 @@
 //! The options of a store, and how it opens.
 
+use std::fmt;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use super::EventStore;
+use super::clock::without_jumps;
+use super::extensions::Extensions;
 use crate::driver::{self, Driver};
 use crate::error::OpenError;
 use crate::event::KeyedEvent;
@@ -14,6 +17,9 @@ use crate::upcast::Upcast;
 
 /// Stands for "never", and is short enough to be added to any instant.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// The default of [`Builder::max_clock_jump`].
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Options of a store; made by [`EventStore::builder`].
 ///
@@ -37,6 +43,12 @@ pub struct Builder {
     from: DriverSource,
     config: Config,
     middleware: Vec<Arc<dyn Middleware>>,
+    extensions: Extensions,
+    /// Unless set: a day for the system's clock, and no bound for another one.
+    max_clock_jump: Option<Duration>,
+    has_own_clock: bool,
+    /// The first option that cannot be taken.
+    problem: Option<OpenError>,
 }
 
 #[derive(Clone)]
@@ -72,6 +84,10 @@ impl Builder {
         Builder {
             from: DriverSource::Nothing,
             middleware: Vec::new(),
+            extensions: Extensions::default(),
+            max_clock_jump: None,
+            has_own_clock: false,
+            problem: None,
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
                 permits_per_aggregate: 1_024,
@@ -177,6 +193,16 @@ impl Builder {
     /// The clock that stamps events. Default: the system's.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.config.clock = Arc::new(clock);
+        self.has_own_clock = true;
+        self
+    }
+
+    /// The largest jump of the clock that events follow at once, ahead or back. While the clock is
+    /// farther off, events are stamped as if it had not jumped, and a warning is logged. A clock
+    /// that stands by its jump for as long as this, or for a minute, is believed. Default: one day;
+    /// no bound for a [clock](Builder::clock) of the application's own.
+    pub fn max_clock_jump(mut self, jump: Duration) -> Self {
+        self.max_clock_jump = Some(jump);
         self
     }
 
@@ -187,22 +213,51 @@ impl Builder {
         self
     }
 
-    /// Reads events of this type and schema version in a later form; see [`Upcast`].
+    /// Reads events of this kind, type and schema version in a later form; see [`Upcast`]. The kind
+    /// is the category of the aggregates' keys. A second upcaster for the same form fails the
+    /// opening with [`OpenError::DuplicateUpcaster`].
     ///
     /// ```
     /// # use seriatim::{EventStore, Upcast};
-    /// let builder = EventStore::builder().url("memory:").upcaster("Deposited", 1, |event| {
+    /// let builder = EventStore::builder().url("memory:").upcaster("account", "Deposited", 1, |event| {
     ///     let euros: u64 = event.json().map_err(|e| e.to_string())?;
     ///     Ok(Upcast::to(2, &(euros * 100)))
     /// });
     /// # drop(builder);
     /// ```
-    pub fn upcaster<F>(mut self, event_type: impl AsRef<str>, version: u16, upcaster: F) -> Self
+    pub fn upcaster<F>(
+        mut self,
+        kind: impl AsRef<str>,
+        event_type: impl AsRef<str>,
+        version: u16,
+        upcaster: F,
+    ) -> Self
     where
         F: Fn(&KeyedEvent) -> Result<Upcast, String> + Send + Sync + 'static,
     {
         let upcasters = Arc::make_mut(&mut self.config.upcasters);
-        upcasters.register(event_type.as_ref(), version, upcaster);
+        let registered = upcasters.register(kind.as_ref(), event_type.as_ref(), version, upcaster);
+        self.problem = self.problem.or(registered.err());
+        self
+    }
+
+    /// Gives the application's own services to the entities whose
+    /// [`Aggregate::Services`](crate::Aggregate::Services) is this type; once for each type. The
+    /// store holds them until it closes, so they must not hold the store.
+    pub fn services<S: Send + Sync + 'static>(self, services: S) -> Self {
+        self.extend_once("services", "was called twice for one type", services)
+    }
+
+    /// Keeps a value for those that ask for its type. A second one is a problem of opening.
+    pub(crate) fn extend_once<T: Send + Sync + 'static>(
+        mut self,
+        option: &'static str,
+        problem: &'static str,
+        value: T,
+    ) -> Self {
+        if !self.extensions.insert(value) {
+            self.problem = self.problem.or(Some(OpenError::InvalidOption { option, problem }));
+        }
         self
     }
 
@@ -223,16 +278,24 @@ impl Builder {
         ] {
             *duration = NEVER.min(*duration);
         }
+        let default_jump = (!self.has_own_clock).then_some(A_DAY);
+        if let Some(jump) = self.max_clock_jump.or(default_jump) {
+            config.clock = without_jumps(config.clock.clone(), jump);
+        }
         let open: OpenDriver = match self.from {
             DriverSource::Nothing => return Err(OpenError::NoDriver),
             DriverSource::Driver(driver) => Box::new(|| Box::pin(async move { Ok(driver) })),
             DriverSource::Url(url) => Box::new(|| Box::pin(open_url(url))),
         };
         let (runtime, mailroom) = Runtime::start(self.config, open).await?;
-        Ok(EventStore::new(mailroom, runtime, self.middleware.into()))
+        let middleware = self.middleware.into();
+        Ok(EventStore::new(mailroom, runtime, middleware, self.extensions))
     }
 
     fn check(&self) -> Result<(), OpenError> {
+        if let Some(problem) = &self.problem {
+            return Err(problem.clone());
+        }
         let config = &self.config;
         let at_least_one = [
             ("arbiters", config.arbiters),
@@ -262,6 +325,20 @@ impl Builder {
             return Err(OpenError::InvalidOption { option, problem: "must not be zero" });
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.from {
+            DriverSource::Nothing => "nothing".to_owned(),
+            DriverSource::Url(url) => driver::without_secrets(url),
+            DriverSource::Driver(_) => "a driver".to_owned(),
+        };
+        f.debug_struct("Builder")
+            .field("opens", &source)
+            .field("middleware", &self.middleware.len())
+            .finish_non_exhaustive()
     }
 }
 

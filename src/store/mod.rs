@@ -5,11 +5,14 @@
 //! read on the store's runtime, and its pages cross a bounded channel.
 
 mod builder;
+mod clock;
+mod extensions;
 mod read;
 
 pub use builder::Builder;
 pub use read::{Keys, Read};
 
+use extensions::Extensions;
 use read::read_error;
 
 use std::any::TypeId;
@@ -25,7 +28,7 @@ use crate::driver::Fetch;
 use crate::driver::bounded::bounded;
 use crate::error::{AppendError, CloseError, LoadError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
-use crate::mailroom::{Mailroom, Runtime, Wait};
+use crate::mailroom::{Clock, Mailroom, Runtime, Wait};
 use crate::middleware::{MiddlewareChain, NextAppend};
 use crate::upcast::Upcasters;
 
@@ -48,11 +51,18 @@ pub struct EventStore {
     mailroom: Arc<Mailroom>,
     runtime: Arc<Runtime>,
     middleware: MiddlewareChain,
+    extensions: Arc<Extensions>,
 }
 
 impl EventStore {
-    fn new(mailroom: Arc<Mailroom>, runtime: Runtime, middleware: MiddlewareChain) -> Self {
-        EventStore { mailroom, runtime: Arc::new(runtime), middleware }
+    fn new(
+        mailroom: Arc<Mailroom>,
+        runtime: Runtime,
+        middleware: MiddlewareChain,
+        extensions: Extensions,
+    ) -> Self {
+        let (runtime, extensions) = (Arc::new(runtime), Arc::new(extensions));
+        EventStore { mailroom, runtime, middleware, extensions }
     }
 
     /// Appends one or more events to one aggregate, all or nothing. The answer means that they are
@@ -155,8 +165,7 @@ impl EventStore {
         Ok(self.latest_sequence(key).await? > Sequence::NONE)
     }
 
-    /// The keys that begin with `prefix`, as a stream: in ascending byte order, or in the engine's
-    /// own order where it keeps none (DynamoDB, Cassandra, Azure Tables). An empty prefix
+    /// The keys that begin with `prefix`, in ascending byte order, as a stream. An empty prefix
     /// lists all.
     ///
     /// A driver that cannot list keys yields
@@ -189,6 +198,15 @@ impl EventStore {
 
     pub(crate) fn middleware(&self) -> MiddlewareChain {
         self.middleware.clone()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.mailroom.config.clock.clone()
+    }
+
+    /// What the builder was given of this type.
+    pub(crate) fn extension<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.extensions.get()
     }
 
     pub(crate) fn upcasters(&self) -> Arc<Upcasters> {

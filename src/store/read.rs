@@ -5,6 +5,7 @@
 //! channel of [`PAGES_AHEAD`] pages, and ends when the stream is dropped. The task marks the end
 //! explicitly: a stream whose task dies before that yields an error instead of a silent end.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct Read {
     fetch: Fetch,
     state: ReadState,
     page: vec::IntoIter<KeyedEvent>,
+    /// Without upcasters.
+    without_upcasters: bool,
 }
 
 enum ReadState {
@@ -83,7 +86,14 @@ impl Read {
             fetch: Fetch::ALL,
             state: ReadState::New,
             page: Vec::new().into_iter(),
+            without_upcasters: false,
         }
+    }
+
+    /// Yields the events as they are stored, without upcasters.
+    pub(crate) fn without_upcasters(mut self) -> Self {
+        self.without_upcasters = true;
+        self
     }
 
     /// Begins with this sequence, or, if it does not exist, with the next one in reading direction.
@@ -245,6 +255,16 @@ async fn fetch_page(
     }
 }
 
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read")
+            .field("key", &self.key)
+            .field("from", &self.from)
+            .field("fetch", &self.fetch)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Stream for Read {
     type Item = Result<KeyedEvent, ReadError>;
 
@@ -252,12 +272,18 @@ impl Stream for Read {
         let this = self.get_mut();
         loop {
             if let Some(event) = this.page.next() {
-                let event = this.mailroom.config.upcasters.apply(event);
-                return Poll::Ready(Some(event.map_err(|e| {
-                    this.state = ReadState::Ended;
-                    this.page = Vec::new().into_iter();
-                    ReadError::Upcast(Box::new(e))
-                })));
+                if this.without_upcasters {
+                    return Poll::Ready(Some(Ok(event)));
+                }
+                match this.mailroom.config.upcasters.apply(event) {
+                    Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        this.state = ReadState::Ended;
+                        this.page = Vec::new().into_iter();
+                        return Poll::Ready(Some(Err(ReadError::Upcast(Box::new(error)))));
+                    }
+                }
             }
             match ready!(this.poll_page(cx)) {
                 Ok(true) => {}
@@ -298,6 +324,12 @@ impl Keys {
             keys.push(key?);
         }
         Ok(keys)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("ended", &self.pages.is_none()).finish_non_exhaustive()
     }
 }
 

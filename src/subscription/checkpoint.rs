@@ -1,22 +1,22 @@
-//! What a consumer keeps in the store's own data: how far it has come, and which aggregates are parked.
+//! The records of a consumer in the store's own data: its position and its parked aggregates.
 //!
-//! Two records, because the first is written often and the second hardly ever. A parked aggregate is
-//! recorded *before* the checkpoint passes its event: after a crash in between, the event is found parked.
+//! There are two records, because the first is written often and the second rarely. A parked
+//! aggregate is recorded *before* the checkpoint passes its event, so a crash in between leaves the
+//! event parked.
 //!
 //! | name | content, as JSON |
 //! |---|---|
 //! | `consumer/{name}` | `{"version":1,"position":…}` |
-//! | `parked/{name}` | `{"version":1,"aggregates":[{"key":…,"sequence":…,"position":…,"reason":…}]}` |
+//! | `parked/{name}` | `{"version":1,"aggregates":[…]}`, of key, sequence, position, reason |
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::error::ConsumerError;
+use crate::driver::bounded::guarded;
 use crate::driver::{DriverError, LogStore};
 use crate::event::{AggregateKey, Position, Sequence};
 use crate::mailroom::Mailroom;
@@ -35,17 +35,17 @@ struct StoredParked {
     aggregates: Vec<Parked>,
 }
 
-/// An aggregate whose events a consumer puts aside, because one of them failed.
+/// An aggregate whose events a consumer skips, because one of them failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Parked {
     /// The aggregate.
     pub key: AggregateKey,
-    /// Its first event that is parked: the one that failed. All later ones are parked behind it.
+    /// Its first parked event: the one that failed. All later ones are parked too.
     pub sequence: Sequence,
-    /// Where that event stands in the log.
+    /// The position of that event.
     pub position: Position,
-    /// Why it failed, the last time.
+    /// The reason of the last failure.
     pub reason: String,
 }
 
@@ -56,7 +56,7 @@ impl Parked {
         position: Position,
         why: &str,
     ) -> Self {
-        // Reasons are for people, and the record is written whole each time.
+        // The record is written whole each time, and a reason only informs people.
         let reason = why.chars().take(500).collect();
         Parked { key, sequence, position, reason }
     }
@@ -66,17 +66,17 @@ pub(super) type ParkedAggregates = BTreeMap<AggregateKey, Parked>;
 
 /// The stored records of one consumer.
 #[derive(Clone)]
-pub(super) struct Checkpoints {
+pub(super) struct ConsumerRecords {
     mailroom: Arc<Mailroom>,
     name: Arc<str>,
 }
 
-impl Checkpoints {
+impl ConsumerRecords {
     pub(super) fn new(mailroom: Arc<Mailroom>, name: Arc<str>) -> Self {
-        Checkpoints { mailroom, name }
+        ConsumerRecords { mailroom, name }
     }
 
-    /// The position of the last event that was handled, if any checkpoint was saved.
+    /// The position in the checkpoint, if one was saved.
     pub(super) async fn position(&self) -> Result<Option<Position>, ConsumerError> {
         let stored: Option<StoredPosition> = self.load("consumer").await?;
         Ok(stored.map(|stored| stored.position))
@@ -99,7 +99,7 @@ impl Checkpoints {
 
     async fn load<T: DeserializeOwned>(&self, what: &str) -> Result<Option<T>, ConsumerError> {
         let name = format!("{what}/{}", self.name);
-        let stored = answered(async { self.log()?.load_checkpoint(&name).await }).await;
+        let stored = answered(|| async { self.log()?.load_checkpoint(&name).await }).await;
         let Some(bytes) = stored.map_err(|error| self.failed(error))? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             self.failed(DriverError::damaged(format!("the {what} record cannot be read: {error}")))
@@ -111,7 +111,7 @@ impl Checkpoints {
         let bytes = serde_json::to_vec(record).map(Bytes::from).map_err(|error| {
             self.failed(DriverError::failed(format!("the {what} record: {error}")))
         })?;
-        let saved = answered(async { self.log()?.save_checkpoint(&name, bytes).await }).await;
+        let saved = answered(|| async { self.log()?.save_checkpoint(&name, bytes).await }).await;
         saved.map_err(|error| self.failed(error))
     }
 
@@ -127,10 +127,11 @@ impl Checkpoints {
     }
 }
 
-/// A driver that panics has failed.
-async fn answered<T>(
-    asked: impl Future<Output = Result<T, DriverError>>,
-) -> Result<T, DriverError> {
+/// Awaits a driver's answer. A panic of the driver is an error.
+async fn answered<F, T>(call: impl FnOnce() -> F) -> Result<T, DriverError>
+where
+    F: Future<Output = Result<T, DriverError>>,
+{
     let panicked = |_| Err(DriverError::unknown("the driver panicked at a checkpoint"));
-    AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(panicked)
+    guarded(call).await.unwrap_or_else(panicked)
 }

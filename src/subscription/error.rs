@@ -1,4 +1,4 @@
-//! Why a consumer ended, or could not be waited for.
+//! The errors of consumers.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ pub enum ConsumerError {
     /// The store's driver keeps no log.
     #[error(transparent)]
     NoLog(#[from] NoLog),
-    /// A consumer of this name runs already in this process. Stop it first, or use another name.
-    #[error("the consumer {name:?} runs already")]
+    /// A consumer of this name already runs in this process. Stop it first, or use another name.
+    #[error("the consumer {name:?} already runs")]
     Owned {
         /// The name.
         name: String,
@@ -28,8 +28,8 @@ pub enum ConsumerError {
         /// The name.
         name: String,
     },
-    /// An event failed as often as it may. The checkpoint stands before it: mend the handler and run the
-    /// consumer again, or let it park what fails.
+    /// An event failed as often as it may. The checkpoint stays before it. Fix the handler and run
+    /// the consumer again, or park failed events with [`OnFailure::Park`](super::OnFailure::Park).
     #[error(
         "the consumer {name:?} failed on {key} at position {position}, {attempts} times: {reason}"
     )]
@@ -42,12 +42,14 @@ pub enum ConsumerError {
         position: Position,
         /// How often it was tried.
         attempts: u32,
-        /// Why it failed, the last time.
+        /// The reason of the last failure.
         reason: String,
     },
-    /// More aggregates are parked than may be. Retry them, or allow more.
+    /// As many aggregates are parked as may be. Retry them, or raise
+    /// [`Consumer::max_parked`](super::Consumer::max_parked).
     #[error(
-        "the consumer {name:?} has parked {aggregates} aggregates, which are as many as it may"
+        "the consumer {name:?} has parked {aggregates} aggregates, as many as it may; retry them \
+         or raise max_parked"
     )]
     TooManyParked {
         /// The consumer.
@@ -60,7 +62,7 @@ pub enum ConsumerError {
     Projection {
         /// The consumer.
         name: String,
-        /// What it said.
+        /// Its error.
         reason: String,
     },
     /// The consumer's checkpoint could not be read or saved.
@@ -68,13 +70,13 @@ pub enum ConsumerError {
     Checkpoint {
         /// The consumer.
         name: String,
-        /// What the driver said.
+        /// The driver's error.
         source: DriverError,
     },
     /// The log could not be read.
     #[error(transparent)]
     Read(ReadError),
-    /// The consumer does not run any more.
+    /// The consumer no longer runs.
     #[error("the consumer {name:?} has ended")]
     Ended {
         /// The name.
@@ -112,26 +114,26 @@ impl From<ReadError> for ConsumerError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// It had not come so far within the deadline.
+    /// It did not reach the position within the deadline.
     #[error("{name:?} is at position {reached}, and did not reach {wanted} within {deadline:?}")]
     Timeout {
         /// The consumer.
         name: String,
-        /// How far it is.
+        /// Its position.
         reached: Position,
-        /// How far it should be.
+        /// The position waited for.
         wanted: Position,
-        /// How long it had.
+        /// The deadline.
         deadline: Duration,
     },
-    /// It ended before.
+    /// It ended before it reached the position.
     #[error("{name:?} ended at position {reached}, before {wanted}")]
     Ended {
         /// The consumer.
         name: String,
-        /// How far it came.
+        /// Its last position.
         reached: Position,
-        /// How far it should be.
+        /// The position waited for.
         wanted: Position,
     },
 }

@@ -1,16 +1,15 @@
-//! From somewhere in the log to its end, and on from there as events come: what subscriptions and consumers
-//! share.
+//! Reads the log from a position to its end, and then the events that follow. Subscriptions and
+//! consumers share it.
 //!
 //! ```text
-//! read a page ─▶ events? ─▶ hand them out, read on behind the last
-//!      ▲            └ none: wait for the bell, which is rung after events became readable
+//! read a page ─▶ events? ─▶ hand them out, read on after the last
+//!      ▲            └ none: wait for the bell, which rings after events became readable
 //!      └────────────────┘
 //! ```
 //!
-//! There is one way, not one for catching up and one for live: a page is read by position, whether the
-//! reader is a million events behind or one. So nothing can be missed or come twice at a switch, and no
-//! event waits in memory for a reader. The rings are forgotten *before* a page is read; one that comes
-//! after is heard.
+//! Catching up and following are one mechanism: each page is read by position, however far the
+//! reader is behind. So no event is missed or repeated at a switch, and none waits in memory for a
+//! reader. The bell's rings are forgotten *before* a page is read, so every later ring is heard.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,8 +21,8 @@ use crate::error::ReadError;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 use crate::mailroom::Mailroom;
 
-/// After a page of more events than this other tasks of the thread get their turn.
-const HURRY: usize = 64;
+/// After a page of more events than this, other tasks of the thread get their turn.
+const YIELD_AFTER_EVENTS: usize = 64;
 
 /// What is read.
 #[derive(Clone, Debug)]
@@ -34,51 +33,51 @@ pub(crate) enum Source {
     Aggregate(AggregateKey, Sequence),
 }
 
-type Rung = Pin<Box<dyn Future<Output = (LogListener, bool)> + Send>>;
+type Ring = Pin<Box<dyn Future<Output = (LogListener, bool)> + Send>>;
 
-enum Ear {
-    /// Nothing was read yet.
-    Closed,
-    Open(LogListener),
-    Waiting(Rung),
+enum BellState {
+    /// No page was read yet.
+    New,
+    Listening(LogListener),
+    Waiting(Ring),
 }
 
 pub(crate) struct Feed {
     mailroom: Arc<Mailroom>,
     source: Source,
-    ear: Ear,
-    /// A long page was handed out, and no other task had its turn since.
-    hurried: bool,
+    bell: BellState,
+    /// A long page was handed out, and other tasks have not had their turn since.
+    must_yield: bool,
 }
 
 impl Feed {
     pub(crate) fn new(mailroom: Arc<Mailroom>, source: Source) -> Self {
-        Feed { mailroom, source, ear: Ear::Closed, hurried: false }
+        Feed { mailroom, source, bell: BellState::New, must_yield: false }
     }
 
-    /// The next page, never empty; at most about `limit` events. `None` when the store closes.
+    /// The next page: never empty, and at most about `limit` events. `None` when the store closes.
     pub(crate) fn poll_page(
         &mut self,
         cx: &mut Context<'_>,
         limit: usize,
     ) -> Poll<Option<Result<Vec<KeyedEvent>, ReadError>>> {
-        if std::mem::take(&mut self.hurried) {
+        if std::mem::take(&mut self.must_yield) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         loop {
-            let mut listener = match std::mem::replace(&mut self.ear, Ear::Closed) {
-                Ear::Open(listener) => listener,
-                Ear::Closed => match log_of(&self.mailroom) {
+            let mut listener = match std::mem::replace(&mut self.bell, BellState::New) {
+                BellState::Listening(listener) => listener,
+                BellState::New => match log_of(&self.mailroom) {
                     Ok(log) => log.bell().listen(),
                     Err(ReadError::Closed) => return Poll::Ready(None),
                     Err(error) => return Poll::Ready(Some(Err(error))),
                 },
-                Ear::Waiting(mut rung) => match rung.as_mut().poll(cx) {
+                BellState::Waiting(mut rung) => match rung.as_mut().poll(cx) {
                     Poll::Ready((listener, true)) => listener,
                     Poll::Ready((_, false)) => return Poll::Ready(None),
                     Poll::Pending => {
-                        self.ear = Ear::Waiting(rung);
+                        self.bell = BellState::Waiting(rung);
                         return Poll::Pending;
                     }
                 },
@@ -88,14 +87,14 @@ impl Feed {
                 Err(ReadError::Closed) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(page) if page.is_empty() => {
-                    self.ear = Ear::Waiting(Box::pin(async move {
+                    self.bell = BellState::Waiting(Box::pin(async move {
                         let rung = listener.rung().await;
                         (listener, rung)
                     }));
                 }
                 Ok(page) => {
-                    self.ear = Ear::Open(listener);
-                    self.hurried = page.len() > HURRY;
+                    self.bell = BellState::Listening(listener);
+                    self.must_yield = page.len() > YIELD_AFTER_EVENTS;
                     return Poll::Ready(Some(Ok(page)));
                 }
             }
@@ -103,7 +102,7 @@ impl Feed {
     }
 
     fn read(&mut self, limit: usize) -> Result<Vec<KeyedEvent>, ReadError> {
-        // Also says whether the store was closed, which closes the driver a moment later.
+        // Fails once the store is closed, which is a moment before the driver is.
         let log = log_of(&self.mailroom)?;
         match &mut self.source {
             Source::Log(next) => {
@@ -127,7 +126,7 @@ impl Feed {
     }
 }
 
-/// A page of an aggregate's events. Drivers with a log are embedded, and read at once.
+/// A page of an aggregate's events. A driver with a log reads it in the caller's thread.
 pub(crate) fn aggregate_page(
     mailroom: &Mailroom,
     key: &AggregateKey,

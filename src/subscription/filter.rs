@@ -25,8 +25,8 @@ impl Filter {
         self.prefix.as_ref().is_none_or(|prefix| key.as_str().starts_with(prefix))
     }
 
-    /// The event in its latest form, if it is wanted. Types are those of the latest form; a key is looked at
-    /// first, so that no event of another category meets an upcaster.
+    /// The event in its latest form, if it is wanted. Types are those of the latest form. The key
+    /// is checked first, so that no event of another category meets an upcaster.
     pub(crate) fn pick(
         &self,
         upcasters: &Upcasters,
@@ -37,7 +37,8 @@ impl Filter {
         }
         match upcasters.apply(event) {
             Err(error) => Some(Err(ReadError::Upcast(Box::new(error)))),
-            Ok(event) => {
+            Ok(None) => None,
+            Ok(Some(event)) => {
                 let types = self.types.as_ref();
                 let wanted = types.is_none_or(|t| t.iter().any(|t| t == event.event_type()));
                 wanted.then_some(Ok(event))
@@ -46,24 +47,24 @@ impl Filter {
     }
 }
 
-/// The methods that set a filter, for every type that has a field `filter`.
+/// The methods that set a filter, for every type that has one at `self.$filter`.
 macro_rules! filter_methods {
-    () => {
+    ($($filter:ident).+) => {
         /// Only events of aggregates whose key begins with this.
         pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-            self.filter.set_prefix(prefix.into());
+            self.$($filter).+.set_prefix(prefix.into());
             self
         }
 
-        /// Only events of aggregates of this category: what stands before the first `/` of their keys, the
-        /// kind of an entity. Replaces a prefix.
+        /// Only events of aggregates of this category: the part of their keys before the first `/`,
+        /// which is the kind of an entity. Replaces a prefix.
         pub fn category(self, category: impl AsRef<str>) -> Self {
             self.prefix(format!("{}/", category.as_ref()))
         }
 
         /// Only events of these types, as upcasters leave them.
         pub fn event_types(mut self, types: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-            self.filter.set_types(types);
+            self.$($filter).+.set_types(types);
             self
         }
     };

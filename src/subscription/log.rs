@@ -1,4 +1,4 @@
-//! The log of a store: every event in commit order, read once from somewhere to the end.
+//! The log of a store: every event in commit order, read once, up to the end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::event::{KeyedEvent, Position, Timestamp};
 use crate::mailroom::Mailroom;
 use crate::store::EventStore;
 
-/// The log of a store, from [`EventStore::log`](crate::EventStore::log). Cheap to clone; does not hold the
-/// store open.
+/// The log of a store, from [`EventStore::log`](crate::EventStore::log). Cheap to clone. Does not
+/// hold the store open.
 ///
 /// ```
 /// # use seriatim::{Append, EventStore, NewEvent};
@@ -45,7 +45,7 @@ impl EventStore {
     ///
     /// # Errors
     ///
-    /// [`NoLog`] where the driver keeps none; it names those that do.
+    /// [`NoLog`] if the driver keeps none; it names the drivers that do.
     pub fn log(&self) -> Result<Log, NoLog> {
         Log::new(self.mailroom().clone())
     }
@@ -65,20 +65,20 @@ impl Log {
         }
     }
 
-    /// The events in commit order, as a stream; see [`LogRead`] for where it begins and ends.
+    /// The events in commit order, as a stream. [`LogRead`] sets its start, direction and length.
     pub fn read(&self) -> LogRead {
         LogRead {
             mailroom: self.mailroom.clone(),
             filter: Filter::default(),
-            from: From::Edge,
+            from: ReadStart::Edge,
             backwards: false,
             left: usize::MAX,
-            next: Next::New,
+            state: ReadState::New,
             page: Vec::new().into_iter(),
         }
     }
 
-    /// The position of the last event that can be read; 0 where there is none.
+    /// The position of the last readable event; 0 if there is none.
     ///
     /// # Errors
     ///
@@ -87,9 +87,9 @@ impl Log {
         last_position(&self.mailroom)
     }
 
-    /// The position of the first event that was recorded at this time or later; one behind the last
-    /// position, where there is none yet. Recorded-at never decreases along positions, so this takes some
-    /// twenty looks at the log.
+    /// The position of the first event that was recorded at this time or later; one after the last
+    /// position if there is none yet. Recorded-at never decreases along positions, so this is a
+    /// binary search.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ pub(crate) fn last_position(mailroom: &Mailroom) -> Result<Position, ReadError> 
 
 fn position_at(mailroom: &Mailroom, time: Timestamp) -> Result<Position, ReadError> {
     let log = log_of(mailroom)?;
-    // Every event before `low` was recorded before the time; every one from `high` on was not.
+    // Every event before `low` was recorded before the time, and none from `high` on.
     let (mut low, mut high) = (1, last_position(mailroom)?.get() + 1);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -129,50 +129,51 @@ fn position_at(mailroom: &Mailroom, time: Timestamp) -> Result<Position, ReadErr
 
 /// Where reading begins.
 #[derive(Clone, Copy, Debug)]
-enum From {
-    /// At the first event, or backwards at the last.
+enum ReadStart {
+    /// The first event, or backwards the last.
     Edge,
     Position(Position),
     Time(Timestamp),
 }
 
 #[derive(Debug)]
-enum Next {
+enum ReadState {
     New,
     Page(LogFetch),
     Ended,
 }
 
-/// Events of the log in commit order: a stream, which begins when first polled and ends behind the last event
-/// that was there then or came while it was read. What is set after that has no effect.
+/// Events of the log in commit order, as a stream. It begins when it is first polled; options set
+/// after that have no effect. It ends after the last event, which may be one that was appended while
+/// it read.
 ///
-/// It reads a page at a time, in the reader's own thread, and keeps no more than that in memory. Events come in
-/// their latest form ([`Builder::upcaster`](crate::Builder::upcaster)). To go on waiting for new events,
-/// [subscribe](crate::EventStore::subscribe).
+/// It reads a page at a time, in the reader's own thread, and keeps no more than that in memory.
+/// Events come in their latest form ([`Builder::upcaster`](crate::Builder::upcaster)). To wait for
+/// new events, [subscribe](crate::EventStore::subscribe).
 #[must_use = "a stream does nothing until it is polled"]
 pub struct LogRead {
     mailroom: Arc<Mailroom>,
     filter: Filter,
-    from: From,
+    from: ReadStart,
     backwards: bool,
     left: usize,
-    next: Next,
+    state: ReadState,
     page: vec::IntoIter<KeyedEvent>,
 }
 
 impl LogRead {
-    filter_methods!();
+    filter_methods!(filter);
 
-    /// Begins with this position (or, if it is not there, the next one in the direction of reading).
+    /// Begins with this position, or with the next one in the direction of reading.
     pub fn from(mut self, position: impl Into<Position>) -> Self {
-        self.from = From::Position(position.into());
+        self.from = ReadStart::Position(position.into());
         self
     }
 
-    /// Begins with the first event recorded at this time or later; backwards, with the last one recorded at
-    /// this time or earlier.
+    /// Begins with the first event recorded at this time or later; backwards, with the last one
+    /// recorded at this time or earlier.
     pub fn from_time(mut self, time: impl Into<Timestamp>) -> Self {
-        self.from = From::Time(time.into());
+        self.from = ReadStart::Time(time.into());
         self
     }
 
@@ -193,7 +194,7 @@ impl LogRead {
         StreamExt::next(self).await
     }
 
-    /// All events that are left, in one vector.
+    /// The remaining events, in one vector.
     ///
     /// # Errors
     ///
@@ -210,10 +211,10 @@ impl LogRead {
         let mut fetch = LogFetch::ALL;
         fetch.backwards = self.backwards;
         fetch.from = match (self.from, self.backwards) {
-            (From::Edge, _) => None,
-            (From::Position(position), _) => Some(position),
-            (From::Time(time), false) => Some(position_at(&self.mailroom, time)?),
-            (From::Time(time), true) => {
+            (ReadStart::Edge, _) => None,
+            (ReadStart::Position(position), _) => Some(position),
+            (ReadStart::Time(time), false) => Some(position_at(&self.mailroom, time)?),
+            (ReadStart::Time(time), true) => {
                 let after = Timestamp::from_micros(time.as_micros().saturating_add(1));
                 Some(position_at(&self.mailroom, after)?.previous())
             }
@@ -221,26 +222,26 @@ impl LogRead {
         Ok(fetch)
     }
 
-    /// Reads a page; whether there may be more behind it.
+    /// Reads a page. True if there may be more after it.
     fn read_page(&mut self) -> Result<bool, ReadError> {
-        let fetch = match &self.next {
-            Next::Ended => return Ok(false),
-            Next::New => self.start()?,
-            Next::Page(fetch) => *fetch,
+        let fetch = match &self.state {
+            ReadState::Ended => return Ok(false),
+            ReadState::New => self.start()?,
+            ReadState::Page(fetch) => *fetch,
         };
         let page = log_of(&self.mailroom)?.log_page_now(fetch).map_err(ReadError::from_driver)?;
         let last = page.events.last().and_then(|event| event.position);
         self.page = page.events.into_iter();
-        self.next = match last {
-            Some(last) if !self.backwards => Next::Page(fetch.from(last.plus(1))),
-            Some(last) if last.get() > 1 => Next::Page(fetch.from(last.previous())),
-            _ => Next::Ended,
+        self.state = match last {
+            Some(last) if !self.backwards => ReadState::Page(fetch.from(last.plus(1))),
+            Some(last) if last.get() > 1 => ReadState::Page(fetch.from(last.previous())),
+            _ => ReadState::Ended,
         };
-        Ok(!matches!(self.next, Next::Ended))
+        Ok(!matches!(self.state, ReadState::Ended))
     }
 
     fn end(&mut self) {
-        self.next = Next::Ended;
+        self.state = ReadState::Ended;
         self.page = Vec::new().into_iter();
     }
 }
@@ -263,14 +264,14 @@ impl Stream for LogRead {
                     return Poll::Ready(Some(picked));
                 }
             }
-            let began = !matches!(this.next, Next::New);
+            let began = !matches!(this.state, ReadState::New);
             match this.read_page() {
                 Err(error) => {
                     this.end();
                     return Poll::Ready(Some(Err(error)));
                 }
                 Ok(false) if this.page.as_slice().is_empty() => return Poll::Ready(None),
-                // Between two pages other tasks of this thread get their turn.
+                // Other tasks of this thread get their turn between two pages.
                 Ok(_) if began => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;

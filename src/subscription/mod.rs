@@ -1,46 +1,59 @@
-//! The log, and what lives on it: subscriptions, consumers, projections, reactions, publishers.
+//! The log and its readers: subscriptions, consumers, projections, reactions, publishers.
 //!
 //! ```text
-//! driver's log ─▶ LogRead        once, from somewhere to the end                      log.rs
-//!        └──────▶ Feed           what is there, then what comes                       feed.rs
-//!                  ├─▶ Subscription   as a stream                                     subscribe.rs
-//!                  └─▶ Run            named, with a checkpoint in the store           consumer.rs · run.rs
-//!                       │    park.rs: what failed, put aside
-//!                       └─▶ handler · Projection · Publisher · Reaction               deliver.rs …
+//! driver's log ─▶ LogRead             read once, up to the end                    log.rs
+//!        └──────▶ Feed                what exists, then what follows              feed.rs
+//!                  ├─▶ Subscription   as a stream                                 subscription.rs
+//!                  └─▶ Worker         named, with a checkpoint in the store       worker.rs
+//!                       └─▶ Handler   closure · Projection · Publisher · Reaction handler.rs
 //! ```
+//!
+//! | files | role |
+//! |---|---|
+//! | `consumer`, `options`, `plan` | the builder, its options, and the result of building |
+//! | `run`, `worker`, `park` | the future, its loop, and how failed events are parked |
+//! | `progress`, `handle` | what the loop shares with its handles, and the handles |
+//! | `checkpoint`, `checkpoint_saver` | the stored records, and when they are written |
 //!
 //! What must stay true:
 //!
 //! - An event is shown when it is as durable as an answered append, and never taken back.
-//! - Everything is pulled, by position. No reader holds up a writer, and none has a queue that grows.
-//! - A checkpoint never passes an event that was not handled, or recorded as parked.
-//! - A reaction's commit id is a function of its consumer, event and target, and of nothing else.
+//! - Everything is pulled by position. No reader holds up a writer, and no queue grows.
+//! - A checkpoint never passes an event that was neither handled nor recorded as parked.
+//! - A reaction's commit id is a function of its consumer, event, target and number only.
 //!
-//! Log reads do not pass the [middleware](crate::middleware), whose fetches are of one aggregate.
+//! Log reads do not pass the [middleware](crate::middleware), whose reads are of one aggregate.
 
 mod checkpoint;
+mod checkpoint_saver;
 mod consumer;
-mod deliver;
 mod error;
 mod feed;
 mod filter;
 mod handle;
+mod handler;
 mod log;
+mod options;
 mod park;
+mod plan;
+mod progress;
 mod projection;
-mod publish;
+mod publisher;
 mod reaction;
 mod run;
-mod saving;
-mod subscribe;
+#[expect(clippy::module_inception, reason = "the file is named after its one type")]
+mod subscription;
+mod worker;
 
 pub use checkpoint::Parked;
-pub use consumer::{Consumer, OnFailure};
+pub use consumer::Consumer;
 pub use error::{ConsumerError, WaitError};
-pub use handle::{ConsumerHandle, Retried};
+pub use handle::ConsumerHandle;
 pub use log::{Log, LogRead};
+pub use options::OnFailure;
+pub use progress::Retried;
 pub use projection::Projection;
-pub use publish::Publisher;
+pub use publisher::Publisher;
 pub use reaction::{IntoReactions, OnRejected, Reaction, Rejection};
 pub use run::Run;
-pub use subscribe::Subscription;
+pub use subscription::Subscription;

@@ -1,13 +1,13 @@
 //! Reactions: what an event causes, each exactly once.
 //!
-//! A reaction's commit id is made from the consumer's name, the event and the reaction's place and target. An
-//! event that comes again, after a crash or a failure, makes the same ids, so what it had caused already is found
-//! and not done twice.
+//! A reaction's commit id is derived from the consumer's name, the event, the target and the
+//! reaction's number. An event that comes again, after a crash or a failure, derives the same ids.
+//! So what it has caused already is found, and not done twice.
 //!
-//! The store recognises a repeated commit id among an aggregate's latest events. That is not far enough for a
-//! reaction, whose event may come again much later. So where an event may have been delivered before, the
-//! target's events are looked through first, back to the event's own position: what it caused stands behind it.
-//! For events of an earlier life that is done once per target, and the ids found are kept as long as they fit.
+//! The store recognises a repeated commit id among an aggregate's latest events only, and an event
+//! may come again much later. So where an event may have been delivered before, the target's events
+//! are searched first, back to the event's own position: what it caused has a later one. For events
+//! of an earlier run, each target is searched once, and the ids found are cached.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display};
@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::deliver::{Chunk, Deliver, Delivered};
 use super::feed::aggregate_page;
+use super::handler::{Chunk, Delivered, Handler};
 use crate::append::Append;
 use crate::append::ExecuteOptions;
 use crate::driver::{Fetch, async_trait};
@@ -31,8 +31,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x7a1b_5a0e_6d0c_4f5b_9c55_3f1d_0a86_52e
 /// Something an event causes: an append, or a command to an entity. For
 /// [`Consumer::react`](super::Consumer::react).
 ///
-/// The consumer gives it its commit id, in place of any other, and a `causation_id` in its events' metadata: the
-/// id of the event that caused it.
+/// The consumer sets its commit id, and a `causation_id` in the metadata of its events: the id of
+/// the event that caused it.
 ///
 /// ```
 /// use seriatim::subscription::Reaction;
@@ -47,16 +47,16 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x7a1b_5a0e_6d0c_4f5b_9c55_3f1d_0a86_52e
 #[must_use = "a reaction does nothing unless a consumer is given it"]
 pub struct Reaction {
     key: Result<AggregateKey, KeyError>,
-    act: Act,
+    action: Action,
     otherwise: Option<Box<Reaction>>,
 }
 
-enum Act {
+enum Action {
     Append(Append),
-    Command(Command),
+    Command(ExecuteCommand),
 }
 
-type Command = Box<dyn FnOnce(EventStore, ExecuteOptions) -> Executing + Send>;
+type ExecuteCommand = Box<dyn FnOnce(EventStore, ExecuteOptions) -> Executing + Send>;
 type Executing = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
 enum Refusal {
@@ -65,10 +65,10 @@ enum Refusal {
 }
 
 impl Reaction {
-    /// An append. One whose expectation is wrong is rejected, like a command.
+    /// An append. One whose expectation is wrong is rejected, as a command can be.
     pub fn append(append: Append) -> Self {
         let key = append.key().cloned().map_err(Clone::clone);
-        Reaction { key, act: Act::Append(append), otherwise: None }
+        Reaction { key, action: Action::Append(append), otherwise: None }
     }
 
     /// A command to the entity with this id.
@@ -78,7 +78,7 @@ impl Reaction {
         A::Error: Display,
     {
         let id = id.into();
-        let key = AggregateKey::new(&format!("{}/{id}", A::KIND));
+        let key = AggregateKey::of_entity(A::KIND, &id);
         let execute = move |store: EventStore, options| -> Executing {
             Box::pin(async move {
                 let entities = store.entities::<A>();
@@ -91,10 +91,10 @@ impl Reaction {
                 }
             })
         };
-        Reaction { key, act: Act::Command(Box::new(execute)), otherwise: None }
+        Reaction { key, action: Action::Command(Box::new(execute)), otherwise: None }
     }
 
-    /// What is done instead if it is rejected: a compensation. Of both, exactly one is done.
+    /// The compensation: what is done instead if it is rejected. Exactly one of both is done.
     pub fn otherwise(mut self, reaction: Reaction) -> Self {
         self.otherwise = Some(Box::new(match self.otherwise.take() {
             None => reaction,
@@ -106,22 +106,22 @@ impl Reaction {
 
 impl fmt::Debug for Reaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let act = match self.act {
-            Act::Append(_) => "append",
-            Act::Command(_) => "command",
+        let action = match self.action {
+            Action::Append(_) => "append",
+            Action::Command(_) => "command",
         };
-        f.debug_struct("Reaction").field("key", &self.key).field("act", &act).finish()
+        f.debug_struct("Reaction").field("key", &self.key).field("action", &action).finish()
     }
 }
 
-/// What a closure may answer to [`Consumer::react`](super::Consumer::react): one reaction, several or none, or why
-/// the event cannot be reacted to.
+/// What the closure of [`Consumer::react`](super::Consumer::react) may return: reactions, none, or
+/// an error.
 pub trait IntoReactions {
     /// The reactions, in the order in which they are done.
     ///
     /// # Errors
     ///
-    /// What is wrong; the event has failed then.
+    /// Why the event has failed.
     fn into_reactions(self) -> Result<Vec<Reaction>, String>;
 }
 
@@ -143,39 +143,40 @@ impl<R: IntoReactions, E: Display> IntoReactions for Result<R, E> {
     }
 }
 
-/// A reaction that was rejected, and had nothing to be done otherwise.
+/// A reaction that was rejected, and had no compensation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Rejection {
     /// The event that caused it.
     pub event: KeyedEvent,
-    /// Whom it was for.
+    /// The aggregate it was for.
     pub target: AggregateKey,
     /// Why.
     pub reason: String,
 }
 
-/// What is done about a [`Rejection`].
+/// What happens after a [`Rejection`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRejected {
-    /// The event has failed: it is tried again, then [`OnFailure`](super::OnFailure) decides. The default.
+    /// The event has failed: it is retried, then [`OnFailure`](super::OnFailure) decides. The
+    /// default.
     #[default]
     Fail,
-    /// The reaction is done with.
+    /// The reaction is skipped.
     PassOver,
 }
 
-pub(super) type Rejected = Arc<dyn Fn(&Rejection) -> OnRejected + Send + Sync>;
+pub(super) type RejectionPolicy = Arc<dyn Fn(&Rejection) -> OnRejected + Send + Sync>;
 
-/// The commit id of what this event causes there.
+/// The commit id of a reaction to this event.
 fn commit_id(consumer: &Uuid, event: &KeyedEvent, target: &AggregateKey, path: &str) -> Uuid {
     let position = event.position.unwrap_or_default();
     let name = format!("{}\n{position}\n{target}\n{path}", event.event_id());
     Uuid::new_v5(consumer, name.as_bytes())
 }
 
-/// Does what a closure says that events cause.
-pub(super) struct Reacting<H> {
+/// Performs the reactions that a closure returns.
+pub(super) struct ReactionHandler<H> {
     react: H,
     performer: Performer,
 }
@@ -183,42 +184,42 @@ pub(super) struct Reacting<H> {
 struct Performer {
     store: EventStore,
     consumer: Uuid,
-    rejected: Option<Rejected>,
-    known: Known,
+    rejected: Option<RejectionPolicy>,
+    earlier: EarlierCommits,
 }
 
-/// Commit ids kept in memory at most.
-const MOST_KNOWN: usize = 1 << 20;
+/// The most commit ids kept in memory.
+const MAX_EARLIER_COMMITS: usize = 1 << 20;
 
-/// By target, the commit ids of its events behind the first event that asked: all that an earlier life can have
-/// done for that event or a later one.
+/// By target, the commit ids of its events after the first event that asked: all that an earlier
+/// run can have done for that event or a later one.
 #[derive(Default)]
-struct Known {
+struct EarlierCommits {
     by_target: HashMap<AggregateKey, HashSet<Uuid>>,
     ids: usize,
 }
 
 /// Whether an event may have been delivered before.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
+enum Redelivery {
     No,
-    /// In an earlier life of the process.
-    Earlier,
-    /// In this one.
-    Now,
+    /// In an earlier run.
+    EarlierRun,
+    /// In this run.
+    ThisRun,
 }
 
-impl<H> Reacting<H> {
+impl<H> ReactionHandler<H> {
     pub(super) fn new(
         store: EventStore,
         consumer: &str,
         react: H,
-        rejected: Option<Rejected>,
+        rejected: Option<RejectionPolicy>,
     ) -> Self {
         let consumer = Uuid::new_v5(&NAMESPACE, consumer.as_bytes());
-        Reacting {
+        ReactionHandler {
             react,
-            performer: Performer { store, consumer, rejected, known: Known::default() },
+            performer: Performer { store, consumer, rejected, earlier: EarlierCommits::default() },
         }
     }
 }
@@ -228,10 +229,10 @@ impl Performer {
         &mut self,
         event: &KeyedEvent,
         reactions: Result<Vec<Reaction>, String>,
-        again: Again,
+        redelivery: Redelivery,
     ) -> Result<(), String> {
         for (number, reaction) in reactions?.into_iter().enumerate() {
-            self.perform(event, reaction, number, again).await?;
+            self.perform(event, reaction, number, redelivery).await?;
         }
         Ok(())
     }
@@ -241,9 +242,9 @@ impl Performer {
         event: &KeyedEvent,
         reaction: Reaction,
         number: usize,
-        again: Again,
+        redelivery: Redelivery,
     ) -> Result<(), String> {
-        if again != Again::No && self.is_done(event, &reaction, number, again)? {
+        if redelivery != Redelivery::No && self.is_done(event, &reaction, number, redelivery)? {
             return Ok(());
         }
         let mut next = reaction;
@@ -251,7 +252,7 @@ impl Performer {
         loop {
             let target = next.key.map_err(|error| error.to_string())?;
             let id = commit_id(&self.consumer, event, &target, &path(number, depth));
-            let reason = match self.act(event, next.act, id).await {
+            let reason = match self.perform_action(event, next.action, id).await {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Failed(reason)) => return Err(format!("{target}: {reason}")),
                 Err(Refusal::Rejected(reason)) => reason,
@@ -263,10 +264,15 @@ impl Performer {
         }
     }
 
-    async fn act(&self, event: &KeyedEvent, act: Act, id: Uuid) -> Result<(), Refusal> {
+    async fn perform_action(
+        &self,
+        event: &KeyedEvent,
+        action: Action,
+        id: Uuid,
+    ) -> Result<(), Refusal> {
         let cause = event.event_id().to_string();
-        match act {
-            Act::Append(append) => {
+        match action {
+            Action::Append(append) => {
                 let append = append.metadata_field("causation_id", &cause).commit_id(id);
                 match self.store.append(append).await {
                     Ok(_) => Ok(()),
@@ -274,7 +280,7 @@ impl Performer {
                     Err(error) => Err(Refusal::Failed(error.to_string())),
                 }
             }
-            Act::Command(execute) => {
+            Action::Command(execute) => {
                 let options = ExecuteOptions::new().commit_id(id).causation_id(cause);
                 execute(self.store.clone(), options).await
             }
@@ -296,23 +302,23 @@ impl Performer {
         }
     }
 
-    /// Whether the reaction, or what was to be done otherwise, was done by an earlier delivery.
+    /// Whether an earlier delivery did the reaction or one of its compensations.
     fn is_done(
         &mut self,
         event: &KeyedEvent,
         reaction: &Reaction,
         number: usize,
-        again: Again,
+        redelivery: Redelivery,
     ) -> Result<bool, String> {
         let mut next = Some(reaction);
         let mut depth = 0;
         while let Some(reaction) = next {
             let Ok(target) = &reaction.key else { return Ok(false) };
             let id = commit_id(&self.consumer, event, target, &path(number, depth));
-            let behind = event.position.unwrap_or_default();
-            let stands = match again {
-                Again::Earlier => self.stood_before(target, id, behind)?,
-                _ => self.look_through(target, behind, |found| found == id)?,
+            let after = event.position.unwrap_or_default();
+            let stands = match redelivery {
+                Redelivery::EarlierRun => self.stood_before(target, id, after)?,
+                _ => self.look_through(target, after, |found| found == id)?,
             };
             if stands {
                 return Ok(true);
@@ -323,46 +329,46 @@ impl Performer {
         Ok(false)
     }
 
-    /// Whether an earlier life left an event with this commit id there, behind the position.
+    /// Whether an earlier run left an event with this commit id there, after the position.
     fn stood_before(
         &mut self,
         key: &AggregateKey,
         id: Uuid,
-        behind: Position,
+        after: Position,
     ) -> Result<bool, String> {
-        if let Some(known) = self.known.by_target.get(key) {
+        if let Some(known) = self.earlier.by_target.get(key) {
             return Ok(known.contains(&id));
         }
         let mut ids = HashSet::new();
-        let full = self.look_through(key, behind, |found| {
+        let full = self.look_through(key, after, |found| {
             ids.insert(found);
-            ids.len() > MOST_KNOWN
+            ids.len() > MAX_EARLIER_COMMITS
         })?;
         if full {
-            return self.look_through(key, behind, |found| found == id);
+            return self.look_through(key, after, |found| found == id);
         }
-        if self.known.ids + ids.len() > MOST_KNOWN {
-            self.known = Known::default();
+        if self.earlier.ids + ids.len() > MAX_EARLIER_COMMITS {
+            self.earlier = EarlierCommits::default();
         }
         let stands = ids.contains(&id);
-        self.known.ids += ids.len();
-        self.known.by_target.insert(key.clone(), ids);
+        self.earlier.ids += ids.len();
+        self.earlier.by_target.insert(key.clone(), ids);
         Ok(stands)
     }
 
-    /// Shows the commit ids of the aggregate's events behind the position, the last first, until one is the one
-    /// looked for; whether one was.
+    /// Whether `is_it` accepts one of the commit ids of the aggregate's events after the position.
+    /// Searches from the last event back.
     fn look_through(
         &self,
         key: &AggregateKey,
-        behind: Position,
+        after: Position,
         mut is_it: impl FnMut(Uuid) -> bool,
     ) -> Result<bool, String> {
         let mut fetch = Fetch::ALL.backwards().limit(256);
         loop {
             let page = aggregate_page(self.store.mailroom(), key, fetch);
             let page = page.map_err(|error| error.to_string())?;
-            let later = |event: &&KeyedEvent| event.position.unwrap_or_default() > behind;
+            let later = |event: &&KeyedEvent| event.position.unwrap_or_default() > after;
             if page.events.iter().take_while(later).any(|event| is_it(event.commit_id)) {
                 return Ok(true);
             }
@@ -380,7 +386,7 @@ fn path(number: usize, depth: usize) -> String {
 }
 
 #[async_trait]
-impl<H, R> Deliver for Reacting<H>
+impl<H, R> Handler for ReactionHandler<H>
 where
     H: FnMut(&KeyedEvent) -> R + Send,
     R: IntoReactions,
@@ -392,16 +398,16 @@ where
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {
         let mut delivered = Delivered::default();
         for event in chunk.events {
-            let again = match event.position <= Some(chunk.earlier_to) {
-                _ if chunk.retried => Again::Now,
-                true => Again::Earlier,
-                false => Again::No,
+            let redelivery = match event.position <= Some(chunk.earlier_to) {
+                _ if chunk.retried => Redelivery::ThisRun,
+                true => Redelivery::EarlierRun,
+                false => Redelivery::No,
             };
-            if again == Again::No {
-                self.performer.known = Known::default();
+            if redelivery == Redelivery::No {
+                self.performer.earlier = EarlierCommits::default();
             }
             let reactions = (self.react)(event).into_reactions();
-            if let Err(reason) = self.performer.perform_all(event, reactions, again).await {
+            if let Err(reason) = self.performer.perform_all(event, reactions, redelivery).await {
                 delivered.failed = Some(reason);
                 break;
             }

@@ -1,18 +1,21 @@
 //! Given events, when a command, then events or an error.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::diff::{diff, pretty};
-use crate::entity::{Aggregate, decode, encode};
+use crate::entity::{Aggregate, Context};
+use crate::event::{AggregateKey, EncodeError, Sequence, Timestamp, encode};
 
 /// An entity of which some events are given, ready to be asked something.
 ///
 /// ```
 /// use seriatim::Aggregate;
 /// use seriatim::testing::Scenario;
+/// # use seriatim::Context;
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Default, Serialize, Deserialize)]
 /// # struct Account { balance: u64 }
@@ -26,12 +29,15 @@ use crate::entity::{Aggregate, decode, encode};
 /// #     type Command = Command;
 /// #     type Event = Event;
 /// #     type Error = Overdrawn;
-/// #     fn handle(&self, command: &Command) -> Result<Vec<Event>, Overdrawn> {
+/// #     type Services = ();
+/// #     fn handle(
+/// #         &self,
+/// #         command: &Command,
+/// #         _: &Context<'_>,
+/// #     ) -> Result<Vec<Event>, Overdrawn> {
 /// #         match *command {
 /// #             Command::Withdraw(0) => Ok(vec![]),
-/// #             Command::Withdraw(n) if n > self.balance => {
-/// #                 Err(Overdrawn { balance: self.balance })
-/// #             }
+/// #             Command::Withdraw(n) if n > self.balance => Err(Overdrawn { balance: self.balance }),
 /// #             Command::Withdraw(amount) => Ok(vec![Event::Withdrawn { amount }]),
 /// #         }
 /// #     }
@@ -52,9 +58,29 @@ use crate::entity::{Aggregate, decode, encode};
 ///     .then_nothing()
 ///     .then_state(&Account { balance: 20 });
 /// ```
-#[derive(Clone, Debug)]
-pub struct Scenario<A> {
+pub struct Scenario<A: Aggregate> {
     state: A,
+    sequence: Sequence,
+    time: Timestamp,
+    services: Arc<A::Services>,
+}
+
+impl<A: Aggregate + Clone> Clone for Scenario<A> {
+    fn clone(&self) -> Self {
+        let Scenario { state, sequence, time, services } = self;
+        let (state, services) = (state.clone(), services.clone());
+        Scenario { state, sequence: *sequence, time: *time, services }
+    }
+}
+
+impl<A: Aggregate + Debug> Debug for Scenario<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scenario")
+            .field("state", &self.state)
+            .field("sequence", &self.sequence)
+            .field("time", &self.time)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a command came to; nothing is checked yet.
@@ -64,7 +90,7 @@ pub struct Decided<A: Aggregate> {
     result: Result<Vec<A::Event>, A::Error>,
 }
 
-impl<A: Aggregate> Scenario<A> {
+impl<A: Aggregate<Services = ()>> Scenario<A> {
     /// An entity to which this has happened; `[]` for one without events.
     ///
     /// # Panics
@@ -72,14 +98,49 @@ impl<A: Aggregate> Scenario<A> {
     /// Where an event cannot be stored or read back.
     #[track_caller]
     pub fn given(events: impl IntoIterator<Item = A::Event>) -> Self {
-        let mut scenario = Scenario { state: A::default() };
+        Self::given_with((), events)
+    }
+}
+
+impl<A: Aggregate> Scenario<A> {
+    /// Like [`Scenario::given`], for an entity that needs services.
+    ///
+    /// # Panics
+    ///
+    /// Where an event cannot be stored or read back.
+    #[track_caller]
+    pub fn given_with(
+        services: impl Into<Arc<A::Services>>,
+        events: impl IntoIterator<Item = A::Event>,
+    ) -> Self {
+        let (sequence, time) = (Sequence::NONE, Timestamp::default());
+        let services = services.into();
+        let mut scenario = Scenario { state: A::default(), sequence, time, services };
         scenario.apply(&stored::<A>(events));
         scenario
     }
 
+    /// The time of the next decision; 1970 unless set.
+    pub fn at(mut self, time: impl Into<Timestamp>) -> Self {
+        self.time = time.into();
+        self
+    }
+
     /// Lets the entity decide on a command.
+    ///
+    /// # Panics
+    ///
+    /// Where the entity's kind is no kind.
+    #[track_caller]
     pub fn when(self, command: A::Command) -> Decided<A> {
-        let result = self.state.handle(&command);
+        let context = Context {
+            key: &scenario_key::<A>(),
+            sequence: self.sequence,
+            time: self.time,
+            metadata: None,
+            services: &*self.services,
+        };
+        let result = self.state.handle(&command, &context);
         Decided { scenario: self, result }
     }
 
@@ -105,6 +166,7 @@ impl<A: Aggregate> Scenario<A> {
     fn apply(&mut self, events: &[StoredEvent<A::Event>]) {
         for event in events {
             self.state.apply(&event.read_back);
+            self.sequence = self.sequence.next();
         }
     }
 }
@@ -117,8 +179,8 @@ where
     ///
     /// # Panics
     ///
-    /// With the difference, where the command came to something else, or an event cannot be stored
-    /// or read back.
+    /// With the difference, where the command came to something else, or an event cannot be stored or read
+    /// back.
     #[track_caller]
     pub fn then_events(self, expected: impl IntoIterator<Item = A::Event>) -> Scenario<A> {
         let expected = text(&stored::<A>(expected));
@@ -183,6 +245,15 @@ where
     }
 }
 
+/// The key of the entity in every scenario: of the id `scenario`.
+#[track_caller]
+fn scenario_key<A: Aggregate>() -> AggregateKey {
+    match AggregateKey::of_entity(A::KIND, "scenario") {
+        Ok(key) => key,
+        Err(error) => fail::<A>(&error.to_string()),
+    }
+}
+
 /// An event in the form it is stored in, and as it is read back from that.
 struct StoredEvent<E> {
     text: String,
@@ -206,14 +277,15 @@ where
     E: Serialize + DeserializeOwned,
 {
     let unfit = |error: &dyn std::fmt::Display| format!("cannot be stored: {error}");
-    let new = encode(event).map_err(|error| unfit(&error))?;
+    let (new, read_back) = encode(event).map_err(|error| match error {
+        EncodeError::Unreadable { .. } | EncodeError::Changed { .. } => {
+            format!("cannot be read back: {error}")
+        }
+        _ => unfit(&error),
+    })?;
     let checked = new.check().map_err(|error| unfit(&error))?;
-    let name = &checked.event_type;
-    let text = format!("{name} {}", pretty(checked.data.as_str()));
-    match decode(name, &checked.data) {
-        Ok(read_back) => Ok(StoredEvent { text, read_back }),
-        Err(error) => Err(format!("cannot be read back: {error}\n\n  {text}")),
-    }
+    let text = format!("{} {}", checked.event_type, pretty(checked.data.as_str()));
+    Ok(StoredEvent { text, read_back })
 }
 
 fn text<E>(events: &[StoredEvent<E>]) -> String {

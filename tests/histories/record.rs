@@ -12,8 +12,8 @@ use seriatim::driver::DriverError;
 use seriatim::driver::memory::MemoryDriver;
 use seriatim::testing::faulty_driver::{FaultyDriver, LatePut, PutFault, ReadFault};
 use seriatim::{
-    Append, AppendError, Appended, EventStore, ExecuteError, ExecuteOptions, Expected, KeyedEvent,
-    NewEvent,
+    Append, AppendError, Appended, Context, EventStore, ExecuteError, ExecuteOptions, Expected,
+    KeyedEvent, NewEvent,
 };
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -83,8 +83,9 @@ impl seriatim::Aggregate for Tally {
     type Command = Add;
     type Event = Event;
     type Error = Full;
+    type Services = ();
 
-    fn handle(&self, add: &Add) -> Result<Vec<Event>, Full> {
+    fn handle(&self, add: &Add, _: &Context<'_>) -> Result<Vec<Event>, Full> {
         match self.count < add.limit {
             true => Ok(vec![Event::Added { token: add.token }]),
             false => Err(Full { count: self.count }),

@@ -1,7 +1,5 @@
 //! Stores of the drivers that have a log, for tests that hold for each of them.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
-
 use std::path::Path;
 
 use seriatim::{Append, EventStore, KeyedEvent, NewEvent, Position};

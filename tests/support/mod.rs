@@ -1,11 +1,30 @@
-//! What these tests share: waiting for a condition with a deadline, seeds that are printed, events to
-//! append, and a driver that can be held ([`HeldDriver`]).
+//! What the test binaries share, compiled once in each:
+//!
+//! - here: waiting for a condition with a deadline, seeds that are printed, events to append;
+//! - [`held_driver`]: a driver over memory whose puts wait until the test lets them through;
+//! - [`entities`]: an account, and a replay that does not go through the code under test;
+//! - [`logged`]: stores of each driver that has a log;
+//! - [`puts`]: puts by hand, for tests that talk to a driver without a store;
+//! - [`sim_disk`]: a disk in memory that can lose power, fail a flush, or be full;
+//! - [`proxy`]: a TCP proxy with faults that counts round trips;
+//! - [`engines`]: where the remote engines are, and how a test runs on each of them.
+//!
+//! The binaries, by floor (`cargo test --test NAME`): `redb`, `mailroom`, `store`, `entity`, `subscription`,
+//! `testing`, `engines`. `processes` runs programs and kills them. Tests that measure the memory of their
+//! process are binaries of their own: `bounded_memory`, `entity_replay_holds_memory_flat` and
+//! `slow_subscriber_holds_memory_flat`.
 
-#![allow(dead_code, unused_imports, reason = "each test file uses a part")]
+#![allow(dead_code, reason = "each binary uses a part")]
 #![allow(unreachable_pub, reason = "a module of test binaries")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-mod held_driver;
+pub mod engines;
+pub mod entities;
+pub mod held_driver;
+pub mod logged;
+pub mod proxy;
+pub mod puts;
+pub mod sim_disk;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -13,7 +32,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-pub use held_driver::HeldDriver;
 use seriatim::{Append, AppendError, EventStore, Expected, KeyedEvent, NewEvent};
 
 /// After so long a test that waits for something has failed.

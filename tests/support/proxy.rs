@@ -4,10 +4,6 @@
 //! of all. So it counts requests that wait for their answers; what is sent before the answer to the one before
 //! is not told apart, and neither is what a client sends to keep a connection alive.
 
-#![allow(dead_code, reason = "each test file uses a part")]
-#![allow(unreachable_pub, reason = "a module of test binaries")]
-#![allow(clippy::unwrap_used)]
-
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

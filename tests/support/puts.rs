@@ -1,7 +1,5 @@
 //! Puts by hand, for tests that talk to a driver without a store.
 
-#![allow(dead_code, unreachable_pub)]
-
 use std::sync::Arc;
 
 use seriatim::driver::redb::{RedbBuilder, RedbDriver};

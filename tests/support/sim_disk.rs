@@ -5,8 +5,6 @@
 //! reorders. File names that were not flushed come and go the same way. Everything random comes from one
 //! seed.
 
-#![allow(dead_code, unreachable_pub)]
-
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use seriatim::Aggregate;
+use seriatim::{Aggregate, Context};
 
 /// A show: how many seats it has, and who reserved how many of them.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,8 +64,9 @@ impl Aggregate for Show {
     type Command = Order;
     type Event = Event;
     type Error = Refusal;
+    type Services = ();
 
-    fn handle(&self, order: &Order) -> Result<Vec<Event>, Refusal> {
+    fn handle(&self, order: &Order, _: &Context<'_>) -> Result<Vec<Event>, Refusal> {
         match order.known {
             Some(known) if known != self.changes => {
                 return Err(Refusal::Changed { known, changes: self.changes });

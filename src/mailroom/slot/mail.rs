@@ -107,10 +107,9 @@ impl Mail {
         match decided {
             Err(_panic) => CommandOutcome::Panicked,
             Ok(Decision::Nothing) => CommandOutcome::Nothing,
-            Ok(Decision::Unfit(source)) => {
-                let key = self.append.key.clone();
-                CommandOutcome::Refused(AppendError::InvalidEvent { key, index: 0, source })
-            }
+            Ok(Decision::Unexpected) if self.up_to_date => CommandOutcome::Nothing,
+            Ok(Decision::Unexpected) => CommandOutcome::Unexpected,
+            Ok(Decision::Refused(error)) => CommandOutcome::Refused(error),
             Ok(Decision::Events(events)) => {
                 self.append.set_events(events);
                 CommandOutcome::Events
@@ -199,6 +198,8 @@ pub(in crate::mailroom) enum CommandOutcome {
     /// Its events are in the mail.
     Events,
     Nothing,
+    /// Nothing, unless another process wrote meanwhile.
+    Unexpected,
     Refused(AppendError),
     Panicked,
 }

@@ -1,0 +1,27 @@
+//! The mailbox of an aggregate: appends, their answers, permits, passivation and closing. One module per
+//! behaviour.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod a_conflict_reads_only_what_is_new;
+mod actor_panics_lose_nothing;
+mod answers_wait_for_the_put_they_rest_on;
+mod bad_input_changes_nothing;
+mod busy_mailbox_does_not_starve_a_put;
+mod close_drains;
+mod dropped_futures;
+mod hanging_driver;
+mod idempotent_append;
+mod late_put_is_never_doubled;
+mod model;
+mod one_bad_append_spares_its_neighbours;
+mod passivation_under_load;
+mod permits_bound_the_mailbox;
+mod racing_writers_see_a_legal_order;
+mod recorded_at_never_decreases;
+mod refused_writers_keep_no_aggregate;
+mod stale_appends_make_no_driver_call;
+mod two_stores_take_turns;

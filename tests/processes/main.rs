@@ -1,0 +1,18 @@
+//! Tests that run programs and kill some of them: examples, and this binary again with a variable that makes
+//! one ignored or empty test the child. One module per behaviour.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_directories_are_refused;
+mod bank_actors_survives_kill;
+#[cfg(unix)]
+mod consumers_survive_sigkill;
+#[cfg(unix)]
+mod git_history_imports_odd_repositories;
+mod publish_ndjson_survives_kill;
+#[cfg(unix)]
+mod redb_survives_sigkill;
+mod sigkill_loses_nothing_answered;

@@ -1,0 +1,18 @@
+//! The redb driver: its journal, its cache, its file formats, and what it says of damage. One module per
+//! behaviour. Disks are simulated, except where a module says otherwise.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod checkpoints_survive_power_loss;
+mod redb_failed_flush;
+mod redb_full_disk;
+mod redb_journal_files_are_kept;
+mod redb_names_damage;
+mod redb_opens_older_stores;
+mod redb_opens_stores_with_checkpoints;
+mod redb_reads_the_same_from_its_cache;
+mod redb_survives_power_loss;
+mod redb_verify_and_reindex;

@@ -1,0 +1,16 @@
+//! The store that callers hold: its reads, its log, middleware, actors, and runtimes that come and go.
+//! One module per behaviour.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod actors_face;
+mod clock_jumps_are_noticed;
+mod event_json_form;
+mod log_reads;
+mod metadata_has_one_value_per_key;
+mod middleware;
+mod reads;
+mod store_outlives_runtimes;

@@ -1,0 +1,14 @@
+//! Subscriptions, consumers and what is built on them. One module per behaviour.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod consumers_keep_checkpoints;
+mod consumers_park_what_fails;
+mod projections_count_once;
+mod publisher_resumes;
+mod reactions_happen_once;
+mod subscribers_see_every_position_once;
+mod subscription_pushes_to_actors;
