@@ -26,8 +26,9 @@ use crate::driver::Driver;
 use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy};
 use crate::error::DriverError;
 
-const OPTIONS: &str = "table, create, replication, serial, datacenter, fixed_address, \
-                       tls, tls_ca, tls_cert, tls_key, tls_server_name, timeout_ms, attempt_timeout_ms";
+const OPTIONS: &str = "table, create, replication, serial, datacenter, fixed_address, tls, \
+                       tls_ca, tls_cert, tls_key, tls_server_name, timeout_ms, \
+                       attempt_timeout_ms";
 const DEFAULT_TABLE: &str = "events";
 const DEFAULT_PORT: u16 = 9042;
 
