@@ -9,8 +9,10 @@ use reqwest::Client;
 use reqwest::redirect::Policy;
 
 use super::credential::{ConnectionString, Credential, SasSource};
+use super::driver::AzureTablesDriver;
 use super::service::Service;
-use super::{AzureTable, AzureTablesDriver};
+use super::table::AzureTable;
+use crate::driver::Driver;
 use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy, check_endpoint, shown_endpoint};
 use crate::error::DriverError;
 
@@ -52,6 +54,13 @@ impl fmt::Debug for AzureTablesBuilder {
             .field("timeout", &self.timeout)
             .field("attempt_timeout", &self.attempt_timeout)
             .finish_non_exhaustive()
+    }
+}
+
+impl AzureTablesDriver {
+    /// Opens a driver with options of its own.
+    pub fn builder() -> AzureTablesBuilder {
+        AzureTablesBuilder::default()
     }
 }
 
@@ -231,9 +240,9 @@ fn check_names(account: &str, table: &str) -> Result<(), DriverError> {
 }
 
 /// Opens what follows `azure-tables:` in a URL.
-pub(super) async fn open_url(rest: &str) -> Result<AzureTablesDriver, DriverError> {
+pub(in crate::driver) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
     let (builder, account, table) = read_url(rest)?;
-    builder.open(&account, &table).await
+    Ok(Arc::new(builder.open(&account, &table).await?))
 }
 
 fn read_url(rest: &str) -> Result<(AzureTablesBuilder, String, String), DriverError> {
@@ -307,7 +316,7 @@ mod tests {
             "//ada1/events?sas=sig%3Dhush&endpoint=http%3A%2F%2F127.0.0.1%3A{port}%2Fada1\
              &timeout_ms=500"
         );
-        let error = open_url(&url).await.unwrap_err();
+        let error = open_url(&url).await.err().unwrap();
         assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");
         let text = format!("{error} {error:?}");
         assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");

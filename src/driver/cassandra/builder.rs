@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +17,18 @@ use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use tokio::time::timeout;
 
-use super::CassandraDriver;
+use super::driver::CassandraDriver;
 use super::failure::{classify, not_opened};
 use super::snapshot;
 use super::table::{CassandraTable, Serial, columns};
+use super::tls::TlsOptions;
+use crate::driver::Driver;
 use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy};
 use crate::error::DriverError;
 
-const OPTIONS: &str = "table, create, replication, serial, datacenter, fixed_address, \
-                       timeout_ms, attempt_timeout_ms";
+const OPTIONS: &str = "table, create, replication, serial, datacenter, fixed_address, tls, \
+                       tls_ca, tls_cert, tls_key, tls_server_name, timeout_ms, \
+                       attempt_timeout_ms";
 const DEFAULT_TABLE: &str = "events";
 const DEFAULT_PORT: u16 = 9042;
 
@@ -50,6 +54,7 @@ pub struct CassandraBuilder {
     serial: Serial,
     datacenter: Option<String>,
     fixed_address: bool,
+    tls: TlsOptions,
     user: Option<(String, String)>,
     timeout: Option<Duration>,
     attempt_timeout: Option<Duration>,
@@ -65,9 +70,17 @@ impl fmt::Debug for CassandraBuilder {
             .field("serial", &self.serial)
             .field("datacenter", &self.datacenter)
             .field("fixed_address", &self.fixed_address)
+            .field("tls", &self.tls)
             .field("timeout", &self.timeout)
             .field("attempt_timeout", &self.attempt_timeout)
             .finish_non_exhaustive()
+    }
+}
+
+impl CassandraDriver {
+    /// Opens a driver with options of its own.
+    pub fn builder() -> CassandraBuilder {
+        CassandraBuilder::default()
     }
 }
 
@@ -113,6 +126,34 @@ impl CassandraBuilder {
     /// node behind a forwarded port.
     pub fn fixed_address(mut self, fixed: bool) -> Self {
         self.fixed_address = fixed;
+        self
+    }
+
+    /// Speaks TLS, and trusts the authorities that the operating system trusts. Needs the feature
+    /// `cassandra-tls`.
+    pub fn tls(mut self, tls: bool) -> Self {
+        self.tls.on = tls;
+        self
+    }
+
+    /// Speaks TLS, and trusts the authorities in this PEM file alone.
+    pub fn tls_ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls.on = true;
+        self.tls.ca = Some(file.into());
+        self
+    }
+
+    /// Speaks TLS, and shows the nodes this certificate and its key, both PEM files.
+    pub fn tls_client(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.on = true;
+        (self.tls.cert, self.tls.key) = (Some(cert.into()), Some(key.into()));
+        self
+    }
+
+    /// Speaks TLS, and expects this name in the nodes' certificates in place of their addresses.
+    pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.on = true;
+        self.tls.server_name = Some(name.into());
         self
     }
 
@@ -239,6 +280,9 @@ impl CassandraBuilder {
         let unreached = |problem: String| {
             DriverError::unavailable(format!("Cassandra, opening {name}: {problem}"))
         };
+        if self.tls.on {
+            builder = self.tls.apply(builder)?;
+        }
         if self.fixed_address {
             let Some(first) = hosts.first() else {
                 return Err(DriverError::failed("no host is given"));
@@ -316,9 +360,9 @@ fn quoted(what: &str, name: &str) -> Result<String, DriverError> {
 }
 
 /// Opens what follows `cassandra:` in a URL.
-pub(super) async fn open_url(rest: &str) -> Result<CassandraDriver, DriverError> {
+pub(in crate::driver) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
     let (builder, hosts, keyspace) = read_url(rest)?;
-    builder.open(hosts, &keyspace).await
+    Ok(Arc::new(builder.open(hosts, &keyspace).await?))
 }
 
 fn read_url(rest: &str) -> Result<(CassandraBuilder, Vec<String>, String), DriverError> {
@@ -340,6 +384,21 @@ fn read_url(rest: &str) -> Result<(CassandraBuilder, Vec<String>, String), Drive
             return Err(DriverError::failed("the option serial must be global or local"));
         }
     };
+    let path = |url: &mut RemoteUrl, name| url.take(name).map(PathBuf::from);
+    let mut tls = TlsOptions {
+        on: false,
+        ca: path(&mut url, "tls_ca"),
+        cert: path(&mut url, "tls_cert"),
+        key: path(&mut url, "tls_key"),
+        server_name: url.take("tls_server_name"),
+    };
+    let implied = tls.ca.is_some() || tls.cert.is_some() || tls.server_name.is_some();
+    tls.on = url.take_parsed("tls")?.unwrap_or(implied);
+    if tls.cert.is_some() != tls.key.is_some() || (implied && !tls.on) {
+        return Err(DriverError::failed(
+            "tls_cert and tls_key belong together, and no tls_… option goes with tls=false",
+        ));
+    }
     let builder = CassandraBuilder {
         table: url.take("table"),
         create: url.take_parsed("create")?.unwrap_or(false),
@@ -347,6 +406,7 @@ fn read_url(rest: &str) -> Result<(CassandraBuilder, Vec<String>, String), Drive
         serial,
         datacenter: url.take("datacenter"),
         fixed_address: url.take_parsed("fixed_address")?.unwrap_or(false),
+        tls,
         user,
         timeout: url.take_parsed("timeout_ms")?.map(Duration::from_millis),
         attempt_timeout: url.take_parsed("attempt_timeout_ms")?.map(Duration::from_millis),
@@ -399,7 +459,7 @@ mod tests {
 
     #[tokio::test]
     async fn local_arbitration_needs_a_datacentre() {
-        let error = open_url("//127.0.0.1:1/bank?serial=local").await.unwrap_err();
+        let error = open_url("//127.0.0.1:1/bank?serial=local").await.err().unwrap();
         assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
         assert!(error.to_string().contains("datacenter=NAME"), "{error}");
         let error = CassandraDriver::builder().local_serial().open(["127.0.0.1:1"], "bank").await;
@@ -417,7 +477,7 @@ mod tests {
         // A port that was just free, and is not listened on.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("//ada:hush@127.0.0.1:{port}/bank?timeout_ms=1000");
-        let error = open_url(&url).await.unwrap_err();
+        let error = open_url(&url).await.err().unwrap();
         assert!(matches!(error, DriverError::Unavailable { .. }), "{error:?}");
         let text = format!("{error} {error:?}");
         assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");

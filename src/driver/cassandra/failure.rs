@@ -51,11 +51,17 @@ fn of_attempt(error: &RequestAttemptError) -> FailureKind {
 
 /// No connection could be had, so nothing was sent. That a user is refused does not pass.
 fn of_pool(error: &ConnectionPoolError) -> FailureKind {
-    let ConnectionPoolError::Broken {
-        last_connection_error: ConnectionError::ConnectionSetupRequestError(setup),
-    } = error
-    else {
-        return FailureKind::Transient;
+    let setup = match error {
+        ConnectionPoolError::Broken {
+            last_connection_error: ConnectionError::ConnectionSetupRequestError(setup),
+        } => setup,
+        // A certificate that is refused, and nothing else, has data in it that is not valid.
+        ConnectionPoolError::Broken { last_connection_error: ConnectionError::IoError(error) }
+            if error.kind() == std::io::ErrorKind::InvalidData =>
+        {
+            return FailureKind::Permanent;
+        }
+        _ => return FailureKind::Transient,
     };
     match &setup.error {
         ConnectionSetupRequestErrorKind::MissingAuthentication

@@ -27,9 +27,18 @@
 //! | `fixed_address` | `true` speaks to every node through the first host | `false` |
 //! | `timeout_ms` | the time for one operation, all attempts together | 5000 |
 //! | `attempt_timeout_ms` | the time for one attempt, see below | `timeout_ms` |
+//! | `tls` | `true` encrypts connections; implied by each of the following | `false` |
+//! | `tls_ca` | a PEM file of the authorities to trust | the operating system's |
+//! | `tls_cert`, `tls_key` | PEM files that this client shows: its certificate and key | none |
+//! | `tls_server_name` | the name that all nodes' certificates have | each node's address |
 //!
 //! `fixed_address` is for one node behind a forwarded port, which tells an address that cannot be
 //! reached.
+//!
+//! **TLS** needs the feature `cassandra-tls`. The client knows nodes by their addresses, so a
+//! node's certificate must have its address among its names, unless `tls_server_name` says which
+//! name all of them have. A certificate that is refused is [`DriverError::Failed`]. Files are read
+//! when the driver is opened: open it again after a certificate was renewed.
 //!
 //! **Several datacentres.** Give `datacenter` in every process: a client without it picks
 //! coordinators anywhere, at the price of a wide-area round trip. Opening fails where the cluster
@@ -118,155 +127,32 @@
 //! # What it cannot do
 //!
 //! There is no log: events have no position, and reads over all aggregates are not offered. A put
-//! is one partition, so it cannot hold several aggregates. Connections are not encrypted: a cluster
-//! that wants TLS cannot be reached.
+//! is one partition, so it cannot hold several aggregates.
 //!
 //! # What was tested on what
 //!
-//! The engine tests run on one node of Apache Cassandra 5.0.8. Users and their refusal are tested
-//! on a scripted server. Several datacentres were not run. The client speaks to ScyllaDB as well;
-//! that was not tested. ScyllaDB up to 2025.3 has no lightweight transactions in a keyspace with
-//! tablets: make the keyspace by hand, with `tablets = {'enabled': false}`.
+//! The engine tests run on one node of Apache Cassandra 5.0.8. Users, their refusal and TLS (but
+//! not the client's own certificate) are tested on a scripted server. Several datacentres were not
+//! run. The client speaks to ScyllaDB as well; that was not tested. ScyllaDB up to 2025.3 has no
+//! lightweight transactions in a keyspace with tablets: make the keyspace by hand, with `tablets =
+//! {'enabled': false}`.
 //!
 //! # Layout
 //!
 //! - `builder`: options, the URL, keyspace and tables
+//! - `driver`: the contract's methods, as calls
 //! - `table`: the statements, and rows as events
+//! - `snapshot`: the table of snapshots
+//! - `tls`: what is trusted, and shown
 //! - `failure`: what a failed call means
-//! - `snapshot`: snapshots beside the events
 
 mod builder;
+mod driver;
 mod failure;
 mod snapshot;
 mod table;
-
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
-
-use async_trait::async_trait;
-use bytes::Bytes;
-use scylla::response::PagingState;
+mod tls;
 
 pub use builder::CassandraBuilder;
-
-use super::remote::{CallKind, SharedConnection, check_snapshot_size, engine_key_pages};
-use super::{Driver, EventPages, Fetch, KeyPages, Limits, Put, PutReceipt, SnapshotStore};
-use crate::error::DriverError;
-use crate::event::{AggregateKey, Sequence};
-use snapshot::SNAPSHOT_BYTES;
-use table::CassandraTable;
-
-const LIMITS: Limits = Limits {
-    events_per_put: 1_000,
-    bytes_per_put: 8 << 20,
-    bytes_per_event: 1 << 20,
-    bytes_per_key: AggregateKey::MAX_BYTES,
-    aggregates_per_put: 1,
-};
-
-pub(super) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
-    Ok(Arc::new(builder::open_url(rest).await?))
-}
-
-/// Events in a table of Cassandra. See the [module](self).
-pub struct CassandraDriver {
-    shared: Arc<SharedConnection<CassandraTable>>,
-}
-
-impl fmt::Debug for CassandraDriver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CassandraDriver")
-            .field("table", &self.shared.connection.name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl CassandraDriver {
-    /// Opens a driver with options of its own.
-    pub fn builder() -> CassandraBuilder {
-        CassandraBuilder::default()
-    }
-
-    fn new(connection: CassandraTable) -> Self {
-        CassandraDriver { shared: SharedConnection::new(connection) }
-    }
-}
-
-#[async_trait]
-impl Driver for CassandraDriver {
-    async fn check_sequence(
-        &self,
-        key: &AggregateKey,
-        sequence: Sequence,
-    ) -> Result<bool, DriverError> {
-        let connection = self.shared.open()?;
-        connection.retry(CallKind::Read, "SELECT", || connection.has(key, sequence)).await
-    }
-
-    fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
-        self.shared.pages(key, fetch, |shared, key, fetch| async move {
-            let connection = shared.open()?;
-            connection.retry(CallKind::Read, "SELECT", || connection.page(&key, fetch)).await
-        })
-    }
-
-    async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
-        let connection = self.shared.open()?;
-        LIMITS.check(&put)?;
-        connection.retry(CallKind::Write, "INSERT", || connection.insert(&put)).await?;
-        Ok(PutReceipt::default())
-    }
-
-    async fn close(&self) -> Result<(), DriverError> {
-        self.shared.close();
-        Ok(())
-    }
-
-    async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
-        let connection = self.shared.open()?;
-        connection.retry(CallKind::Read, "SELECT", || connection.latest(key)).await
-    }
-
-    fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
-        let (shared, prefix, after) = (self.shared.clone(), prefix.to_owned(), after.cloned());
-        engine_key_pages(move |place: Option<PagingState>| {
-            let (shared, prefix, after) = (shared.clone(), prefix.clone(), after.clone());
-            async move {
-                let table = shared.open()?;
-                let ask = || table.some_keys(after.as_ref(), place.clone());
-                let (mut keys, next) = table.retry(CallKind::Read, "SELECT", ask).await?;
-                keys.retain(|key| key.as_str().starts_with(&prefix));
-                Ok((keys, next))
-            }
-        })
-    }
-
-    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
-        self.shared.connection.keeps_snapshots().then_some(self)
-    }
-
-    fn put_timeout(&self) -> Option<Duration> {
-        Some(self.shared.connection.put_timeout())
-    }
-
-    fn limits(&self) -> Limits {
-        LIMITS
-    }
-}
-
-#[async_trait]
-impl SnapshotStore for CassandraDriver {
-    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
-        let connection = self.shared.open()?;
-        connection.retry(CallKind::Read, "SELECT", || connection.load_snapshot(key)).await
-    }
-
-    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
-        let connection = self.shared.open()?;
-        check_snapshot_size(key, &snapshot, SNAPSHOT_BYTES)?;
-        // Nothing rests on it and it can be written twice, so it is tried again like a read.
-        let save = || connection.save_snapshot(key, &snapshot);
-        connection.retry(CallKind::Read, "INSERT", save).await
-    }
-}
+pub(super) use builder::open_url;
+pub use driver::CassandraDriver;

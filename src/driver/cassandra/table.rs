@@ -13,7 +13,7 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row};
 
 use super::failure::classify;
-use super::snapshot::{Snapshots, table_beside};
+use super::snapshot::{SnapshotStatements, table_beside};
 use crate::driver::remote::{CallKind, RetryPolicy, late};
 use crate::driver::{EventPage, Fetch, Put};
 use crate::error::DriverError;
@@ -56,7 +56,7 @@ impl Serial {
 
 /// The session and its statements.
 pub(super) struct CassandraTable {
-    pub(super) session: Session,
+    session: Session,
     /// The table and its hosts, for messages.
     pub(super) name: String,
     policy: RetryPolicy,
@@ -69,7 +69,7 @@ pub(super) struct CassandraTable {
     keys: PreparedStatement,
     keys_behind: PreparedStatement,
     /// `None` where their table is missing.
-    pub(super) snapshots: Option<Snapshots>,
+    snapshots: Option<SnapshotStatements>,
 }
 
 impl CassandraTable {
@@ -96,7 +96,7 @@ impl CassandraTable {
         let behind = format!("SELECT DISTINCT k FROM {table} WHERE token(k) > token(?)");
         let mut keys_behind = prepared(behind, writes).await?;
         keys_behind.set_page_size(KEYS);
-        let snapshots = Snapshots::prepare(&session, &table_beside(table), writes).await;
+        let snapshots = SnapshotStatements::prepare(&session, &table_beside(table), writes).await;
         let insert = format!(
             "INSERT INTO {table} (k, s, p, t, c, r) VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS"
         );
@@ -137,7 +137,7 @@ impl CassandraTable {
     }
 
     /// An operation, where it was done: the beginning of every message of a failure.
-    pub(super) fn doing(&self, operation: &str) -> String {
+    fn doing(&self, operation: &str) -> String {
         format!("Cassandra, {operation} on {}", self.name)
     }
 
@@ -153,12 +153,12 @@ impl CassandraTable {
         self.policy.run(|| late(call, &self.doing(operation)), attempt).await
     }
 
-    pub(super) fn rows(&self, result: QueryResult) -> Result<QueryRowsResult, DriverError> {
+    fn rows(&self, result: QueryResult) -> Result<QueryRowsResult, DriverError> {
         result.into_rows_result().map_err(|e| self.odd("SELECT", &e))
     }
 
     /// An answer that is none to what was asked.
-    pub(super) fn odd(&self, operation: &str, error: &dyn std::fmt::Display) -> DriverError {
+    fn odd(&self, operation: &str, error: &dyn std::fmt::Display) -> DriverError {
         DriverError::failed(format!(
             "{}: an answer that was not expected: {error}",
             self.doing(operation)
@@ -243,6 +243,28 @@ impl CassandraTable {
             PagingStateResponse::NoMorePages => None,
         };
         Ok((keys, next))
+    }
+
+    pub(super) async fn load_snapshot(
+        &self,
+        key: &AggregateKey,
+    ) -> Result<Option<Bytes>, DriverError> {
+        let Some(snapshots) = &self.snapshots else { return Ok(None) };
+        let found = self.session.execute_unpaged(&snapshots.load, (key.as_str(),)).await;
+        let found = found.map_err(|e| classify(CallKind::Read, &self.doing("SELECT"), e))?;
+        let row = self.rows(found)?.maybe_first_row::<(Bytes,)>();
+        Ok(row.map_err(|e| self.odd("SELECT", &e))?.map(|(snapshot,)| snapshot))
+    }
+
+    pub(super) async fn save_snapshot(
+        &self,
+        key: &AggregateKey,
+        snapshot: &Bytes,
+    ) -> Result<(), DriverError> {
+        let Some(snapshots) = &self.snapshots else { return Ok(()) };
+        let values = (key.as_str(), &snapshot[..]);
+        let saved = self.session.execute_unpaged(&snapshots.save, values).await;
+        saved.map(drop).map_err(|e| classify(CallKind::Read, &self.doing("INSERT"), e))
     }
 
     pub(super) async fn insert(&self, put: &Put) -> Result<(), DriverError> {

@@ -10,8 +10,11 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{Credentials, StalledStreamProtectionConfig};
 use futures_util::FutureExt;
 
+use super::connection::DynamoDbTable;
+use super::driver::DynamoDbDriver;
 use super::item::LIMITS;
-use super::{DynamoDbDriver, DynamoDbTable};
+
+use crate::driver::Driver;
 use crate::driver::remote::{RemoteUrl, RetryPolicy, check_endpoint, shown_endpoint};
 use crate::error::DriverError;
 
@@ -61,6 +64,13 @@ impl fmt::Debug for DynamoDbBuilder {
             .field("timeout", &self.timeout)
             .field("attempt_timeout", &self.attempt_timeout)
             .finish_non_exhaustive()
+    }
+}
+
+impl DynamoDbDriver {
+    /// Opens a driver with options of its own.
+    pub fn builder() -> DynamoDbBuilder {
+        DynamoDbBuilder::default()
     }
 }
 
@@ -199,7 +209,7 @@ impl DynamoDbBuilder {
 }
 
 /// Opens what follows `dynamodb:` in a URL.
-pub(super) async fn open_url(rest: &str) -> Result<Arc<DynamoDbDriver>, DriverError> {
+pub(in crate::driver) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
     let (table, builder) = read_url(rest)?;
     Ok(Arc::new(builder.open(&table).await?))
 }

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::DynamoDbTable;
+use super::connection::DynamoDbTable;
 use super::failure::classify;
 use super::item::{self, AttributeMap, KEY, SEQUENCE, key_value, sequence_value};
 use crate::driver::remote::CallKind;

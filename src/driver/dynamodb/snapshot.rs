@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 
-use super::DynamoDbTable;
+use super::connection::DynamoDbTable;
 use super::failure::classify;
 use super::item::{AttributeMap, KEY, SEQUENCE, key_value, sequence_value};
 use crate::driver::remote::CallKind;

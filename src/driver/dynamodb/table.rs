@@ -9,11 +9,11 @@ use aws_sdk_dynamodb::types::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::DynamoDbTable;
+use super::connection::DynamoDbTable;
 use super::failure::{classify, no_table};
 use super::item::{KEY, LIMITS, SEQUENCE};
 use crate::driver::Limits;
-use crate::driver::remote::{CallKind, late};
+use crate::driver::remote::CallKind;
 use crate::error::DriverError;
 
 /// How long a new table may take until it can be used; half a minute is usual.
@@ -137,18 +137,5 @@ impl DynamoDbTable {
             "the table {} at {} is none of events: its keys are not {KEY} (S) and {SEQUENCE} (N)",
             self.table, self.address
         )))
-    }
-
-    /// Runs `attempt` until the deadline, see [`crate::driver::remote::RetryPolicy`].
-    pub(super) async fn retry<T, R>(
-        &self,
-        call: CallKind,
-        operation: &str,
-        attempt: impl FnMut() -> R,
-    ) -> Result<T, DriverError>
-    where
-        R: Future<Output = Result<T, DriverError>>,
-    {
-        self.policy.run(|| late(call, &self.doing(operation)), attempt).await
     }
 }

@@ -11,13 +11,19 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Region};
 use futures_util::StreamExt;
 use uuid::Uuid;
 
-use super::*;
-use crate::event::{KeyedEvent, NewEvent, Timestamp};
+use super::connection::DynamoDbTable;
+use super::driver::DynamoDbDriver;
+use super::item;
+use crate::driver::remote::RetryPolicy;
+use crate::driver::{Driver, Fetch, Put, PutReceipt};
+use crate::error::DriverError;
+use crate::event::{AggregateKey, KeyedEvent, NewEvent, Sequence, Timestamp};
 
 /// What the server does with a request that it has read.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::{
 use aws_sdk_dynamodb::types::{Put as PutAction, TransactWriteItem};
 use uuid::Uuid;
 
-use super::DynamoDbTable;
+use super::connection::DynamoDbTable;
 use super::failure::{Cancelled, cancelled, classify, token_mismatch};
 use super::item::{KEY, item};
 use crate::driver::Put;

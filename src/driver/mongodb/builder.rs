@@ -1,5 +1,6 @@
 //! How the driver is opened: [`MongoDbBuilder`], and what a URL says of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::mongodb::bson::Document;
@@ -12,8 +13,10 @@ use ::mongodb::{Client, Collection, Database};
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
+use super::connection::MongoDbCollection;
+use super::driver::MongoDbDriver;
 use super::failure::classify;
-use super::{MongoDbCollection, MongoDbDriver};
+use crate::driver::Driver;
 use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy};
 use crate::error::DriverError;
 
@@ -44,6 +47,13 @@ pub struct MongoDbBuilder {
     create: bool,
     timeout: Option<Duration>,
     attempt_timeout: Option<Duration>,
+}
+
+impl MongoDbDriver {
+    /// Opens a driver with options of its own.
+    pub fn builder() -> MongoDbBuilder {
+        MongoDbBuilder::default()
+    }
 }
 
 impl MongoDbBuilder {
@@ -136,6 +146,11 @@ impl MongoDbBuilder {
         checked.await?;
         Ok(MongoDbDriver::new(opened))
     }
+}
+
+/// Opens what a `mongodb:` or `mongodb+srv:` URL names.
+pub(in crate::driver) async fn open_url(url: &str) -> Result<Arc<dyn Driver>, DriverError> {
+    Ok(Arc::new(MongoDbDriver::builder().open(url).await?))
 }
 
 /// Whether the server that said this belongs to no replica set and routes to none. It refuses

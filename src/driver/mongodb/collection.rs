@@ -5,7 +5,7 @@ use ::mongodb::bson::{Bson, Document, doc};
 use ::mongodb::options::IndexOptions;
 use ::mongodb::{Database, IndexModel};
 
-use super::MongoDbCollection;
+use super::connection::MongoDbCollection;
 use super::failure::classify;
 use crate::driver::remote::CallKind;
 use crate::error::DriverError;

@@ -4,7 +4,7 @@ use ::mongodb::bson::spec::BinarySubtype;
 use ::mongodb::bson::{Binary, RawDocumentBuf, doc};
 use bytes::Bytes;
 
-use super::MongoDbCollection;
+use super::connection::MongoDbCollection;
 use super::failure::classify;
 use crate::driver::remote::CallKind;
 use crate::error::DriverError;

@@ -18,21 +18,24 @@ pub type Frame = (u8, Vec<u8>);
 
 /// A server that answers each request frame as the function says, by its opcode.
 pub fn serve(answers: impl Fn(u8) -> Reply<Frame> + Clone + Send + 'static) -> SocketAddr {
-    listen(move |mut stream: TcpStream| {
-        while let Some((stream_id, opcode)) = read(&mut stream) {
-            let (opcode, body) = match answers(opcode) {
-                Reply::Answers(frame) => frame,
-                Reply::HangsUp => return,
-                Reply::Waits => return wait_for_end(stream),
-            };
-            let mut frame = vec![0x84, 0, stream_id[0], stream_id[1], opcode];
-            frame.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
-            frame.extend(body);
-            if stream.write_all(&frame).is_err() {
-                return;
-            }
+    listen(move |stream: TcpStream| converse(stream, &answers))
+}
+
+/// The same over an encrypted or otherwise wrapped connection.
+pub fn converse(mut stream: impl Read + Write, answers: &impl Fn(u8) -> Reply<Frame>) {
+    while let Some((stream_id, opcode)) = read(&mut stream) {
+        let (opcode, body) = match answers(opcode) {
+            Reply::Answers(frame) => frame,
+            Reply::HangsUp => return,
+            Reply::Waits => return wait_for_end(stream),
+        };
+        let mut frame = vec![0x84, 0, stream_id[0], stream_id[1], opcode];
+        frame.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
+        frame.extend(body);
+        if stream.write_all(&frame).and_then(|()| stream.flush()).is_err() {
+            return;
         }
-    })
+    }
 }
 
 /// No options at all.
@@ -54,7 +57,7 @@ fn string(text: &str) -> Vec<u8> {
     [&length, text.as_bytes()].concat()
 }
 
-fn read(stream: &mut TcpStream) -> Option<([u8; 2], u8)> {
+fn read(stream: &mut impl Read) -> Option<([u8; 2], u8)> {
     let mut header = [0; 9];
     stream.read_exact(&mut header).ok()?;
     let length = u32::from_be_bytes(header[5..9].try_into().unwrap());

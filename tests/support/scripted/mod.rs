@@ -42,7 +42,7 @@ pub fn listen(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr 
 }
 
 /// Reads until the client closes the connection.
-pub fn wait_for_end(mut stream: TcpStream) {
+pub fn wait_for_end(mut stream: impl Read) {
     let mut rest = [0; 512];
     while stream.read(&mut rest).is_ok_and(|read| read > 0) {}
 }
