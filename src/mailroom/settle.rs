@@ -36,21 +36,26 @@ use crate::event::Sequence;
 pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
     let put = batch.put.clone();
     let number = slot.watch(batch);
-    let done: PutDone = {
-        let slot = slot.clone();
-        Box::new(move |answer| {
-            if let Some(batch) = slot.unwatch(number) {
-                answered(batch, answer);
-            }
-        })
-    };
     let shared = slot.shared();
+    // Looked at after the batch is in its place: the end of the store either finds the batch there,
+    // or is seen here.
+    if shared.has_ended() {
+        if let Some(batch) = slot.unwatch(number) {
+            not_sent(batch);
+        }
+        return;
+    }
+    let awaited = AwaitedPut { slot: slot.clone(), number };
+    let done: PutDone = Box::new(move |answer| awaited.answer(answer));
     let alone = shared.admission.admitted() == 1;
     let driver = AssertUnwindSafe(|| shared.driver.put_events_then(put, alone, done));
     match std::panic::catch_unwind(driver) {
         Ok(Ok(())) => {}
-        Ok(Err(_unused)) => {
-            if let Some(batch) = slot.unwatch(number) {
+        Ok(Err(unused)) => {
+            // The batch is taken first: dropping `unused` then finds nothing to answer.
+            let batch = slot.unwatch(number);
+            drop(unused);
+            if let Some(batch) = batch {
                 let mut settling = Box::pin(settle(batch, None));
                 // A driver that is ready at once needs no task.
                 if settling.as_mut().now_or_never().is_none() {
@@ -63,6 +68,35 @@ pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
                 answered(batch, Err(NoAnswer::Panicked.to_put()));
             }
         }
+    }
+}
+
+/// A put that a driver answers by callback. Dropped without an answer, it may have been written.
+struct AwaitedPut {
+    slot: Arc<Slot>,
+    number: u64,
+}
+
+impl AwaitedPut {
+    fn answer(&self, answer: Result<PutReceipt, DriverError>) {
+        if let Some(batch) = self.slot.unwatch(self.number) {
+            answered(batch, answer);
+        }
+    }
+}
+
+impl Drop for AwaitedPut {
+    fn drop(&mut self) {
+        // Only a put without an answer is still watched under this number.
+        self.answer(Err(DriverError::unknown("the driver dropped the put without an answer")));
+    }
+}
+
+/// The store has ended before the put was sent, so it is surely not written.
+fn not_sent(batch: Batch) {
+    for mut mail in batch.items.into_iter().map(BatchItem::into_mail) {
+        mail.leaves_put();
+        mail.answer(Err(AppendError::Closed));
     }
 }
 

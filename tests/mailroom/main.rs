@@ -13,6 +13,7 @@ mod bad_input_changes_nothing;
 mod busy_mailbox_does_not_starve_a_put;
 mod close_drains;
 mod dropped_futures;
+mod every_put_is_answered;
 mod hanging_driver;
 mod idempotent_append;
 mod late_put_is_never_doubled;
