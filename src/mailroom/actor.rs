@@ -133,6 +133,7 @@ impl AggregateActor {
             folds_raw_events: shared.config.upcasters.is_empty(),
             now,
             put_deadline: shared.config.put_deadline,
+            is_exclusive: shared.is_exclusive,
             alone: self.alone > 0,
         };
         if let Some(entity) = &mut self.entity {

@@ -36,6 +36,8 @@ pub(super) struct Grounds<'a> {
     /// The moment of the decision.
     pub(super) now: Instant,
     pub(super) put_deadline: Duration,
+    /// Whether no other store writes this aggregate, so that a state cannot be behind.
+    pub(super) is_exclusive: bool,
     /// One append per put, because the driver refused them together.
     pub(super) alone: bool,
 }
@@ -289,7 +291,11 @@ fn decide_on_state(
         return Verdict::Ask(DriverQuestion::State);
     };
     match mail.decide_on(&*folded.state) {
-        CommandOutcome::Nothing if mail.append.own_commit_id && !mail.up_to_date => {
+        // A rejection must not rest on a state that another store has outgrown, and a command with a
+        // commit id of the caller's own may have been executed by another store.
+        CommandOutcome::Nothing
+            if !mail.up_to_date && (mail.append.own_commit_id || !grounds.is_exclusive) =>
+        {
             Verdict::Ask(DriverQuestion::Latest)
         }
         CommandOutcome::Unexpected => Verdict::Ask(DriverQuestion::Latest),

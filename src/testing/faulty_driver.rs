@@ -120,6 +120,8 @@ struct Plan {
     /// Events in each put that came, in order.
     put_sizes: Vec<usize>,
     holds_puts: bool,
+    /// Others put too, whatever the driver inside says.
+    is_shared: bool,
     close_hangs: bool,
     is_closed: bool,
     puts: VecDeque<Planned>,
@@ -190,6 +192,12 @@ impl FaultyDriver {
         self.plan().holds_puts = false;
         // Permits that nobody needs any more do no harm: holding forgets them.
         self.gate.add_permits(Semaphore::MAX_PERMITS / 2 - self.gate.available_permits());
+    }
+
+    /// Whether other stores put to the same events too, which a driver in memory does not know. Call it
+    /// before the store is opened.
+    pub fn is_shared(&self, is_shared: bool) {
+        self.plan().is_shared = is_shared;
     }
 
     /// From here on `close` does not end.
@@ -548,7 +556,7 @@ impl Driver for FaultyDriver {
     }
 
     fn is_exclusive(&self) -> bool {
-        self.inner.is_exclusive()
+        !self.plan().is_shared && self.inner.is_exclusive()
     }
 
     fn needs_io(&self) -> bool {

@@ -106,7 +106,7 @@ impl Specification for Aggregate {
                         (is_right, with(state, *token, 1))
                     }
                     Answer::Rejected { count } => {
-                        (*count <= latest && count >= limit, state.clone())
+                        (*count == latest && count >= limit, state.clone())
                     }
                     Answer::Landed => (found.is_none() && latest < *limit, with(state, *token, 1)),
                     Answer::Conflict { .. } => (false, state.clone()),

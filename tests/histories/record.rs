@@ -119,6 +119,7 @@ struct Round {
 
 async fn open(memory: &MemoryDriver) -> (EventStore, Arc<FaultyDriver>) {
     let faults = FaultyDriver::around(memory.reopen());
+    faults.is_shared(true);
     let store = EventStore::builder()
         .driver(faults.clone())
         .arbiters(2)
