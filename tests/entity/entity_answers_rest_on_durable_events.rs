@@ -27,7 +27,7 @@ enum Count {
     AddIfBelow(u64),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Counted {
     Added { n: u64 },
     Noted { text: String },
@@ -64,7 +64,7 @@ impl Aggregate for Counter {
 
 /// A command behind another one whose put fails: the answer must be that of a state without it.
 async fn behind_a_put_that_fails(command: Count) {
-    let mut limits = Limits::none();
+    let mut limits = Limits::default();
     limits.bytes_per_event = 1_000;
     let faults = FaultyDriver::with_limits(Arc::new(MemoryDriver::new()), limits);
     let driver: Arc<dyn Driver> = faults.clone();
