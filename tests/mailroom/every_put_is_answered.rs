@@ -48,6 +48,8 @@ impl Driver for KeepsPuts {
     }
 
     async fn close(&self) -> Result<(), DriverError> {
+        // Long enough for an actor to send another put meanwhile, if it may.
+        tokio::time::sleep(Duration::from_millis(300)).await;
         Ok(())
     }
 
