@@ -9,7 +9,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use crate::event::{KeyedEvent, RawJson};
+use crate::event::KeyedEvent;
 
 /// Why event type and data are no value of an enum.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +34,8 @@ impl de::Error for DecodeError {
 }
 
 /// The event from its type and data.
-pub(super) fn decode<E: DeserializeOwned>(name: &str, data: &RawJson) -> Result<E, DecodeError> {
-    E::deserialize(EncodedEvent { name, data: data.as_bytes() })
+pub(super) fn decode<E: DeserializeOwned>(name: &str, data: &[u8]) -> Result<E, DecodeError> {
+    E::deserialize(EncodedEvent { name, data })
 }
 
 impl KeyedEvent {
@@ -46,7 +46,7 @@ impl KeyedEvent {
     /// [`DecodeError`] when the enum has no variant of the event's type, or the variant does not
     /// take the event's data.
     pub fn decode<E: DeserializeOwned>(&self) -> Result<E, DecodeError> {
-        decode(self.event_type(), &self.data)
+        decode(self.event_type(), self.data.as_bytes())
     }
 }
 
@@ -215,15 +215,15 @@ mod tests {
 
     #[test]
     fn an_unknown_type_is_told_from_data_that_does_not_fit() {
-        let data = RawJson::parse("{}").unwrap();
-        assert_eq!(decode::<External>("Renamed", &data), Err(DecodeError::UnknownType));
-        assert_eq!(decode::<Adjacent>("Renamed", &data), Err(DecodeError::UnknownType));
-        assert!(matches!(decode::<External>("opened", &data), Err(DecodeError::Data(_))));
-        assert!(matches!(decode::<Adjacent>("Opened", &data), Err(DecodeError::Data(_))));
-        let null = RawJson::parse("null").unwrap();
-        assert_eq!(decode::<Adjacent>("Closed", &null), Ok(Adjacent::Closed));
-        let owner = RawJson::parse(r#"{"owner":"Ada"}"#).unwrap();
+        let data = b"{}";
+        assert_eq!(decode::<External>("Renamed", data), Err(DecodeError::UnknownType));
+        assert_eq!(decode::<Adjacent>("Renamed", data), Err(DecodeError::UnknownType));
+        assert!(matches!(decode::<External>("opened", data), Err(DecodeError::Data(_))));
+        assert!(matches!(decode::<Adjacent>("Opened", data), Err(DecodeError::Data(_))));
+        let null = b"null";
+        assert_eq!(decode::<Adjacent>("Closed", null), Ok(Adjacent::Closed));
+        let owner = br#"{"owner":"Ada"}"#;
         let opened = Adjacent::Opened { owner: "Ada".into() };
-        assert_eq!(decode::<Adjacent>("Opened", &owner), Ok(opened));
+        assert_eq!(decode::<Adjacent>("Opened", owner), Ok(opened));
     }
 }

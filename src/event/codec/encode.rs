@@ -9,7 +9,6 @@ use serde::ser::{
 };
 
 use super::strict::to_strict_json;
-use crate::event::RawJson;
 
 /// Why an event of a Rust type cannot be stored. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,11 +70,16 @@ pub enum EncodeError {
 pub(super) struct Encoded {
     pub(super) name: &'static str,
     pub(super) index: u32,
-    pub(super) data: RawJson,
+    /// The content, as JSON.
+    pub(super) json: Vec<u8>,
 }
 
-pub(super) fn encode_variant<E: Serialize>(event: &E) -> Result<Encoded, EncodeError> {
-    event.serialize(VariantSerializer).map_err(|fault| fault.of(type_name::<E>()))
+/// The event's variant. `bytes`: how long its JSON may become.
+pub(super) fn encode_variant<E: Serialize>(
+    event: &E,
+    bytes: usize,
+) -> Result<Encoded, EncodeError> {
+    event.serialize(VariantSerializer { bytes }).map_err(|fault| fault.of(type_name::<E>()))
 }
 
 /// Why a value is no variant, before its type is named.
@@ -123,8 +127,10 @@ struct VariantContent {
 }
 
 impl VariantContent {
-    fn begin(name: &'static str, index: u32, [begin, end]: [u8; 2]) -> Self {
-        VariantContent { name, index, json: vec![begin], end }
+    fn begin(name: &'static str, index: u32, bytes: usize, [begin, end]: [u8; 2]) -> Self {
+        let mut json = Vec::with_capacity(bytes);
+        json.push(begin);
+        VariantContent { name, index, json, end }
     }
 
     fn field<T: Serialize + ?Sized>(
@@ -144,7 +150,7 @@ impl VariantContent {
 
     fn end(mut self) -> Result<Encoded, Fault> {
         self.json.push(self.end);
-        encoded(self.name, self.index, self.json)
+        Ok(Encoded { name: self.name, index: self.index, json: self.json })
     }
 }
 
@@ -157,24 +163,26 @@ fn write_content<T: Serialize + ?Sized>(
         .map_err(|error| Fault::Content { variant, message: error.to_string() })
 }
 
-fn encoded(name: &'static str, index: u32, json: Vec<u8>) -> Result<Encoded, Fault> {
-    let data = RawJson::written(json)
-        .map_err(|error| Fault::Content { variant: name, message: error.to_string() })?;
-    Ok(Encoded { name, index, data })
+fn without_content(name: &'static str, index: u32) -> Encoded {
+    Encoded { name, index, json: b"null".to_vec() }
 }
 
 /// The content of a variant of this name, which is one value.
 fn encoded_value<T: Serialize + ?Sized>(
     name: &'static str,
     index: u32,
+    bytes: usize,
     value: &T,
 ) -> Result<Encoded, Fault> {
-    let mut json = Vec::new();
+    let mut json = Vec::with_capacity(bytes);
     write_content(name, value, &mut json)?;
-    encoded(name, index, json)
+    Ok(Encoded { name, index, json })
 }
 
-struct VariantSerializer;
+struct VariantSerializer {
+    /// What to reserve for the content.
+    bytes: usize,
+}
 
 macro_rules! refuse {
     ($($method:ident($($argument:ty),*): $found:literal),+ $(,)?) => {
@@ -219,7 +227,7 @@ impl Serializer for VariantSerializer {
         index: u32,
         variant: &'static str,
     ) -> Result<Encoded, Fault> {
-        encoded(variant, index, b"null".to_vec())
+        Ok(without_content(variant, index))
     }
 
     /// A wrapper is read through as it is written through.
@@ -238,7 +246,7 @@ impl Serializer for VariantSerializer {
         variant: &'static str,
         value: &T,
     ) -> Result<Encoded, Fault> {
-        encoded_value(variant, index, value)
+        encoded_value(variant, index, self.bytes, value)
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Fault> {
@@ -264,7 +272,7 @@ impl Serializer for VariantSerializer {
         variant: &'static str,
         _: usize,
     ) -> Result<VariantContent, Fault> {
-        Ok(VariantContent::begin(variant, index, *b"[]"))
+        Ok(VariantContent::begin(variant, index, self.bytes, *b"[]"))
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Fault> {
@@ -272,7 +280,7 @@ impl Serializer for VariantSerializer {
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<AdjacentVariant, Fault> {
-        Ok(AdjacentVariant::Tag)
+        Ok(AdjacentVariant { bytes: self.bytes, part: AdjacentPart::Tag })
     }
 
     fn serialize_struct_variant(
@@ -282,7 +290,7 @@ impl Serializer for VariantSerializer {
         variant: &'static str,
         _: usize,
     ) -> Result<VariantContent, Fault> {
-        Ok(VariantContent::begin(variant, index, *b"{}"))
+        Ok(VariantContent::begin(variant, index, self.bytes, *b"{}"))
     }
 }
 
@@ -318,7 +326,12 @@ impl SerializeStructVariant for VariantContent {
 
 /// The adjacent form. serde writes it as a struct of two fields whose first is a variant; the first
 /// field of any other struct is something else.
-enum AdjacentVariant {
+struct AdjacentVariant {
+    bytes: usize,
+    part: AdjacentPart,
+}
+
+enum AdjacentPart {
     Tag,
     Content { name: &'static str, index: u32 },
     Done(Encoded),
@@ -337,24 +350,24 @@ impl SerializeStruct for AdjacentVariant {
         _: &'static str,
         value: &T,
     ) -> Result<(), Fault> {
-        *self = match self {
-            AdjacentVariant::Tag => {
+        self.part = match &self.part {
+            AdjacentPart::Tag => {
                 let Ok((name, index)) = value.serialize(TagSerializer) else { return Err(STRUCT) };
-                AdjacentVariant::Content { name, index }
+                AdjacentPart::Content { name, index }
             }
-            AdjacentVariant::Content { name, index } => {
-                AdjacentVariant::Done(encoded_value(name, *index, value)?)
+            AdjacentPart::Content { name, index } => {
+                AdjacentPart::Done(encoded_value(name, *index, self.bytes, value)?)
             }
-            AdjacentVariant::Done(_) => return Err(STRUCT),
+            AdjacentPart::Done(_) => return Err(STRUCT),
         };
         Ok(())
     }
 
     fn end(self) -> Result<Encoded, Fault> {
-        match self {
-            AdjacentVariant::Tag => Err(STRUCT),
-            AdjacentVariant::Content { name, index } => encoded(name, index, b"null".to_vec()),
-            AdjacentVariant::Done(encoded) => Ok(encoded),
+        match self.part {
+            AdjacentPart::Tag => Err(STRUCT),
+            AdjacentPart::Content { name, index } => Ok(without_content(name, index)),
+            AdjacentPart::Done(encoded) => Ok(encoded),
         }
     }
 }

@@ -8,28 +8,41 @@ use serde_json::Value;
 
 use super::decode::decode;
 use super::encode::{EncodeError, Encoded, encode_variant};
-use crate::event::NewEvent;
+use crate::event::{NewEvent, RawJson};
+
+/// What is reserved for an event's JSON.
+const USUAL_BYTES: usize = 256;
 
 /// The event in its stored form, and the value that is read back from that.
 pub(crate) fn encode<E>(event: &E) -> Result<(NewEvent, E), EncodeError>
 where
     E: Serialize + DeserializeOwned,
 {
-    let written = encode_variant(event)?;
-    let (event, variant) = (type_name::<E>(), written.name.to_owned());
-    let read_back: E = match decode(written.name, &written.data) {
+    let mut written = encode_variant(event, USUAL_BYTES)?;
+    let (event, variant) = (type_name::<E>(), written.name);
+    let read_back: E = match decode(written.name, &written.json) {
         Ok(read_back) => read_back,
         Err(error) => {
-            let (written, message) = (text(&written), error.to_string());
+            let (variant, written, message) =
+                (variant.to_owned(), text(&written), error.to_string());
             return Err(EncodeError::Unreadable { event, variant, written, message });
         }
     };
-    let again = encode_variant(&read_back)?;
+    let again = encode_variant(&read_back, written.json.len())?;
     if !is_same(&written, &again) {
         let (written, read_back) = (text(&written), text(&again));
+        let variant = variant.to_owned();
         return Err(EncodeError::Changed { event, variant, written, read_back });
     }
-    Ok((NewEvent::from_json(written.name, written.data), read_back))
+    // Kept as long as the event is.
+    written.json.shrink_to_fit();
+    match RawJson::written(written.json) {
+        Ok(data) => Ok((NewEvent::from_json(written.name, data), read_back)),
+        Err(error) => {
+            let (variant, message) = (variant.to_owned(), error.to_string());
+            Err(EncodeError::Content { event, variant, message })
+        }
+    }
 }
 
 impl NewEvent {
@@ -62,13 +75,13 @@ impl NewEvent {
 }
 
 fn text(encoded: &Encoded) -> String {
-    format!("{} {}", encoded.name, encoded.data)
+    format!("{} {}", encoded.name, String::from_utf8_lossy(&encoded.json))
 }
 
 fn is_same(one: &Encoded, other: &Encoded) -> bool {
     one.index == other.index
         && one.name == other.name
-        && (one.data == other.data || is_same_json(one.data.as_bytes(), other.data.as_bytes()))
+        && (one.json == other.json || is_same_json(&one.json, &other.json))
 }
 
 /// Whether two JSON texts say the same but for the order in which a map or a set yields its items.
