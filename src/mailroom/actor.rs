@@ -130,6 +130,7 @@ impl AggregateActor {
             is_latest_confirmed: facts.is_latest_confirmed || latest > Sequence::NONE,
             window: facts.window.as_deref(),
             limits: &shared.limits,
+            folds_raw_events: shared.config.upcasters.is_empty(),
             now,
             put_deadline: shared.config.put_deadline,
             is_exclusive: shared.is_exclusive,

@@ -30,6 +30,9 @@ pub(super) struct Grounds<'a> {
     pub(super) is_latest_confirmed: bool,
     pub(super) window: Option<&'a CommitWindow>,
     pub(super) limits: &'a Limits,
+    /// Whether a state that folds raw events before they are stored equals the state that is loaded
+    /// afterwards. An upcaster sees the time, which only the driver knows.
+    pub(super) folds_raw_events: bool,
     /// The moment of the decision.
     pub(super) now: Instant,
     pub(super) put_deadline: Duration,
@@ -51,7 +54,7 @@ pub(super) struct PutPlan {
 }
 
 /// Takes from the front of `queue` what the next put can hold. The entity's state, if there is one,
-/// is at the latest durable sequence, and the put's events are folded into it.
+/// is at the latest durable sequence or behind it, and the put's events are folded into it.
 pub(super) fn decide(
     queue: &mut MailQueue,
     grounds: &Grounds<'_>,
@@ -64,13 +67,14 @@ pub(super) fn decide(
             None => verdict(mail, &mut running, grounds, &decided.items),
             Some(_) => command_verdict(mail, &mut running, grounds, entity, &decided.items),
         };
+        debug_assert!(running.events == 0 || !decided.items.is_empty(), "a put without appends");
         // If this mail must wait, everything behind it waits too.
         let question = match verdict {
             Verdict::Ask(question) => Some(question),
             Verdict::Wait => None,
             _ => {
                 let Some(mail) = queue.pop_front() else { break };
-                decided.take(mail, verdict, &mut running, entity);
+                decided.take(mail, verdict, &mut running, grounds, entity);
                 continue;
             }
         };
@@ -130,12 +134,15 @@ impl PutPlan {
         mail: Mail,
         verdict: Verdict,
         running: &mut RunningTail,
+        grounds: &Grounds<'_>,
         entity: &mut Option<Box<EntityState>>,
     ) {
         match verdict {
             Verdict::Accept => {
                 let first = running.latest.next();
-                fold_along(&mail, first, entity);
+                if grounds.folds_raw_events {
+                    fold_along(&mail, first, entity);
+                }
                 running.events += mail.append.events.len();
                 running.bytes += mail.append.size_bytes;
                 running.latest = running.latest.plus(mail.append.len());
@@ -265,6 +272,21 @@ fn command_verdict(
             }
         }
     }
+    match decide_on_state(mail, running, grounds, entity) {
+        // The answer would rest on events of this put. The command is decided again on the
+        // durable state, when the put is settled.
+        Verdict::Answer(_) | Verdict::AnswerCommand(_) if running.events > 0 => Verdict::Wait,
+        verdict => verdict,
+    }
+}
+
+/// What the command decides on the state at the running tail.
+fn decide_on_state(
+    mail: &mut Mail,
+    running: &RunningTail,
+    grounds: &Grounds<'_>,
+    entity: &mut Option<Box<EntityState>>,
+) -> Verdict {
     let Some(folded) = entity.as_mut().filter(|entity| entity.at == running.latest) else {
         return Verdict::Ask(DriverQuestion::State);
     };

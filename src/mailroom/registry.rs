@@ -151,6 +151,7 @@ impl Registry {
     /// Passivates everything, leased or not: the store has ended. Batches that are still in flight
     /// are dropped and thereby answered.
     pub(super) fn clear(&self) {
+        self.shared.end();
         drop(self.overdue(None));
         self.slots.retain(|_, slot| {
             self.conflicts.forget(slot);

@@ -36,15 +36,26 @@ use crate::event::Sequence;
 pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
     let put = batch.put.clone();
     let number = slot.watch(batch);
+    let shared = slot.shared();
+    // Looked at after the batch is in its place: the end of the store either finds the batch there,
+    // or is seen here.
+    if shared.has_ended() {
+        if let Some(batch) = slot.unwatch(number) {
+            not_sent(batch);
+        }
+        return;
+    }
     let awaited = AwaitedAnswer { slot: Some(slot.clone()), number };
     let done: PutDone = Box::new(move |answer| awaited.take(answer));
-    let shared = slot.shared();
     let alone = shared.admission.admitted() == 1;
     let driver = AssertUnwindSafe(|| shared.driver.put_events_then(put, alone, done));
     match std::panic::catch_unwind(driver) {
         Ok(Ok(())) => {}
-        Ok(Err(_unused)) => {
-            if let Some(batch) = slot.unwatch(number) {
+        Ok(Err(unused)) => {
+            // The batch is taken first: dropping `unused` then finds nothing to answer.
+            let batch = slot.unwatch(number);
+            drop(unused);
+            if let Some(batch) = batch {
                 let mut settling = Box::pin(settle(batch, None));
                 // A driver that is ready at once needs no task.
                 if settling.as_mut().now_or_never().is_none() {
@@ -82,6 +93,14 @@ impl Drop for AwaitedAnswer {
             let dropped = DriverError::unknown("the driver dropped the put without an answer");
             answered(batch, Err(dropped));
         }
+    }
+}
+
+/// The store has ended before the put was sent, so it is surely not written.
+fn not_sent(batch: Batch) {
+    for mut mail in batch.items.into_iter().map(BatchItem::into_mail) {
+        mail.leaves_put();
+        mail.answer(Err(AppendError::Closed));
     }
 }
 

@@ -4,6 +4,7 @@
 //! Nothing here knows a slot.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::admission::Admission;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(super) admission: Admission,
     pub(super) arbiters: Arbiters,
     pub(super) seats: Seats,
+    has_ended: AtomicBool,
 }
 
 impl Shared {
@@ -64,10 +66,20 @@ impl Shared {
             is_exclusive: driver.is_exclusive(),
             admission: Admission::new(config.bytes_in_flight),
             seats: Seats::new(config.max_resident),
+            has_ended: AtomicBool::new(false),
             driver,
             config,
             arbiters,
         }
+    }
+
+    /// No put is sent from here on: the close deadline has passed, or everything is answered.
+    pub(super) fn end(&self) {
+        self.has_ended.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::SeqCst)
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -6,6 +6,7 @@
 //! actix's own supervision does not restart an actor that panicked. Here the next mail for the
 //! aggregate finds that the actor is gone, and starts a new one (`slot::inbox`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,18 +22,23 @@ const SHORTEST_TICK: Duration = Duration::from_millis(5);
 /// Passivates, and watches for puts that the driver does not answer.
 pub(super) struct Supervisor {
     mailroom: Arc<Mailroom>,
-    ticks: u64,
+    /// The numbers of the latest timer ticks, oldest first. Passivations for want of seats advance
+    /// the tick too, so a difference between tick numbers is no measure of time.
+    ticks: VecDeque<u64>,
 }
 
 impl Supervisor {
     pub(super) fn new(mailroom: Arc<Mailroom>) -> Self {
-        Supervisor { mailroom, ticks: 0 }
+        Supervisor { mailroom, ticks: VecDeque::new() }
     }
 
     /// One tick: passivates what was last used a whole idle timeout ago.
     fn tick(&mut self) {
-        self.ticks = self.mailroom.seats.advance_tick();
-        let idle_since = self.ticks.saturating_sub(u64::from(TICKS_PER_IDLE_TIMEOUT));
+        self.ticks.push_back(self.mailroom.seats.advance_tick());
+        if self.ticks.len() <= TICKS_PER_IDLE_TIMEOUT as usize {
+            return;
+        }
+        let Some(idle_since) = self.ticks.pop_front() else { return };
         let passivated = self.mailroom.registry().passivate_unused_since(idle_since);
         if passivated > 0 {
             tracing::debug!(passivated, "idle aggregates passivated");

@@ -6,6 +6,7 @@
 mod support;
 
 mod command_bytes_are_in_flight;
+mod entity_answers_rest_on_durable_events;
 mod entity_commands_and_appends_agree;
 mod entity_decisions_have_a_context;
 mod entity_events_read_back_equal;

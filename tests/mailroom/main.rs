@@ -14,6 +14,7 @@ mod busy_mailbox_does_not_starve_a_put;
 mod close_drains;
 mod closing_answers_everybody_who_waits;
 mod dropped_futures;
+mod every_put_is_answered;
 mod hanging_driver;
 mod idempotent_append;
 mod late_put_is_never_doubled;
