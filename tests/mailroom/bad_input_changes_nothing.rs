@@ -201,10 +201,11 @@ async fn appends_over_the_limits_of_the_built_in_drivers() {
 
 #[tokio::test]
 async fn urls_that_name_no_store() {
-    for url in ["", "names no driver", "Memory:", "/tmp/x", "redb2:x", ":"] {
+    for url in ["", "nosuch:thing", "Memory:", "/tmp/x", "redb2:x", ":"] {
         let error = EventStore::open(url).await.unwrap_err();
         assert!(matches!(error, OpenError::UnknownScheme { .. }), "{url:?}: {error:?}");
-        assert_says(&error, &[url, "memory:", "redb:DIRECTORY"]);
+        // Any part of a URL that no driver knows may be a secret, so it is not repeated.
+        assert_says(&error, &["names no driver", "memory:", "redb:DIRECTORY"]);
     }
     for (url, says) in [("redb:", "directory"), ("redb", "directory"), ("memory:x", "no name")] {
         let error = EventStore::open(url).await.unwrap_err();

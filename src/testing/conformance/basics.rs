@@ -1,6 +1,6 @@
 //! Start, stop, write, read.
 
-use super::Checked;
+use super::harness::Checked;
 use super::support::{
     Bench, all, conflicts, done, events, put_of, read, same, sequences, told, write,
 };

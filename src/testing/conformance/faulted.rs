@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use super::Checked;
+use super::harness::Checked;
 use super::support::{Bench, PASSED, same, sequences};
 use crate::append::{Append, Expected};
 use crate::driver::DriverError;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::harness::{CheckOutcome, Checked};
 use super::support::{Bench, done, events, same, told, write};
-use super::{CheckOutcome, Checked};
 use crate::driver::{Driver, DriverError, LogFetch, LogStore, MAX_CHECKPOINT_NAME_BYTES};
 use crate::event::{KeyedEvent, Position};
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::Checked;
+use super::harness::Checked;
 use super::support::{Bench, done, new_event, put_of, read, same, told, write};
 use crate::driver::{DriverError, Fetch, Limit};
 use crate::event::{AggregateKey, KeyedEvent, NewEvent, Sequence, Timestamp};

@@ -2,8 +2,8 @@
 
 use futures_util::StreamExt;
 
+use super::harness::{CheckOutcome, Checked};
 use super::support::{Bench, all, done, events, read, same, sequences, told, write};
-use super::{CheckOutcome, Checked};
 use crate::driver::{Driver, Fetch};
 use crate::event::{AggregateKey, Sequence};
 

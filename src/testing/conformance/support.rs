@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use uuid::Uuid;
 
-use super::{CheckOutcome, Checked, Harness};
+use super::harness::{CheckOutcome, Checked, Harness};
 use crate::driver::{Driver, DriverError, EventPages, Fetch, Put, PutReceipt};
 use crate::event::{AggregateKey, CheckedEvent, KeyedEvent, NewEvent, Sequence, Timestamp};
 

@@ -2,8 +2,8 @@
 
 use futures_util::future::join_all;
 
+use super::harness::{CheckOutcome, Checked};
 use super::support::{Bench, conflicts, done, events, put_of, read, same, sequences, told, write};
-use super::{CheckOutcome, Checked};
 use crate::driver::{DriverError, Fetch};
 use crate::event::Sequence;
 
