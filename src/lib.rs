@@ -11,7 +11,8 @@
 //! let store = EventStore::open("memory:").await?;
 //!
 //! let opened = NewEvent::raw("Opened", r#"{"owner":"Ada"}"#);
-//! let appended = store.append(Append::to("account/1").expect(Expected::NoEvents).event(opened)).await?;
+//! let append = Append::to("account/1").expect(Expected::NoEvents).event(opened);
+//! let appended = store.append(append).await?;
 //! assert_eq!(appended.last, 1);
 //!
 //! for event in store.read("account/1").collect().await? {

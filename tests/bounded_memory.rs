@@ -1,6 +1,6 @@
-//! Memory stays bounded by `max_resident`, however many aggregates there are: one million distinct keys are
-//! appended to with 10,000 of them resident at most, and the process never holds 400 MiB. This file
-//! has one test, so that the process is its alone.
+//! Memory stays bounded by `max_resident`, however many aggregates there are: one million distinct
+//! keys are appended to with 10,000 of them resident at most, and the process never holds 400 MiB.
+//! This file has one test, so that the process is its alone.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 

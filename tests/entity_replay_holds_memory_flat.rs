@@ -1,5 +1,5 @@
-//! An entity with a million events is replayed page by page: the process never holds more than a few of
-//! them.
+//! An entity with a million events is replayed page by page: the process never holds more than a
+//! few of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,8 @@ const PAGE: u64 = 1_000;
 /// What a million of these events would take is ten times as much.
 const ALLOWED_KIB: u64 = 32 << 10;
 
-/// Holds one event and hands it out a million times, each time with the next sequence. It takes one put.
+/// Holds one event and hands it out a million times, each time with the next sequence. It takes one
+/// put.
 struct Endless {
     event: KeyedEvent,
 }

@@ -1,6 +1,7 @@
-//! A subscriber that stops reading under full load, and one that hardly reads, hold no memory: what the process
-//! holds stays flat while far more is written than that; then both catch up, and nothing was lost. This
-//! file has one test, so that the process is its alone. `SERIATIM_SECONDS` makes it write longer.
+//! A subscriber that stops reading under full load, and one that hardly reads, hold no memory: what
+//! the process holds stays flat while far more is written than that; then both catch up, and
+//! nothing was lost. This file has one test, so that the process is its alone. `SERIATIM_SECONDS`
+//! makes it write longer.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 

@@ -15,8 +15,8 @@ pub(crate) struct CheckedAppend {
     pub(crate) commit_id: Uuid,
     /// Whether the caller chose the commit id, and so may repeat the append.
     pub(crate) own_commit_id: bool,
-    /// Tells this call from others with the same commit id. `None` if the store made the id, which no
-    /// other call has.
+    /// Tells this call from others with the same commit id. `None` if the store made the id, which
+    /// no other call has.
     pub(crate) attempt: Option<u64>,
     pub(crate) size_bytes: usize,
 }

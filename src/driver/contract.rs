@@ -147,8 +147,8 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// The keys that begin with `prefix` and come after `after`, in the driver's order, which is
-    /// the same every time: ascending byte order where the engine keeps one, else the engine's own. So
-    /// the last key of an earlier listing continues it. A page may be empty; the stream goes on.
+    /// the same every time: ascending byte order where the engine keeps one, else the engine's own.
+    /// So the last key of an earlier listing continues it. A page may be empty; the stream goes on.
     ///
     /// Provided: [`DriverError::Unsupported`].
     fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {

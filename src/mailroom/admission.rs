@@ -154,7 +154,8 @@ impl Admission {
         self.drained.notify_waiters();
     }
 
-    /// The close deadline has passed: answers everybody who waits for bytes that the store is closed.
+    /// The close deadline has passed: answers everybody who waits for bytes that the store is
+    /// closed.
     pub(super) fn give_up(&self) {
         self.line.close();
         // Kept for a head of the line that does not wait yet.

@@ -291,8 +291,8 @@ fn decide_on_state(
         return Verdict::Ask(DriverQuestion::State);
     };
     match mail.decide_on(&*folded.state) {
-        // A rejection must not rest on a state that another store has outgrown, and a command with a
-        // commit id of the caller's own may have been executed by another store.
+        // A rejection must not rest on a state that another store has outgrown, and a command with
+        // a commit id of the caller's own may have been executed by another store.
         CommandOutcome::Nothing
             if !mail.up_to_date && (mail.append.own_commit_id || !grounds.is_exclusive) =>
         {

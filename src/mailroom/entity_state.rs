@@ -56,8 +56,8 @@ pub(crate) enum Decision {
     /// The command was rejected, or nothing happened. There is nothing to append, and the command
     /// knows its answer.
     Nothing,
-    /// The state is not at the sequence that the command expects: nothing is appended, and the command
-    /// knows its answer, provided that the state is up to date.
+    /// The state is not at the sequence that the command expects: nothing is appended, and the
+    /// command knows its answer, provided that the state is up to date.
     Unexpected,
     /// The command's events cannot be appended.
     Refused(AppendError),

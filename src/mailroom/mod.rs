@@ -1,13 +1,13 @@
 //! The floor between the application and the drivers: one mailbox per aggregate.
 //!
 //! ```text
-//! caller ─▶ Mailroom::append ── stale? refused here, in the caller's thread    mailroom.rs
-//!              │ lease on the slot, permit of the aggregate, bytes             registry.rs · admission.rs
-//!              ▼ mail, into the slot's inbox                                   slot/
-//!           AggregateActor ── queues; while no put is in flight:               actor.rs
-//!              │ decides all waiting mail, in order, into one put              decide.rs
+//! caller ─▶ Mailroom::append ── stale? refused here, in the caller's thread  mailroom.rs
+//!              │ lease on the slot, permit of the aggregate, bytes           registry, admission
+//!              ▼ mail, into the slot's inbox                                 slot/
+//!           AggregateActor ── queues; while no put is in flight:             actor.rs
+//!              │ decides all waiting mail, in order, into one put            decide.rs
 //!              ▼
-//!           settle ── sends the put until its fate is known,                   settle.rs · resend.rs
+//!           settle ── sends the put until its fate is known,                 settle, resend
 //!                     then answers every caller in it
 //! ```
 //!

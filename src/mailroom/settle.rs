@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! put_events ── committed ─▶ raise the latest sequence · answer all
-//!            ── conflict ──▶ read back from the put's first sequence, find each append by its commit
-//!            │               id: found → answered; not found → back to the actor, decided again
+//!            ── conflict ──▶ read back from the put's first sequence, find each append by its id:
+//!            │               found → answered; not found → back to the actor, decided again
 //!            ── refused ───▶ surely not written: answer the failure
 //!            ── unknown ───▶ send the same put again, until the deadline; then Indeterminate
 //! ```

@@ -219,7 +219,8 @@ impl Builder {
     ///
     /// ```
     /// # use seriatim::{EventStore, Upcast};
-    /// let builder = EventStore::builder().url("memory:").upcaster("account", "Deposited", 1, |event| {
+    /// let builder = EventStore::builder().url("memory:");
+    /// let builder = builder.upcaster("account", "Deposited", 1, |event| {
     ///     let euros: u64 = event.json().map_err(|e| e.to_string())?;
     ///     Ok(Upcast::to(2, &(euros * 100)))
     /// });

@@ -194,8 +194,8 @@ impl FaultyDriver {
         self.gate.add_permits(Semaphore::MAX_PERMITS / 2 - self.gate.available_permits());
     }
 
-    /// Whether other stores put to the same events too, which a driver in memory does not know. Call it
-    /// before the store is opened.
+    /// Whether other stores put to the same events too, which a driver in memory does not know.
+    /// Call it before the store is opened.
     pub fn is_shared(&self, is_shared: bool) {
         self.plan().is_shared = is_shared;
     }

@@ -37,7 +37,9 @@ use crate::event::{AggregateKey, EncodeError, Sequence, Timestamp, encode};
 /// #     ) -> Result<Vec<Event>, Overdrawn> {
 /// #         match *command {
 /// #             Command::Withdraw(0) => Ok(vec![]),
-/// #             Command::Withdraw(n) if n > self.balance => Err(Overdrawn { balance: self.balance }),
+/// #             Command::Withdraw(n) if n > self.balance => {
+/// #                 Err(Overdrawn { balance: self.balance })
+/// #             }
 /// #             Command::Withdraw(amount) => Ok(vec![Event::Withdrawn { amount }]),
 /// #         }
 /// #     }
@@ -179,8 +181,8 @@ where
     ///
     /// # Panics
     ///
-    /// With the difference, where the command came to something else, or an event cannot be stored or read
-    /// back.
+    /// With the difference, where the command came to something else, or an event cannot be stored
+    /// or read back.
     #[track_caller]
     pub fn then_events(self, expected: impl IntoIterator<Item = A::Event>) -> Scenario<A> {
         let expected = text(&stored::<A>(expected));

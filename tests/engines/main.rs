@@ -1,5 +1,6 @@
-//! Drivers of remote engines, on running engines: `scripts/engines start` prints where they are. Every
-//! test runs on every engine, and is ignored where an engine is not there. One module per behaviour.
+//! Drivers of remote engines, on running engines: `scripts/engines start` prints where they are.
+//! Every test runs on every engine, and is ignored where an engine is not there. One module per
+//! behaviour.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 #![allow(unreachable_pub, reason = "a module of a test binary")]

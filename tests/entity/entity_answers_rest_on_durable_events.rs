@@ -1,6 +1,6 @@
-//! What a command is told never rests on events of a put that then fails, whatever the answer is: its
-//! code panics, or what it decides is too large. And a state that raw events were folded into equals the
-//! state that is loaded from what is stored, times included.
+//! What a command is told never rests on events of a put that then fails, whatever the answer is:
+//! its code panics, or what it decides is too large. And a state that raw events were folded into
+//! equals the state that is loaded from what is stored, times included.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};

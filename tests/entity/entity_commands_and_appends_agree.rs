@@ -1,5 +1,5 @@
-//! Commands on an entity are decided one after another, each on a state that includes those before it, and
-//! raw appends to the same key stand in the same queue.
+//! Commands on an entity are decided one after another, each on a state that includes those before
+//! it, and raw appends to the same key stand in the same queue.
 
 use crate::support::entities::{
     Account, Command, Overdrawn, in_the_mailbox, one_thread_store, raw_deposits, replayed,

@@ -63,8 +63,8 @@ enum Fate {
     Changed(String),
 }
 
-/// Executes a command that decides on this event, and loads the state in a second store over the same
-/// data.
+/// Executes a command that decides on this event, and loads the state in a second store over the
+/// same data.
 async fn fate<E: Shape>(event: E) -> Fate {
     let memory = MemoryDriver::new();
     let open = || EventStore::builder().driver(Arc::new(memory.reopen())).arbiters(1).open();

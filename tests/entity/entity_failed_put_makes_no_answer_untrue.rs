@@ -1,5 +1,5 @@
-//! A put that fails under queued commands: whatever a caller was told (accepted, rejected, a state) is true
-//! of the events that are durable.
+//! A put that fails under queued commands: whatever a caller was told (accepted, rejected, a state)
+//! is true of the events that are durable.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A command with a commit id of the caller's own is executed once, however often and from whichever process
-//! it comes; who repeats it gets the first result.
+//! A command with a commit id of the caller's own is executed once, however often and from
+//! whichever process it comes; who repeats it gets the first result.
 
 use std::sync::Arc;
 

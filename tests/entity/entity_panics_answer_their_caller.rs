@@ -1,5 +1,5 @@
-//! A panic in the entity's own code answers the caller whose command it was, and nobody else: the state is
-//! folded anew, and the commands beside it are decided as if it had not been.
+//! A panic in the entity's own code answers the caller whose command it was, and nobody else: the
+//! state is folded anew, and the commands beside it are decided as if it had not been.
 
 use crate::support::entities::{
     Account, Command, in_the_mailbox, one_thread_store, replayed, store_over,

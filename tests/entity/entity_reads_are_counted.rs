@@ -1,5 +1,5 @@
-//! What a command costs at the driver: nothing but its put when the entity is warm, one fetch when it is
-//! cold, and no more of that than what stands behind the snapshot.
+//! What a command costs at the driver: nothing but its put when the entity is warm, one fetch when
+//! it is cold, and no more of that than what stands behind the snapshot.
 
 use std::sync::Arc;
 

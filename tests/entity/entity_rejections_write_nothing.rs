@@ -1,5 +1,5 @@
-//! A command that is rejected answers the entity's own error and writes nothing; so does one to which
-//! nothing happens.
+//! A command that is rejected answers the entity's own error and writes nothing; so does one to
+//! which nothing happens.
 
 use crate::support::entities::{Account, Command, Overdrawn, store_over};
 use crate::support::{assert_says, history};

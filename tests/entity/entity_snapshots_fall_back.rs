@@ -1,5 +1,6 @@
-//! A snapshot saves reading and decides nothing: one that cannot be read, was taken by another version of the
-//! state, or is ahead of the events is passed over with a warning, and the events are replayed.
+//! A snapshot saves reading and decides nothing: one that cannot be read, was taken by another
+//! version of the state, or is ahead of the events is passed over with a warning, and the events
+//! are replayed.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, Once};
@@ -112,7 +113,8 @@ async fn save(memory: &MemoryDriver, key: &str, snapshot: Bytes) {
     memory.save_snapshot(&AggregateKey::new(key).unwrap(), snapshot).await.unwrap();
 }
 
-/// How many events a cold command and then a load read, and what they found. No snapshot is due meanwhile.
+/// How many events a cold command and then a load read, and what they found. No snapshot is due
+/// meanwhile.
 async fn cold<A>(memory: &MemoryDriver, key: &str) -> ([u64; 2], A)
 where
     A: Aggregate<Command = Command>,

@@ -1,5 +1,5 @@
-//! What is stored of an entity's event: exactly the enum's name and data, the metadata of the call, and the
-//! commit id of its append.
+//! What is stored of an entity's event: exactly the enum's name and data, the metadata of the call,
+//! and the commit id of its append.
 
 use std::sync::Arc;
 

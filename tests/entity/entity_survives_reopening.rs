@@ -1,5 +1,5 @@
-//! Entities on the durable driver: what was answered is there after the store was opened again, with
-//! snapshots and without, and commands go on from it.
+//! Entities on the durable driver: what was answered is there after the store was opened again,
+//! with snapshots and without, and commands go on from it.
 
 use crate::support::entities::{Account, Command, Overdrawn, replayed};
 use crate::support::{history, within};

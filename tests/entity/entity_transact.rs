@@ -1,5 +1,5 @@
-//! Decisions that await something: load, decide, append with exact expectation, and again when somebody
-//! else came first; a bounded number of times, reading only what is new.
+//! Decisions that await something: load, decide, append with exact expectation, and again when
+//! somebody else came first; a bounded number of times, reading only what is new.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

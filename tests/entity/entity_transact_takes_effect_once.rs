@@ -1,5 +1,5 @@
-//! A transaction is repeatable where it says so: with a commit id of the caller's own it takes effect
-//! once, from any process; without one, an unknown outcome is not called retryable.
+//! A transaction is repeatable where it says so: with a commit id of the caller's own it takes
+//! effect once, from any process; without one, an unknown outcome is not called retryable.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,5 +1,5 @@
-//! Two stores over the same events, as two processes have them, execute on the same entities: nothing is
-//! lost, nothing doubled, no caller sees a conflict, and both know what a replay says.
+//! Two stores over the same events, as two processes have them, execute on the same entities:
+//! nothing is lost, nothing doubled, no caller sees a conflict, and both know what a replay says.
 
 use std::collections::{HashMap, HashSet};
 
@@ -92,7 +92,8 @@ async fn two_stores_on_the_same_entities_lose_nothing_and_double_nothing() {
             let found = store.entities::<Account>().state(id).await.unwrap();
             assert_eq!(found.state, replayed(&durable));
         }
-        // What the actors hold, once they have met what the other store wrote last: a rejection says it.
+        // What the actors hold, once they have met what the other store wrote last: a rejection
+        // says it.
         for (store, _) in &stores {
             let accounts = store.entities::<Account>();
             accounts.execute(id, Command::Deposit(1)).await.unwrap();

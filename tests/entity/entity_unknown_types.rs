@@ -1,5 +1,5 @@
-//! An event whose type the enum does not know is an error that names key, sequence and type, or is passed
-//! over where the application says so.
+//! An event whose type the enum does not know is an error that names key, sequence and type, or is
+//! passed over where the application says so.
 
 use std::sync::Arc;
 

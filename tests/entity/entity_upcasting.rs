@@ -1,5 +1,5 @@
-//! Events that were written in earlier forms are read in today's wherever they are read; what is stored
-//! stays as it was, and what is written today is not taken for what was written then.
+//! Events that were written in earlier forms are read in today's wherever they are read; what is
+//! stored stays as it was, and what is written today is not taken for what was written then.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use serde::Deserialize;
 use seriatim::driver::memory::MemoryDriver;
 use seriatim::{Append, Builder, EventStore, ExecuteError, LoadError, NewEvent, ReadError, Upcast};
 
-/// The history of three schemas: a number of whole coins, then an object of whole coins, today cents.
+/// The history of three schemas: a number of whole coins, then an object of whole coins, today
+/// cents.
 fn builder(memory: &MemoryDriver) -> Builder {
     #[derive(Deserialize)]
     struct Coins {

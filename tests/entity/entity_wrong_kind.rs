@@ -1,5 +1,5 @@
-//! A kind belongs to the first type that asks for it: another one with the same kind is told so, and
-//! changes nothing.
+//! A kind belongs to the first type that asks for it: another one with the same kind is told so,
+//! and changes nothing.
 
 use crate::support::entities::{Account, Command, store_over};
 use crate::support::{assert_says, history};

@@ -1,5 +1,5 @@
-//! An upcaster belongs to one kind and is registered once. It can rename an event, drop it, leave it
-//! alone, or change its metadata; what is stored stays.
+//! An upcaster belongs to one kind and is registered once. It can rename an event, drop it, leave
+//! it alone, or change its metadata; what is stored stays.
 
 use std::sync::Arc;
 

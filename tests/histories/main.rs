@@ -1,11 +1,12 @@
 //! Histories of concurrent callers are linearizable: for each aggregate there is one order of all
 //! operations, which respects real time, and in which every answer is the right one.
 //!
-//! Two stores share one driver that loses answers, delays, fails, panics and lets puts land late. Tasks
-//! on several threads append (every expectation, with and without commit ids, and repetitions),
-//! execute commands, read, ask for the latest sequence and drop futures; stores are closed and opened
-//! again meanwhile. `record` runs that and writes down calls and answers, `model` says which answers
-//! are right in which state, and the checker (Wing, Gong and Lowe's algorithm) searches for the order.
+//! Two stores share one driver that loses answers, delays, fails, panics and lets puts land late.
+//! Tasks on several threads append (every expectation, with and without commit ids, and
+//! repetitions), execute commands, read, ask for the latest sequence and drop futures; stores are
+//! closed and opened again meanwhile. `record` runs that and writes down calls and answers, `model`
+//! says which answers are right in which state, and the checker (Wing, Gong and Lowe's algorithm)
+//! searches for the order.
 //!
 //! `SERIATIM_HISTORIES_SECONDS=600 cargo test --release --test histories` searches for ten minutes.
 //! `SERIATIM_SEED` repeats a round's choices; the threads' timing is not repeated.

@@ -79,7 +79,8 @@ impl Specification for Aggregate {
                         (is_right, with(state, *token, *events))
                     }
                     Answer::Conflict { actual } => {
-                        // A stale expectation may be answered from a lower bound of the latest sequence.
+                        // A stale expectation may be answered from a lower bound of the latest
+                        // sequence.
                         let is_right = match *expected {
                             Some(expected) if expected < *actual => *actual <= latest,
                             Some(expected) => expected > *actual && *actual == latest,

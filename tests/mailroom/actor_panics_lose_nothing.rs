@@ -1,5 +1,5 @@
-//! An actor that panics, in its handler or around a put, loses nothing that was answered: each caller gets
-//! an answer that is true, and the next append is served by a fresh actor.
+//! An actor that panics, in its handler or around a put, loses nothing that was answered: each
+//! caller gets an answer that is true, and the next append is served by a fresh actor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,5 @@
-//! No answer leaves that rests on an event which is not durable: a conflict with an append in flight is
-//! told when that has settled, and decided anew if it failed.
+//! No answer leaves that rests on an event which is not durable: a conflict with an append in
+//! flight is told when that has settled, and decided anew if it failed.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ async fn store() -> (EventStore, Arc<FaultyDriver>) {
     (store, faults)
 }
 
-/// Two appends that expect the same, behind a held put: the first is accepted, and the second refused
-/// because of it, in one put.
+/// Two appends that expect the same, behind a held put: the first is accepted, and the second
+/// refused because of it, in one put.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_is_told_when_the_put_it_rests_on_is_durable() {
     let (store, faults) = store().await;

@@ -1,5 +1,5 @@
-//! Bad input gets a typed error whose message says what to mend, and changes nothing: the driver is not
-//! even asked. Right at each limit the same input is taken.
+//! Bad input gets a typed error whose message says what to mend, and changes nothing: the driver is
+//! not even asked. Right at each limit the same input is taken.
 
 use std::collections::HashMap;
 use std::sync::Arc;

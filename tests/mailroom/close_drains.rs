@@ -1,5 +1,6 @@
-//! Closing stops admission, lets what was admitted finish, and closes the driver, all within a deadline;
-//! what it cannot finish is told so. Dropping the last handle does the same in the background.
+//! Closing stops admission, lets what was admitted finish, and closes the driver, all within a
+//! deadline; what it cannot finish is told so. Dropping the last handle does the same in the
+//! background.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,7 +223,8 @@ async fn dropping_the_last_handle_closes_in_the_background() {
 async fn an_opening_that_is_dropped_leaves_nothing_open() {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..20 {
-        // Polled, so that it begins; it may end at once where the one before still holds the directory.
+        // Polled, so that it begins; it may end at once where the one before still holds the
+        // directory.
         let mut opening = Box::pin(redb(&directory).open());
         drop(poll_once(&mut opening));
     }

@@ -1,5 +1,5 @@
-//! Closing answers everybody: who waits for a seat, for a permit, for bytes or for a put, also when the
-//! driver never answers; and a put whose driver drops the callback is not waited for.
+//! Closing answers everybody: who waits for a seat, for a permit, for bytes or for a put, also when
+//! the driver never answers; and a put whose driver drops the callback is not waited for.
 
 use std::sync::Arc;
 use std::time::Duration;

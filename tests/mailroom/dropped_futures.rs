@@ -1,6 +1,6 @@
-//! A caller may drop the future of an append at any moment. That never leaves half an append; repeating it
-//! with its commit id finds out whether it was written; and nothing stays behind: every permit comes
-//! back, and closing waits for nobody.
+//! A caller may drop the future of an append at any moment. That never leaves half an append;
+//! repeating it with its commit id finds out whether it was written; and nothing stays behind:
+//! every permit comes back, and closing waits for nobody.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,7 +61,8 @@ async fn append_or_drop(store: &EventStore, attempt: &Attempt, chance: &mut fast
     }
 }
 
-/// Appends from many tasks, most of whose futures are dropped. What was tried, and whether it was answered.
+/// Appends from many tasks, most of whose futures are dropped. What was tried, and whether it was
+/// answered.
 async fn drop_futures(store: &EventStore, mut chance: fastrand::Rng) -> Vec<(Attempt, bool)> {
     let tasks: Vec<_> = (0..24)
         .map(|_| {
@@ -177,8 +178,8 @@ async fn on_redb_too() {
     reopened.close().await.unwrap();
 }
 
-/// The only writer of its aggregate repeats each append until one of its futures lives long enough to
-/// be answered. It never meets a conflict, and each append is there once.
+/// The only writer of its aggregate repeats each append until one of its futures lives long enough
+/// to be answered. It never meets a conflict, and each append is there once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_repeats_until_answered_writes_once() {
     let directory = tempfile::tempdir().unwrap();

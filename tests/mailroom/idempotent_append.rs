@@ -1,4 +1,5 @@
-//! An append with a commit id of the caller's own can be repeated, from any process, and is written once.
+//! An append with a commit id of the caller's own can be repeated, from any process, and is written
+//! once.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Rule 3 at its worst: a put times out, its appends are repeated in other company, and the first put
-//! lands late. No answer is wrong, and nothing is there twice.
+//! Rule 3 at its worst: a put times out, its appends are repeated in other company, and the first
+//! put lands late. No answer is wrong, and nothing is there twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,8 @@ fn append(number: usize, expected: Expected, id: Uuid) -> Append {
     Append::to("a").expect(expected).event(event).commit_id(id)
 }
 
-/// A put of several appends that was sent, got no answer until its deadline, and has not landed yet.
+/// A put of several appends that was sent, got no answer until its deadline, and has not landed
+/// yet.
 async fn lost(appends: usize, expected: fn(usize) -> Expected) -> Lost {
     within("a put with all appends", async {
         loop {
@@ -38,7 +39,8 @@ async fn lost(appends: usize, expected: fn(usize) -> Expected) -> Lost {
     .await
 }
 
-/// `None` if a mail came too late to travel with the others, or the put before theirs was sent twice.
+/// `None` if a mail came too late to travel with the others, or the put before theirs was sent
+/// twice.
 async fn try_to_lose(
     memory: MemoryDriver,
     appends: usize,
@@ -149,8 +151,8 @@ async fn it_lands_after_its_appends_were_repeated() {
     assert_eq!(store.latest_sequence("a").await.unwrap(), 6);
 }
 
-/// The repetition is on its way, in company, when the first put lands: a conflict that is resolved append by
-/// append, not by its first event.
+/// The repetition is on its way, in company, when the first put lands: a conflict that is resolved
+/// append by append, not by its first event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn it_lands_while_its_appends_are_repeated() {
     for expected in [any, exactly] {

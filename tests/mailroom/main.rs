@@ -1,5 +1,5 @@
-//! The mailbox of an aggregate: appends, their answers, permits, passivation and closing. One module per
-//! behaviour.
+//! The mailbox of an aggregate: appends, their answers, permits, passivation and closing. One
+//! module per behaviour.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

@@ -1,5 +1,5 @@
-//! Sequences of operations against a model that is a list of events: every answer and everything read must
-//! be what the list says.
+//! Sequences of operations against a model that is a list of events: every answer and everything
+//! read must be what the list says.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -169,8 +169,8 @@ async fn run(operations: Vec<Operation>) {
                     Expect::Behind(by) => Expected::from(latest.saturating_sub(by.into())),
                     Expect::Ahead(by) => Expected::from(latest + u64::from(by)),
                 };
-                // Used again where it would be accepted as new, an id is misused; what comes of that is
-                // nobody's promise.
+                // Used again where it would be accepted as new, an id is misused; what comes of
+                // that is nobody's promise.
                 let again = id.is_some_and(|id| model.used.contains_key(&(key, id)));
                 let accepted = expected.exact().is_some_and(|exact| exact == latest);
                 let id = id.filter(|_| !(again && accepted));

@@ -1,6 +1,6 @@
-//! Aggregates are passivated while writers keep coming: with a short idle timeout, few seats and slow puts
-//! nothing answered is lost, no sequence is given twice, never more aggregates are resident than may be,
-//! and none when nobody writes.
+//! Aggregates are passivated while writers keep coming: with a short idle timeout, few seats and
+//! slow puts nothing answered is lost, no sequence is given twice, never more aggregates are
+//! resident than may be, and none when nobody writes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -107,7 +107,8 @@ async fn nothing_is_lost_or_given_twice_while_aggregates_come_and_go() {
                         let appended = store.append(append(&key)).await.unwrap();
                         shared.push((key, appended.last, appended.commit_id));
                     } else {
-                        // Its only writer: whatever was passivated meanwhile, its expectation is right.
+                        // Its only writer: whatever was passivated meanwhile, its expectation is
+                        // right.
                         let index = chance.usize(..OWN_KEYS);
                         let key = format!("own/{writer}/{index}");
                         let appended = store.append(append_after(&key, own[index])).await.unwrap();

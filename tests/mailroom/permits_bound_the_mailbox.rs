@@ -1,7 +1,7 @@
-//! No aggregate takes in more appends than it has permits, and the store no more bytes than it has room
-//! for, whichever way they come: by method, by the address of a [`StoreActor`], by clones of that
-//! address, by a `Recipient`. A permit travels with the append until its answer, and is free when the
-//! answer is there.
+//! No aggregate takes in more appends than it has permits, and the store no more bytes than it has
+//! room for, whichever way they come: by method, by the address of a [`StoreActor`], by clones of
+//! that address, by a `Recipient`. A permit travels with the append until its answer, and is free
+//! when the answer is there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +71,8 @@ async fn addresses_clones_and_recipients_take_the_same_permits() {
 
     let requests: Vec<_> = (0..SENDERS)
         .map(|sender| {
-            // A clone of an address has room of its own in the actor's mailbox; that must not help it.
+            // A clone of an address has room of its own in the actor's mailbox; that must not help
+            // it.
             let clone = address.clone();
             let recipient: Recipient<Append> = address.clone().recipient();
             actix::spawn(async move {
@@ -82,8 +83,8 @@ async fn addresses_clones_and_recipients_take_the_same_permits() {
             })
         })
         .collect();
-    // The spawned senders run first, and the actor takes its messages in order: when this one is answered,
-    // all of theirs have taken their permits or wait for one.
+    // The spawned senders run first, and the actor takes its messages in order: when this one is
+    // answered, all of theirs have taken their permits or wait for one.
     actix::spawn(async move { address.send(LatestSequence::of("a")).await.unwrap() })
         .await
         .unwrap()

@@ -1,6 +1,6 @@
-//! 64 writers race on one aggregate. The history of their calls and answers is checked against what is
-//! stored: there must be an order of all appends, each between its call and its answer, in which every
-//! answer is right.
+//! 64 writers race on one aggregate. The history of their calls and answers is checked against what
+//! is stored: there must be an order of all appends, each between its call and its answer, in which
+//! every answer is right.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -90,12 +90,12 @@ async fn check(store: &EventStore, calls: &[Call]) {
     let appended: u64 = by_first.values().map(|call| call.events).sum();
     assert_eq!(appended, stored.len() as u64, "events that nobody was told of");
 
-    // The order of the appends is that of their sequences. Each must have taken effect after its call and
-    // after everything before it: the earliest moment it can have; and before its answer.
+    // The order of the appends is that of their sequences. Each must have taken effect after its
+    // call and after everything before it: the earliest moment it can have; and before its answer.
     let mut order: Vec<(&u64, &&Call)> = by_first.iter().collect();
     order.sort_by_key(|(first, _)| **first);
-    // For each length of the aggregate: the earliest moment at which it can have been reached, and the
-    // latest by which it must have been.
+    // For each length of the aggregate: the earliest moment at which it can have been reached, and
+    // the latest by which it must have been.
     let mut earliest = vec![(0, 0)];
     let mut latest_by: Vec<(u64, u64)> = Vec::new();
     let mut moment = 0;

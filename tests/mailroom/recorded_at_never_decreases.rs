@@ -1,6 +1,6 @@
-//! Where there is a log, recorded-at never decreases along positions, whatever the clock does: an event
-//! is recorded when the clock says, or else when the one before it was. That holds across aggregates and
-//! across openings.
+//! Where there is a log, recorded-at never decreases along positions, whatever the clock does: an
+//! event is recorded when the clock says, or else when the one before it was. That holds across
+//! aggregates and across openings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -40,8 +40,8 @@ async fn log(store: &EventStore) -> Vec<KeyedEvent> {
     log
 }
 
-/// Appends to several aggregates under a clock that jumps to and fro, over several openings. Each opening
-/// begins with a clock that is far behind.
+/// Appends to several aggregates under a clock that jumps to and fro, over several openings. Each
+/// opening begins with a clock that is far behind.
 async fn jumps_to_and_fro(open: impl Fn() -> Builder) {
     let mut chance = chance();
     let clock = Clock::default();
@@ -81,7 +81,8 @@ async fn on_redb() {
     jumps_to_and_fro(|| EventStore::builder().url(&url)).await;
 }
 
-/// Writers at once, each put at a time of its own: their order in the log is the driver's, not the clock's.
+/// Writers at once, each put at a time of its own: their order in the log is the driver's, not the
+/// clock's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_many_writers() {
     let directory = tempfile::tempdir().unwrap();

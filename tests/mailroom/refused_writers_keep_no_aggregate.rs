@@ -1,4 +1,5 @@
-//! An aggregate that writers are refused on is found without a lock, and is passivated and fresh like any other.
+//! An aggregate that writers are refused on is found without a lock, and is passivated and fresh
+//! like any other.
 
 use std::sync::Arc;
 use std::time::Duration;

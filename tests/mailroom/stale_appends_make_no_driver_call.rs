@@ -1,5 +1,5 @@
-//! What an append costs the driver, counted: a stale one to a resident aggregate nothing, a warm one that is
-//! accepted one put, a cold one one call more at most.
+//! What an append costs the driver, counted: a stale one to a resident aggregate nothing, a warm
+//! one that is accepted one put, a cold one one call more at most.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A directory that cannot hold the store, holds something else, or is open already: opening says which
-//! and why, leaves everything as it was, and works as soon as the reason is gone.
+//! A directory that cannot hold the store, holds something else, or is open already: opening says
+//! which and why, leaves everything as it was, and works as soon as the reason is gone.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The example `bank_actors`, killed at moments of chance and started again: every transfer that was begun
-//! is finished, each side is there once, and the balances add up.
+//! The example `bank_actors`, killed at moments of chance and started again: every transfer that
+//! was begun is finished, each side is there once, and the balances add up.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,6 +1,7 @@
-//! A process that runs consumers is killed at any moment, again and again. No event is missed, and one comes
-//! again only if it stands behind the checkpoint that was known before the kill; what reactions append is there
-//! exactly once. `SERIATIM_KILL_ROUNDS` says how often; 10 times unless told.
+//! A process that runs consumers is killed at any moment, again and again. No event is missed, and
+//! one comes again only if it stands behind the checkpoint that was known before the kill; what
+//! reactions append is there exactly once. `SERIATIM_KILL_ROUNDS` says how often; 10 times unless
+//! told.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -39,8 +40,8 @@ fn echo(event: &seriatim::KeyedEvent) -> [Reaction; 2] {
     [reaction("echo"), reaction("shadow")]
 }
 
-/// Not a test of its own: what the killed process runs. The witness has a line for each event that was handled,
-/// and one for each checkpoint that was known to be durable.
+/// Not a test of its own: what the killed process runs. The witness has a line for each event that
+/// was handled, and one for each checkpoint that was known to be durable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Ok(directory) = std::env::var(CHILD) else { return };
@@ -156,8 +157,8 @@ async fn check(directory: &Path, witness: &Path) {
                 let passed = wanted().find(|p| (seen_all + 1..=position).contains(p));
                 assert_eq!(passed, None, "the checkpoint {position} passed an event never seen");
                 let behind = wanted().filter(|p| (position + 1..=seen_all).contains(p)).count();
-                // Those of two intervals, as one checkpoint may be on its way; and one that was handled and not
-                // counted yet.
+                // Those of two intervals, as one checkpoint may be on its way; and one that was
+                // handled and not counted yet.
                 assert!(behind <= 2 * CHECKPOINT_EVERY + 1, "{behind} behind the checkpoint");
                 repeated += behind;
                 life = accounts

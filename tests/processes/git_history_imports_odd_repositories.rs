@@ -1,7 +1,7 @@
-//! The `git_history` example on repositories with everything that git allows: it imports each of them
-//! whole, a second run writes nothing, new commits add exactly their changes, and a history that was
-//! rewritten is named and left alone. The repositories are made with git itself; the example runs as a
-//! process of its own, on one redb store.
+//! The `git_history` example on repositories with everything that git allows: it imports each of
+//! them whole, a second run writes nothing, new commits add exactly their changes, and a history
+//! that was rewritten is named and left alone. The repositories are made with git itself; the
+//! example runs as a process of its own, on one redb store.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -76,7 +76,8 @@ impl Scene {
         self.git(&["commit", "-q", "--allow-empty", "--allow-empty-message", "-m", subject]);
     }
 
-    /// Runs the example on this store in the repository's working tree, which nothing may depend on.
+    /// Runs the example on this store in the repository's working tree, which nothing may depend
+    /// on.
     fn run(&self) -> Ran {
         let mut command = Command::new(example("git_history"));
         command.args(["--store", &self.store()]).current_dir(self.repository());
@@ -131,7 +132,8 @@ fn run(arguments: &[&OsStr]) -> Ran {
     Ran { output }
 }
 
-/// A history with all that is odd; how many events it makes. One commit is a merge, one changes nothing.
+/// A history with all that is odd; how many events it makes. One commit is a merge, one changes
+/// nothing.
 fn odd(scene: &mut Scene) -> u64 {
     let not_utf8 = OsStr::from_bytes(b"caf\xe9.txt");
     scene.write("plain.txt", "one\ntwo\n");

@@ -1,5 +1,5 @@
-//! Tests that run programs and kill some of them: examples, and this binary again with a variable that makes
-//! one ignored or empty test the child. One module per behaviour.
+//! Tests that run programs and kill some of them: examples, and this binary again with a variable
+//! that makes one ignored or empty test the child. One module per behaviour.
 
 #![allow(
     clippy::unwrap_used,

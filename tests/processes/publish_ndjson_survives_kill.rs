@@ -1,5 +1,5 @@
-//! The example `publish_ndjson`, killed at moments of chance and started again: its file has each event once, in
-//! order.
+//! The example `publish_ndjson`, killed at moments of chance and started again: its file has each
+//! event once, in order.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! A process that appends from many threads is killed at any moment, again and again: every append it had
-//! an answer for is there. The child writes each answer to a witness file of its own before it goes on.
+//! A process that appends from many threads is killed at any moment, again and again: every append
+//! it had an answer for is there. The child writes each answer to a witness file of its own before
+//! it goes on.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};

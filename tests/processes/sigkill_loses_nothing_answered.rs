@@ -1,7 +1,7 @@
-//! Killed at any moment, the process loses nothing that was answered. A real child process appends from
-//! many writers on redb and says on its standard output what it was answered: the witness. It is killed
-//! with `SIGKILL` at random moments, round after round on the same directory; after each, every
-//! witnessed append is there, in place and once, and no aggregate has a gap.
+//! Killed at any moment, the process loses nothing that was answered. A real child process appends
+//! from many writers on redb and says on its standard output what it was answered: the witness. It
+//! is killed with `SIGKILL` at random moments, round after round on the same directory; after each,
+//! every witnessed append is there, in place and once, and no aggregate has a gap.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};

@@ -1,6 +1,7 @@
-//! Power fails at any write or flush while checkpoints are saved beside puts and alone: the checkpoint found after
-//! opening is the last one answered, or one sent after it; every answered put is there, and positions stay
-//! dense. `SERIATIM_CRASH_CASES` and `SERIATIM_CRASH_SEED` as in `redb_survives_power_loss`.
+//! Power fails at any write or flush while checkpoints are saved beside puts and alone: the
+//! checkpoint found after opening is the last one answered, or one sent after it; every answered
+//! put is there, and positions stay dense. `SERIATIM_CRASH_CASES` and `SERIATIM_CRASH_SEED` as in
+//! `redb_survives_power_loss`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

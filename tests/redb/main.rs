@@ -1,5 +1,5 @@
-//! The redb driver: its journal, its cache, its file formats, and what it says of damage. One module per
-//! behaviour. Disks are simulated, except where a module says otherwise.
+//! The redb driver: its journal, its cache, its file formats, and what it says of damage. One
+//! module per behaviour. Disks are simulated, except where a module says otherwise.
 
 #![allow(
     clippy::unwrap_used,

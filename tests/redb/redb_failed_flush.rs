@@ -1,5 +1,5 @@
-//! After a failed flush nobody can say what the disk holds: puts are refused until the store is opened
-//! anew, and reads go on.
+//! After a failed flush nobody can say what the disk holds: puts are refused until the store is
+//! opened anew, and reads go on.
 
 use std::sync::Arc;
 

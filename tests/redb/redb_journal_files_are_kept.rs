@@ -1,5 +1,6 @@
-//! A journal file is used again only when all its events are durable in redb: with redb's flush hanging
-//! while the journal goes through file after file, a loss of power costs nothing that was answered.
+//! A journal file is used again only when all its events are durable in redb: with redb's flush
+//! hanging while the journal goes through file after file, a loss of power costs nothing that was
+//! answered.
 
 use std::sync::Arc;
 

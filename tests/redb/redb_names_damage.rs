@@ -1,5 +1,5 @@
-//! Bytes damaged in the middle of the journal, at a file switch and in redb's file are named on opening
-//! or by `verify`, never skipped.
+//! Bytes damaged in the middle of the journal, at a file switch and in redb's file are named on
+//! opening or by `verify`, never skipped.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::support::sim_disk::{self, SimDisk};
 
 const PUTS: u64 = 120;
 
-/// A store that was killed with everything in its journal: 120 puts of some 1.5 KiB in several files.
+/// A store that was killed with everything in its journal: 120 puts of some 1.5 KiB in several
+/// files.
 fn killed() -> SimDisk {
     let disk = SimDisk::new();
     let driver = unapplied().open_on(Arc::new(disk.clone())).unwrap();

@@ -1,8 +1,8 @@
 //! A small store of each format version stays here, and every later version opens and reads it.
 //!
-//! `fixtures/redb-v1/closed` was closed; `fixtures/redb-v1/killed` was killed with half of its events in
-//! the journal. `cargo test --test redb redb_opens_older_stores -- --ignored` writes them, which is done once
-//! for each format version, by the version that brings it.
+//! `fixtures/redb-v1/closed` was closed; `fixtures/redb-v1/killed` was killed with half of its
+//! events in the journal. `cargo test --test redb redb_opens_older_stores -- --ignored` writes
+//! them, which is done once for each format version, by the version that brings it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

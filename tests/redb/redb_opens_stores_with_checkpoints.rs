@@ -1,8 +1,8 @@
 //! A small store with checkpoints stays here, and every later version opens and reads it; see
 //! `redb_opens_older_stores`.
 //!
-//! `fixtures/redb-v1-checkpoints/closed` was closed; `…/killed` was killed with half of its events and
-//! checkpoints in the journal, its last frames without an event. `cargo test --test
+//! `fixtures/redb-v1-checkpoints/closed` was closed; `…/killed` was killed with half of its events
+//! and checkpoints in the journal, its last frames without an event. `cargo test --test
 //! redb_opens_stores_with_checkpoints -- --ignored` wrote them.
 
 use std::fs;

@@ -1,6 +1,6 @@
-//! A history reads the same whether its segments come from redb or from the cache, whichever of them the
-//! cache holds: lone events among others', neighbours, events longer than a page; forwards, backwards, from
-//! any sequence, to any limit; and while the log's last segment grows.
+//! A history reads the same whether its segments come from redb or from the cache, whichever of
+//! them the cache holds: lone events among others', neighbours, events longer than a page;
+//! forwards, backwards, from any sequence, to any limit; and while the log's last segment grows.
 
 use std::sync::Arc;
 

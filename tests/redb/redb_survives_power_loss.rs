@@ -1,6 +1,6 @@
-//! Power fails at any write or flush, with everything unflushed lost, torn or reordered: every answered
-//! put is there after opening, in place, once; nothing a reader saw is taken back; the rest is there whole
-//! or not at all.
+//! Power fails at any write or flush, with everything unflushed lost, torn or reordered: every
+//! answered put is there after opening, in place, once; nothing a reader saw is taken back; the
+//! rest is there whole or not at all.
 //!
 //! `SERIATIM_CRASH_CASES` sets how many seeded cases run; a failure prints the seed, and
 //! `SERIATIM_CRASH_SEED` runs it alone.

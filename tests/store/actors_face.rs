@@ -1,6 +1,6 @@
 //! An actix application embeds the store as one more actor: appends, pages and latest sequences are
-//! messages, a `Recipient<Append>` is all that an actor which writes needs to know, and a message that
-//! waits keeps no other from its answer.
+//! messages, a `Recipient<Append>` is all that an actor which writes needs to know, and a message
+//! that waits keeps no other from its answer.
 
 use crate::support::{self, append, append_after, event, held_driver::HeldDriver, until, within};
 use actix::prelude::*;

@@ -1,6 +1,6 @@
-//! A clock that jumps for a moment does not stamp events far ahead: where a log keeps recorded-at from
-//! decreasing, every later event would be stamped there too. A clock that stands by its jump is
-//! believed.
+//! A clock that jumps for a moment does not stamp events far ahead: where a log keeps recorded-at
+//! from decreasing, every later event would be stamped there too. A clock that stands by its jump
+//! is believed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,6 +1,6 @@
-//! The JSON form of a stored event: the four fields `key`, `sequence`, `type` and `data` first, the others
-//! under names of their own behind them, always in the same order and on one line. Numbers come back
-//! byte for byte, and what was written can be read again.
+//! The JSON form of a stored event: the four fields `key`, `sequence`, `type` and `data` first, the
+//! others under names of their own behind them, always in the same order and on one line. Numbers
+//! come back byte for byte, and what was written can be read again.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,5 @@
-//! The log is read by position, forwards and backwards, limited, from a time, and filtered by key and type,
-//! on every driver that has one; a driver that has none says which do.
+//! The log is read by position, forwards and backwards, limited, from a time, and filtered by key
+//! and type, on every driver that has one; a driver that has none says which do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,8 @@ use seriatim::{
     AggregateKey, Append, EventStore, NewEvent, ReadError, Sequence, Timestamp, Upcast,
 };
 
-/// Position n is an event of `light/…` where n is odd, of `door/…` where it is even; every third one is Closed.
+/// Position n is an event of `light/…` where n is odd, of `door/…` where it is even; every third
+/// one is Closed.
 async fn fill(store: &EventStore, events: u64) {
     for n in 1..=events {
         let key = format!("{}/{}", if n % 2 == 1 { "light" } else { "door" }, n % 5);

@@ -1,5 +1,5 @@
-//! The store that callers hold: its reads, its log, middleware, actors, and runtimes that come and go.
-//! One module per behaviour.
+//! The store that callers hold: its reads, its log, middleware, actors, and runtimes that come and
+//! go. One module per behaviour.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

@@ -1,5 +1,5 @@
-//! A metadata field that is set again replaces the one that is there, wherever metadata is merged: an
-//! event, an append, a command, a middleware, a reaction.
+//! A metadata field that is set again replaces the one that is there, wherever metadata is merged:
+//! an event, an append, a command, a middleware, a reaction.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Middleware wraps appends, commands and fetches in order of registration: it may add to a request, look at
-//! its answer, and refuse it; a refused append changes nothing.
+//! Middleware wraps appends, commands and fetches in order of registration: it may add to a
+//! request, look at its answer, and refuse it; a refused append changes nothing.
 
 use std::sync::{Arc, Mutex};
 

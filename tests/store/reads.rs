@@ -1,6 +1,6 @@
-//! Reading streams the events of one aggregate: from a sequence, backwards, no more than wanted, page
-//! by page over long histories; on memory, on redb, and on a driver of callbacks, whose pages cross a
-//! channel. A read beside appends never sees a hole, and one that is cut off says so.
+//! Reading streams the events of one aggregate: from a sequence, backwards, no more than wanted,
+//! page by page over long histories; on memory, on redb, and on a driver of callbacks, whose pages
+//! cross a channel. A read beside appends never sees a hole, and one that is cut off says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! A store can be opened from any runtime or none, outlives the runtime it was opened on, and serves any
-//! other: its driver is polled on the store's own threads only. Its futures are `Send`.
+//! A store can be opened from any runtime or none, outlives the runtime it was opened on, and
+//! serves any other: its driver is polled on the store's own threads only. Its futures are `Send`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,8 @@ use seriatim::driver::{
 use seriatim::{AggregateKey, EventStore, OpenError, Read, Sequence};
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 
-/// Memory that works in a tokio runtime only, as clients of a network do: it has a socket, sleeps, and spawns.
+/// Memory that works in a tokio runtime only, as clients of a network do: it has a socket, sleeps,
+/// and spawns.
 struct NeedsTokio {
     memory: MemoryDriver,
     polled_on: Arc<Mutex<HashSet<ThreadId>>>,

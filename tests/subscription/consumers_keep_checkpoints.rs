@@ -1,6 +1,6 @@
-//! A consumer goes on where its checkpoint stands, after a stop and after reopening the store. Checkpoints are no
-//! events: positions stay dense. One consumer of a name runs at a time; stopping, waiting and lag are told
-//! by its handle.
+//! A consumer goes on where its checkpoint stands, after a stop and after reopening the store.
+//! Checkpoints are no events: positions stay dense. One consumer of a name runs at a time;
+//! stopping, waiting and lag are told by its handle.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

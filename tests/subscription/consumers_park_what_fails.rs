@@ -1,5 +1,6 @@
-//! A consumer that parks puts an event that fails aside, and every later event of its aggregate behind it; the
-//! others go on. What is parked survives reopening, is listed, and is retried in order.
+//! A consumer that parks puts an event that fails aside, and every later event of its aggregate
+//! behind it; the others go on. What is parked survives reopening, is listed, and is retried in
+//! order.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,6 @@
-//! A projection that keeps its position with its state counts every event once, though it fails, is stopped and
-//! begins again at any moment; it is rebuilt to the same state, and a request can wait to read its own write.
+//! A projection that keeps its position with its state counts every event once, though it fails, is
+//! stopped and begins again at any moment; it is rebuilt to the same state, and a request can wait
+//! to read its own write.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

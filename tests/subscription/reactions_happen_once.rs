@@ -1,5 +1,6 @@
-//! What an event causes is there exactly once, however often the event comes again, however far back in its
-//! target it was done; of a rejected command and what is done otherwise, exactly one is.
+//! What an event causes is there exactly once, however often the event comes again, however far
+//! back in its target it was done; of a rejected command and what is done otherwise, exactly one
+//! is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,6 @@
-//! Writers append while subscribers of different speeds read, join late, and are dropped and rejoin from where
-//! they were: each sees every position exactly once, in order. `SERIATIM_SECONDS` says for how long.
+//! Writers append while subscribers of different speeds read, join late, and are dropped and rejoin
+//! from where they were: each sees every position exactly once, in order. `SERIATIM_SECONDS` says
+//! for how long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +62,8 @@ async fn write(store: EventStore, writer: u64, stop: Arc<AtomicBool>) -> u64 {
     written
 }
 
-/// Sees everything until the writers are done and nothing is left; how much, and how often it rejoined.
+/// Sees everything until the writers are done and nothing is left; how much, and how often it
+/// rejoined.
 async fn watch(
     store: EventStore,
     number: u64,

@@ -1,4 +1,5 @@
-//! A subscription is pushed to an actor, which is given the next event when it has answered the one before.
+//! A subscription is pushed to an actor, which is given the next event when it has answered the one
+//! before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! What the tests of entities share: an account, a store over any driver, and a replay that does not go
-//! through the code under test.
+//! What the tests of entities share: an account, a store over any driver, and a replay that does
+//! not go through the code under test.
 
 use std::sync::Arc;
 
@@ -94,8 +94,8 @@ pub async fn one_thread_store(driver: Arc<dyn Driver>) -> EventStore {
     EventStore::builder().driver(driver).arbiters(1).open().await.unwrap()
 }
 
-/// A round trip through the one thread of the store's actors that puts nothing: whatever was woken before
-/// has had its turn, and what was sent has reached its actor.
+/// A round trip through the one thread of the store's actors that puts nothing: whatever was woken
+/// before has had its turn, and what was sent has reached its actor.
 pub async fn in_the_mailbox(store: &EventStore) {
     for _ in 0..2 {
         let ahead = raw_deposits("elsewhere", [1]).expect(1);
@@ -110,8 +110,8 @@ pub fn raw_deposits(key: &str, amounts: impl IntoIterator<Item = u64>) -> Append
     Append::to(key).events(amounts.into_iter().map(deposited))
 }
 
-/// The accounts that an account was, one after another: without events, after the first, after the second …
-/// No account is ever overdrawn.
+/// The accounts that an account was, one after another: without events, after the first, after the
+/// second … No account is ever overdrawn.
 pub fn replay(history: &[KeyedEvent]) -> Vec<Account> {
     #[derive(Deserialize)]
     struct Amount {
@@ -136,7 +136,8 @@ pub fn replayed(history: &[KeyedEvent]) -> Account {
     replay(history).pop().unwrap_or_default()
 }
 
-/// Waits until a snapshot taken at this sequence, or later, is saved: that is done in the background.
+/// Waits until a snapshot taken at this sequence, or later, is saved: that is done in the
+/// background.
 pub async fn snapshot_at(snapshots: &dyn SnapshotStore, key: &str, sequence: u64) -> Bytes {
     let key = AggregateKey::new(key).unwrap();
     let saved = async {

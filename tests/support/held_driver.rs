@@ -1,5 +1,5 @@
-//! A driver over memory whose puts wait until the test lets them through, and which counts what it is
-//! asked.
+//! A driver over memory whose puts wait until the test lets them through, and which counts what it
+//! is asked.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -9,10 +9,10 @@
 //! - [`proxy`]: a TCP proxy with faults that counts round trips;
 //! - [`engines`]: where the remote engines are, and how a test runs on each of them.
 //!
-//! The binaries, by floor (`cargo test --test NAME`): `redb`, `mailroom`, `store`, `entity`, `subscription`,
-//! `testing`, `engines`. `processes` runs programs and kills them. Tests that measure the memory of their
-//! process are binaries of their own: `bounded_memory`, `entity_replay_holds_memory_flat` and
-//! `slow_subscriber_holds_memory_flat`.
+//! The binaries, by floor (`cargo test --test NAME`): `redb`, `mailroom`, `store`, `entity`,
+//! `subscription`, `testing`, `engines`. `processes` runs programs and kills them. Tests that
+//! measure the memory of their process are binaries of their own: `bounded_memory`,
+//! `entity_replay_holds_memory_flat` and `slow_subscriber_holds_memory_flat`.
 
 #![allow(dead_code, reason = "each binary uses a part")]
 #![allow(unreachable_pub, reason = "a module of test binaries")]
@@ -63,7 +63,8 @@ pub fn until_blocking(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A future that was polled once, so that what it asks for is under way. An answer that came at once is kept.
+/// A future that was polled once, so that what it asks for is under way. An answer that came at
+/// once is kept.
 pub struct Started<F: Future> {
     future: Pin<Box<F>>,
     at_once: Option<F::Output>,
@@ -97,7 +98,8 @@ pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     }
 }
 
-/// The test's source of chance. Its seed is printed, and taken from `SERIATIM_SEED` to run a case again.
+/// The test's source of chance. Its seed is printed, and taken from `SERIATIM_SEED` to run a case
+/// again.
 pub fn chance() -> fastrand::Rng {
     let given = std::env::var("SERIATIM_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = given.unwrap_or_else(|| fastrand::u64(..));
@@ -105,8 +107,8 @@ pub fn chance() -> fastrand::Rng {
     fastrand::Rng::with_seed(seed)
 }
 
-/// The binary of an example. `cargo test` builds all of them beside the tests; with `--test` cargo builds the test
-/// alone, and the binary is what was built last.
+/// The binary of an example. `cargo test` builds all of them beside the tests; with `--test` cargo
+/// builds the test alone, and the binary is what was built last.
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);

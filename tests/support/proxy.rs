@@ -1,8 +1,9 @@
 //! A TCP proxy with faults, between a driver and its engine, and a count of round trips.
 //!
-//! It knows no protocol. A round trip is a turn of a connection: the client speaks after the engine did, or first
-//! of all. So it counts requests that wait for their answers; what is sent before the answer to the one before
-//! is not told apart, and neither is what a client sends to keep a connection alive.
+//! It knows no protocol. A round trip is a turn of a connection: the client speaks after the engine
+//! did, or first of all. So it counts requests that wait for their answers; what is sent before the
+//! answer to the one before is not told apart, and neither is what a client sends to keep a
+//! connection alive.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

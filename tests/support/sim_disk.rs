@@ -1,9 +1,9 @@
 //! A disk that exists in memory only and can lose power.
 //!
-//! What was not flushed is kept as a list of writes. When the power fails, each of them survives whole, in
-//! some of its 512-byte sectors, or not at all, whatever was written after it: that loses, tears and
-//! reorders. File names that were not flushed come and go the same way. Everything random comes from one
-//! seed.
+//! What was not flushed is kept as a list of writes. When the power fails, each of them survives
+//! whole, in some of its 512-byte sectors, or not at all, whatever was written after it: that
+//! loses, tears and reorders. File names that were not flushed come and go the same way. Everything
+//! random comes from one seed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -219,7 +219,8 @@ impl SimDisk {
         world.durable_names.remove(name);
     }
 
-    /// The disk as a process finds it that begins after this one was killed: nothing written is lost.
+    /// The disk as a process finds it that begins after this one was killed: nothing written is
+    /// lost.
     pub fn after_kill(&self) -> SimDisk {
         let world = self.world();
         let mut left = World {

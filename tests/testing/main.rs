@@ -1,5 +1,5 @@
-//! What tests rely on: the public conformance suite, the testing module, and the TCP proxy of the engine
-//! tests. One module per behaviour.
+//! What tests rely on: the public conformance suite, the testing module, and the TCP proxy of the
+//! engine tests. One module per behaviour.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

@@ -1,4 +1,5 @@
-//! The proxy that the engines' tests put faults on the wire with: each fault does what its name says.
+//! The proxy that the engines' tests put faults on the wire with: each fault does what its name
+//! says.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

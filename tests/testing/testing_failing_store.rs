@@ -1,5 +1,5 @@
-//! The store that fails on demand: each failure looks to the application as a real driver's would, meets
-//! one append, and is over.
+//! The store that fails on demand: each failure looks to the application as a real driver's would,
+//! meets one append, and is over.
 
 use std::time::Duration;
 

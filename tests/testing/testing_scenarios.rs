@@ -1,5 +1,5 @@
-//! Given-when-then: what holds passes, and what does not fails with a difference that can be read, at the
-//! line of the scenario that said it.
+//! Given-when-then: what holds passes, and what does not fails with a difference that can be read,
+//! at the line of the scenario that said it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

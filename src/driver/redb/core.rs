@@ -3,74 +3,74 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use redb::{Database, ReadableDatabase};
+use redb::Database;
 
-use super::checkpoints::Checkpoints;
-use super::files::Disk;
-use super::journal::Journal;
-use super::options::RedbBuilder;
-use super::queue::Queue;
-use super::read::Snapshot;
-use super::redb_failed;
-use super::room::Room;
-use super::segment_cache::SegmentCache;
-use super::snapshots::Pending;
-use super::tables::State;
-use super::tail::Tail;
-use super::writer::Committer;
+use crate::driver::redb::apply::checkpoints::Checkpoints;
+use crate::driver::redb::apply::entity_snapshots::PendingSnapshots;
+use crate::driver::redb::apply::tail::Tail;
+use crate::driver::redb::disk::files::Disk;
+use crate::driver::redb::disk::reserve::DiskReserve;
+use crate::driver::redb::failure::redb_failed;
+use crate::driver::redb::format::tables::StoreState;
+use crate::driver::redb::journal::committer::Committer;
+use crate::driver::redb::journal::files::Journal;
+use crate::driver::redb::journal::write_queue::WriteQueue;
+use crate::driver::redb::options::RedbBuilder;
+use crate::driver::redb::read::committed_view::CommittedView;
+use crate::driver::redb::read::segment_cache::SegmentCache;
 use crate::driver::{DriverError, LogBell};
 
-pub(super) struct Core {
-    pub(super) options: RedbBuilder,
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) room: Arc<Room>,
-    pub(super) journal: Journal,
-    pub(super) tail: Tail,
-    pub(super) segments: SegmentCache,
-    pub(super) queue: Queue,
-    pub(super) pending_snapshots: Pending,
-    pub(super) checkpoints: Checkpoints,
+pub(in crate::driver::redb) struct Core {
+    pub(in crate::driver::redb) options: RedbBuilder,
+    pub(in crate::driver::redb) disk: Arc<dyn Disk>,
+    pub(in crate::driver::redb) room: Arc<DiskReserve>,
+    pub(in crate::driver::redb) journal: Journal,
+    pub(in crate::driver::redb) tail: Tail,
+    pub(in crate::driver::redb) segments: SegmentCache,
+    pub(in crate::driver::redb) queue: WriteQueue,
+    pub(in crate::driver::redb) pending_snapshots: PendingSnapshots,
+    pub(in crate::driver::redb) checkpoints: Checkpoints,
     /// Rung when events became readable.
-    pub(super) bell: LogBell,
-    pub(super) committer: Mutex<Committer>,
+    pub(in crate::driver::redb) bell: LogBell,
+    pub(in crate::driver::redb) committer: Mutex<Committer>,
     /// What the apply thread last wrote; nobody else writes to redb without it.
-    pub(super) state: Mutex<State>,
+    pub(in crate::driver::redb) state: Mutex<StoreState>,
     /// The position of the latest event in redb.
-    pub(super) applied: AtomicU64,
+    pub(in crate::driver::redb) applied: AtomicU64,
     /// The number of events that are journaled.
-    pub(super) journaled: AtomicU64,
+    pub(in crate::driver::redb) journaled: AtomicU64,
     /// The position of the last event that can be read.
-    pub(super) readable: AtomicU64,
+    pub(in crate::driver::redb) readable: AtomicU64,
     /// Between the writer, the apply thread and those who wait for it.
     signals: Mutex<Signals>,
-    pub(super) apply_wakes: Condvar,
-    pub(super) applied_more: Condvar,
+    pub(in crate::driver::redb) apply_wakes: Condvar,
+    pub(in crate::driver::redb) applied_more: Condvar,
     closed: AtomicBool,
     failed: OnceLock<DriverError>,
     database: Mutex<Option<Arc<Database>>>,
-    snapshot: RwLock<Option<Arc<Snapshot>>>,
+    snapshot: RwLock<Option<Arc<CommittedView>>>,
 }
 
 #[derive(Default)]
-pub(super) struct Signals {
+pub(in crate::driver::redb) struct Signals {
     /// Everything is to be applied, then the thread is to end.
-    pub(super) stop: bool,
+    pub(in crate::driver::redb) stop: bool,
     /// Somebody waits until everything up to this position is in redb.
-    pub(super) awaited: u64,
+    pub(in crate::driver::redb) awaited: u64,
     /// Why the apply thread cannot go on for now.
-    pub(super) blocked: Option<DriverError>,
+    pub(in crate::driver::redb) blocked: Option<DriverError>,
 }
 
 impl Core {
-    pub(super) fn new(
+    pub(in crate::driver::redb) fn new(
         options: RedbBuilder,
         disk: Arc<dyn Disk>,
-        room: Arc<Room>,
+        room: Arc<DiskReserve>,
         journal: Journal,
         database: Database,
-        state: State,
+        state: StoreState,
     ) -> Result<Self, DriverError> {
-        let snapshot = Snapshot::take(&database)?;
+        let snapshot = CommittedView::take(&database)?;
         Ok(Core {
             committer: Mutex::new(Committer::new(&journal, &state)),
             segments: SegmentCache::new(options.segment_cache_bytes),
@@ -79,8 +79,8 @@ impl Core {
             room,
             journal,
             tail: Tail::default(),
-            queue: Queue::default(),
-            pending_snapshots: Pending::default(),
+            queue: WriteQueue::default(),
+            pending_snapshots: PendingSnapshots::default(),
             checkpoints: Checkpoints::load(&database)?,
             bell: LogBell::default(),
             readable: AtomicU64::new(state.applied),
@@ -97,31 +97,31 @@ impl Core {
         })
     }
 
-    pub(super) fn signals(&self) -> MutexGuard<'_, Signals> {
+    pub(in crate::driver::redb) fn signals(&self) -> MutexGuard<'_, Signals> {
         self.signals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// redb's latest committed state. Taken after the tail was looked at: what has left the tail
     /// by then is in it.
-    pub(super) fn snapshot(&self) -> Result<Arc<Snapshot>, DriverError> {
+    pub(in crate::driver::redb) fn snapshot(&self) -> Result<Arc<CommittedView>, DriverError> {
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
         snapshot.clone().ok_or(DriverError::Closed)
     }
 
     /// Shows readers what was just committed.
-    pub(super) fn renew_snapshot(&self) -> Result<(), DriverError> {
-        let fresh = Arc::new(Snapshot::take(&*self.database()?)?);
+    pub(in crate::driver::redb) fn renew_snapshot(&self) -> Result<(), DriverError> {
+        let fresh = Arc::new(CommittedView::take(&*self.database()?)?);
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok(())
     }
 
-    pub(super) fn database(&self) -> Result<Arc<Database>, DriverError> {
+    pub(in crate::driver::redb) fn database(&self) -> Result<Arc<Database>, DriverError> {
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         database.clone().ok_or(DriverError::Closed)
     }
 
     /// Closes redb's file. Reads under way get an error that says so.
-    pub(super) fn close_database(&self) -> Result<(), DriverError> {
+    pub(in crate::driver::redb) fn close_database(&self) -> Result<(), DriverError> {
         self.snapshot.write().unwrap_or_else(PoisonError::into_inner).take();
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner).take();
         match database.map(Arc::try_unwrap) {
@@ -132,20 +132,20 @@ impl Core {
         }
     }
 
-    pub(super) fn open(&self) -> Result<(), DriverError> {
+    pub(in crate::driver::redb) fn open(&self) -> Result<(), DriverError> {
         if self.closed.load(Ordering::Acquire) { Err(DriverError::Closed) } else { Ok(()) }
     }
 
     /// Whether it was closed before.
-    pub(super) fn set_closed(&self) -> bool {
+    pub(in crate::driver::redb) fn set_closed(&self) -> bool {
         let before = self.closed.swap(true, Ordering::AcqRel);
         self.bell.ring();
         before
     }
 
     /// After a failed write or flush nobody can say what the disk holds: no put is taken any more.
-    pub(super) fn fail(&self, error: DriverError) {
-        tracing::error!(%error, "the redb driver failed; puts are refused until it is opened anew");
+    pub(in crate::driver::redb) fn fail(&self, error: DriverError) {
+        tracing::error!(%error, "the redb driver failed and refuses puts until it is opened again");
         let _ = self.failed.set(error);
         let _signals = self.signals();
         self.apply_wakes.notify_all();
@@ -153,21 +153,21 @@ impl Core {
     }
 
     /// What a put is refused with after a failure.
-    pub(super) fn refusal(&self) -> Option<DriverError> {
+    pub(in crate::driver::redb) fn refusal(&self) -> Option<DriverError> {
         self.failed.get().map(|error| {
             DriverError::failed(format!(
-                "an earlier write failed, and nobody can say what the disk holds: open the store anew \
-                 ({error})"
+                "an earlier write failed, so it is not known what the disk holds: close the store \
+                 and open it again ({error})"
             ))
         })
     }
 
-    pub(super) fn has_failed(&self) -> bool {
+    pub(in crate::driver::redb) fn has_failed(&self) -> bool {
         self.failed.get().is_some()
     }
 
     /// Waits until everything journaled so far is in redb.
-    pub(super) fn apply_all(&self) -> Result<u64, DriverError> {
+    pub(in crate::driver::redb) fn apply_all(&self) -> Result<u64, DriverError> {
         let target = self.journaled.load(Ordering::Acquire);
         let mut signals = self.signals();
         loop {
@@ -188,9 +188,4 @@ impl Core {
             }
         }
     }
-}
-
-/// Opens a read transaction; here so that only this file needs redb's trait for it.
-pub(super) fn begin_read(database: &Database) -> Result<redb::ReadTransaction, DriverError> {
-    database.begin_read().map_err(redb_failed)
 }

@@ -1,15 +1,15 @@
-//! The driver `redb:DIRECTORY`: one directory on this machine's disk, embedded, durable.
+//! The driver `redb:DIRECTORY`: one directory on this machine's disk, embedded and durable.
 //!
-//! A journal makes a put durable with one write and one flush; redb, behind it, makes it readable
-//! for good and is filled in big transactions. An answered put survives the process being killed and the
-//! machine losing power ([`Durability`] says how to trade the latter for speed).
+//! A journal makes a put durable with one write and one flush. redb, behind it, keeps events for
+//! good and is filled in big transactions. An answered put survives the kill of the process and a
+//! loss of power; [`Durability`] can trade the latter for speed.
 //!
 //! ```text
 //! put_events ─▶ queue ─▶ writer thread: one frame for all that wait, one flush ─▶ journal
-//!                            │ published                       │ files taken back
+//!                            │ published                       │ files recycled
 //!                            ▼                                 │
 //! reads ─────────────────▶ tail ──▶ apply thread: sorted transactions ─▶ events.redb
-//!   └───────────────────── then the snapshot of its last commit ──────────┘
+//!   └───────────────────── then the committed view of redb ───────┘
 //! ```
 //!
 //! ```text
@@ -20,398 +20,60 @@
 //! DIRECTORY/reserve       while the store is open: space set aside for redb's next transaction
 //! ```
 //!
+//! # What must stay true
+//!
+//! - A put is answered, and its events become readable, only after its frame is flushed
+//!   ([`Durability::Written`]: written).
+//! - Positions are dense and in commit order; frames are numbered, so a lost frame is told from the
+//!   end.
+//! - (key, sequence) is unique: the writer checks each put against the aggregates it knows.
+//! - An event leaves the tail only when redb's committed view shows it, and a journal file is
+//!   recycled only when redb holds all of its frames durably.
+//! - After a failed write or flush no put is accepted until the store is opened again.
+//!
 //! # Limits
 //!
-//! Those of [`Limits::default`], and 1,000 aggregates a put; smaller with small journal files.
+//! Those of [`Limits::default`](super::Limits::default), and 1,000 aggregates a put; smaller with
+//! small journal files.
 //!
 //! # Failures
 //!
-//! After a failed write or flush every put is refused until the store is opened anew, because nobody can
-//! say what the disk holds; reads go on as long as redb answers. A disk that is full, seen before
-//! anything was written, refuses puts with [`DriverError::Unavailable`] until there is room.
+//! After a failed write or flush every put is refused until the store is opened again, because
+//! nobody knows what the disk holds. Reads go on as long as redb answers. A disk that is found full
+//! before anything was written refuses puts with
+//! [`DriverError::Unavailable`](super::DriverError::Unavailable) until there is room.
 //!
 //! # Layout
 //!
-//! - `options`: the builder; `directory`: made and locked; `files`: the disk behind a trait
-//! - `journal`: its files in turn; `frame`: what is written at once; `queue`: what waits for it, and `company`: how
-//!   long; `writer`: who writes it
-//! - `journaled`: a frame's events in memory; `known`: the aggregates written lately; `tail`: what is journaled
-//!   only; `apply`: from there into redb; `index`: which events are whose; `backend`: redb's file; `room`: space
-//!   for it
-//! - `tables`, `segment`, `block`: what stands in redb; `read` and `list`: tail and redb as one;
-//!   `page`: a history's events on their way out of the log; `segment_cache`: segments read lately
-//! - `checkpoints`: of consumers, journaled with the events
-//! - `snapshots`: of entities, until an apply transaction takes them along
-//! - `recover`: opening; `verify` and `reindex`: walking and mending
+//! - `driver`: [`RedbDriver`], its threads and the driver contract; `options`: the builder; `open`:
+//!   opening and replay; `core`: what threads and callers share; `failure`: redb's errors and
+//!   panics
+//! - `journal`: the queue, the writer, frames, and the journal's files in turn
+//! - `apply`: the tail of what is only journaled, and the transactions that move it into redb;
+//!   checkpoints and snapshots, which go along
+//! - `read`: a history and the log, from tail and redb as one; pages and the cache of segments
+//! - `format`: what is stored in redb: tables, segments of the log, blocks of the index
+//! - `disk`: the directory and its lock, file access behind a trait, redb's file, the reserve
+//! - `verify`, `reindex`: walking a store, and rebuilding its index
 
 mod apply;
-mod backend;
-mod block;
-mod checkpoints;
-mod codec;
-mod company;
 mod core;
-mod directory;
-mod files;
-mod frame;
-mod index;
+mod disk;
+mod driver;
+mod failure;
+mod format;
 mod journal;
-mod journaled;
-mod known;
-mod list;
+mod open;
 mod options;
-mod page;
-mod queue;
 mod read;
-mod recover;
 mod reindex;
-mod room;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod samples;
-mod segment;
-mod segment_cache;
-mod snapshots;
-mod tables;
-mod tail;
 mod verify;
-mod writer;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-
-use bytes::Bytes;
-use tokio::sync::oneshot;
-
-use super::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limit, LimitExceeded, Limits,
-    LogBell, LogFetch, LogPage, LogStore, Put, PutDone, PutReceipt, SnapshotStore, async_trait,
-    check_checkpoint_name, paged, paged_keys,
-};
-use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
-use checkpoints::{Checkpoint, Saving};
-use core::{Core, begin_read};
-use queue::Waiting;
-
-pub use files::{Disk, DiskFile};
+pub use disk::files::{Disk, DiskFile};
+pub use driver::RedbDriver;
+pub(crate) use open::open_url;
 pub use options::{Durability, Progress, RedbBuilder, Step};
 pub use verify::Verified;
-
-/// Events in a journal and a redb file. See the [module](self).
-pub struct RedbDriver {
-    core: Arc<Core>,
-    ended: Mutex<Option<oneshot::Receiver<Result<(), DriverError>>>>,
-}
-
-impl RedbDriver {
-    /// Opens the store in `path`, and makes it where there is none. Blocks until the journal's rest is in
-    /// redb, which after a crash may include a repair of redb's file.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`RedbBuilder::open`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, DriverError> {
-        Self::builder().open(path)
-    }
-
-    /// Opens a store with other options than the default ones.
-    pub fn builder() -> RedbBuilder {
-        RedbBuilder::default()
-    }
-
-    fn start(core: Core) -> Result<Self, DriverError> {
-        let core = Arc::new(core);
-        let (end, ended) = oneshot::channel();
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new()
-                .name(format!("seriatim-{name}"))
-                .spawn(run)
-                .map_err(|e| DriverError::failed("a thread did not start").caused_by(e))
-        };
-        let keeper = core.clone();
-        let keep = move || {
-            let _watch = FailOnPanic(&keeper);
-            keeper.journal.keep(|error| keeper.fail(error));
-        };
-        let keeper = spawn("keeper", Box::new(keep))?;
-        let writer = core.clone();
-        let writer = spawn("writer", Box::new(move || writer::run(&writer)));
-        let applier = core.clone();
-        let apply = spawn("apply", Box::new(move || apply_until_stopped(&applier, keeper, end)));
-        if let Err(error) = writer.and(apply) {
-            // Whichever did start ends without the other.
-            core.queue.close();
-            core.journal.stop();
-            core.signals().stop = true;
-            core.apply_wakes.notify_all();
-            return Err(error);
-        }
-        Ok(RedbDriver { core, ended: Mutex::new(Some(ended)) })
-    }
-
-    /// Walks the whole log and the whole index, and answers how much is sound. Appends go on meanwhile.
-    /// Blocks.
-    ///
-    /// # Errors
-    ///
-    /// [`DriverError::Damaged`] names the first position, or the first aggregate, that is not.
-    pub fn verify(&self) -> Result<Verified, DriverError> {
-        self.core.open()?;
-        guarded(|| verify::verify(&self.core))
-    }
-
-    /// Makes the index anew from the log, and answers how many events it has. Appends go on until the
-    /// tail is full, then they wait. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// [`DriverError::Damaged`] when the log itself is damaged; the old index is kept then.
-    pub fn reindex(&self) -> Result<u64, DriverError> {
-        self.core.open()?;
-        guarded(|| reindex::reindex(&self.core))
-    }
-
-    /// The events from position `from` on, in commit order: at most `limit`, and about 1 MiB. None means
-    /// that there are none so far.
-    ///
-    /// # Errors
-    ///
-    /// [`DriverError::Damaged`] names the position that cannot be read.
-    pub fn log_page(&self, from: Position, limit: usize) -> Result<Vec<KeyedEvent>, DriverError> {
-        guarded(|| list::log_page(&self.core, from.get(), limit))
-    }
-
-    fn prepare(&self, put: &Put) -> Result<known::Looked, DriverError> {
-        self.limits().check(put)?;
-        self.core.open()?;
-        self.core.tail.aggregates.look(put, |key| self.core.snapshot()?.latest_sequence(key))
-    }
-}
-
-/// Applies until it is told to stop, then closes the files and reports.
-fn apply_until_stopped(
-    core: &Core,
-    keeper: thread::JoinHandle<()>,
-    end: oneshot::Sender<Result<(), DriverError>>,
-) {
-    let applied = loop {
-        match catch_unwind(AssertUnwindSafe(|| apply::run(core))) {
-            Ok(applied) => break applied,
-            // From here on it waits to be stopped, and reads go on as long as redb answers.
-            Err(_panic) => core.fail(DriverError::failed("redb panicked")),
-        }
-    };
-    core.journal.stop();
-    let _ = keeper.join();
-    let closed = applied.and_then(|()| guarded(|| apply::close(core)));
-    let database = guarded(|| core.close_database());
-    core.disk.release();
-    let _ = end.send(closed.and(database));
-}
-
-/// Fails the driver if its thread dies, so that nobody waits for it.
-struct FailOnPanic<'a>(&'a Core);
-
-impl Drop for FailOnPanic<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.fail(DriverError::failed("a thread of the driver died"));
-            self.0.journal.give_up();
-        }
-    }
-}
-
-impl Drop for RedbDriver {
-    /// What is queued is finished in the background.
-    fn drop(&mut self) {
-        self.core.set_closed();
-        self.core.queue.close();
-    }
-}
-
-#[async_trait]
-impl Driver for RedbDriver {
-    async fn check_sequence(
-        &self,
-        key: &AggregateKey,
-        sequence: Sequence,
-    ) -> Result<bool, DriverError> {
-        Ok(sequence != Sequence::NONE && sequence.get() <= read::latest(&self.core, key)?)
-    }
-
-    fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
-        let (core, key) = (self.core.clone(), key.clone());
-        paged(fetch, move |fetch| guarded(|| read::page(&core, &key, fetch)))
-    }
-
-    async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
-        let looked = self.prepare(&put)?;
-        let (answer, answered) = oneshot::channel();
-        let done = Box::new(|result| drop(answer.send(result)));
-        self.core.queue.push(Waiting::new(put, looked, done));
-        answered.await.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
-    }
-
-    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
-        match self.prepare(&put) {
-            Err(error) => done(Err(error)),
-            Ok(looked) => {
-                let waiting = Waiting::new(put, looked, done);
-                match alone {
-                    true => writer::put_now(&self.core, waiting),
-                    false => self.core.queue.push(waiting),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn close(&self) -> Result<(), DriverError> {
-        self.core.set_closed();
-        self.core.queue.close();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match ended {
-            Some(ended) => {
-                ended.await.unwrap_or_else(|_| Err(DriverError::failed("the apply thread died")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
-        read::latest(&self.core, key).map(Sequence::new)
-    }
-
-    fn fetch_page_now(
-        &self,
-        key: &AggregateKey,
-        fetch: Fetch,
-    ) -> Option<Result<EventPage, DriverError>> {
-        Some(guarded(|| read::page(&self.core, key, fetch)))
-    }
-
-    fn keys(&self, prefix: &str, after: Option<&AggregateKey>) -> KeyPages {
-        let (core, keys) = (self.core.clone(), list::Keys::begin(&self.core, prefix));
-        paged_keys(after.cloned(), move |after| guarded(|| keys.page(&core, after)))
-    }
-
-    fn snapshots(&self) -> Option<&dyn SnapshotStore> {
-        Some(self)
-    }
-
-    fn log(&self) -> Option<&dyn LogStore> {
-        Some(self)
-    }
-
-    fn is_exclusive(&self) -> bool {
-        true
-    }
-
-    fn needs_io(&self) -> bool {
-        false
-    }
-
-    fn limits(&self) -> Limits {
-        // A frame takes an event's record fields beside what counts as its size, some 64 bytes.
-        let quarter =
-            usize::try_from(self.core.options.journal_file_bytes / 4).unwrap_or(usize::MAX);
-        let default = Limits::default();
-        Limits {
-            aggregates_per_put: 1_000,
-            events_per_put: default.events_per_put.min(quarter / 64),
-            bytes_per_put: default.bytes_per_put.min(quarter),
-            bytes_per_event: default.bytes_per_event.min(quarter),
-            ..default
-        }
-    }
-}
-
-/// redb believes its own pages and panics where they contradict each other.
-fn guarded<T>(read: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DriverError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        Err(DriverError::damaged("events.redb is damaged: redb cannot read it"))
-    })
-}
-
-#[async_trait]
-impl SnapshotStore for RedbDriver {
-    async fn load_snapshot(&self, key: &AggregateKey) -> Result<Option<Bytes>, DriverError> {
-        self.core.open()?;
-        if let Some(pending) = self.core.pending_snapshots.get(key) {
-            return Ok(Some(pending));
-        }
-        snapshots::stored(&begin_read(&*self.core.database()?)?, key)
-    }
-
-    async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
-        self.core.open()?;
-        self.core.pending_snapshots.save(key.clone(), snapshot);
-        Ok(())
-    }
-}
-
-/// Under [`Durability::Written`] an event is shown when it is written: like an answered put, a loss of power
-/// may take it back.
-#[async_trait]
-impl LogStore for RedbDriver {
-    fn log_page_now(&self, fetch: LogFetch) -> Result<LogPage, DriverError> {
-        let from = fetch.from.map(Position::get);
-        let events = guarded(|| match fetch.backwards {
-            false => list::log_page(&self.core, from.unwrap_or(1), fetch.limit),
-            true => list::log_page_backwards(&self.core, from, fetch.limit),
-        });
-        events.map(LogPage::new)
-    }
-
-    fn last_position(&self) -> Result<Position, DriverError> {
-        self.core.open()?;
-        Ok(Position::new(self.core.readable.load(Ordering::Acquire)))
-    }
-
-    fn bell(&self) -> &LogBell {
-        &self.core.bell
-    }
-
-    async fn load_checkpoint(&self, name: &str) -> Result<Option<Bytes>, DriverError> {
-        self.core.open()?;
-        Ok(self.core.checkpoints.get(name))
-    }
-
-    async fn save_checkpoint(&self, name: &str, checkpoint: Bytes) -> Result<(), DriverError> {
-        self.core.open()?;
-        check_checkpoint_name(name)?;
-        let max = self.limits().bytes_per_event;
-        if checkpoint.len() > max {
-            return Err(LimitExceeded::new(Limit::BytesPerEvent, max, checkpoint.len()).into());
-        }
-        let (done, saved) = oneshot::channel();
-        let checkpoint = Checkpoint { name: name.into(), bytes: checkpoint };
-        self.core.queue.push_saving(Saving { checkpoint, done });
-        saved.await.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
-    }
-}
-
-/// A failure of redb, as the driver's.
-fn redb_failed(error: impl Into<redb::Error>) -> DriverError {
-    match error.into() {
-        redb::Error::Corrupted(message) => {
-            DriverError::damaged(format!("events.redb is damaged: {message}"))
-        }
-        redb::Error::DatabaseClosed => DriverError::Closed,
-        other => DriverError::failed(format!("redb failed: {other}")).caused_by(other),
-    }
-}
-
-/// Opens `redb:` with what stands behind the first `:` of the URL: the directory's path, and perhaps
-/// `?durability=written`.
-pub(crate) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
-    let (builder, path) = RedbBuilder::from_url(rest)?;
-    let opening = tokio::task::spawn_blocking(move || builder.open(path));
-    match opening.await {
-        Ok(opened) => Ok(Arc::new(opened?)),
-        Err(_panic) => Err(DriverError::failed("redb panicked while opening")),
-    }
-}

@@ -1,13 +1,10 @@
 //! How a store is opened: [`RedbBuilder`], and what a URL says of it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::directory::Directory;
-use super::files::{DirectoryDisk, Disk};
-use super::{RedbDriver, recover};
 use crate::driver::DriverError;
 
 /// What an answered put survives.
@@ -16,10 +13,10 @@ pub enum Durability {
     /// A loss of power: an answer comes after the flush. The default.
     #[default]
     Flushed,
-    /// The process being killed, but **not** a loss of power or a crash of the operating system, which
-    /// may take back the last [`RedbBuilder::flush_interval`] of answered puts. An answer comes after
-    /// the write; the flush follows in the background. What is taken back is always the end: order and
-    /// atomicity stay, and no event stays without those before it.
+    /// The process being killed, but **not** a loss of power or a crash of the operating system,
+    /// which may take back the last [`RedbBuilder::flush_interval`] of answered puts. An answer
+    /// comes after the write; the flush follows in the background. What is taken back is always the
+    /// end: order and atomicity stay, and no event stays without those before it.
     Written,
 }
 
@@ -64,14 +61,14 @@ type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 /// ```
 #[derive(Clone)]
 pub struct RedbBuilder {
-    pub(super) durability: Durability,
-    pub(super) flush_interval: Duration,
-    pub(super) journal_file_bytes: u64,
-    pub(super) tail_bytes: usize,
-    pub(super) cache_bytes: usize,
-    pub(super) segment_cache_bytes: usize,
-    pub(super) apply_after: Duration,
-    pub(super) progress: Option<OnProgress>,
+    pub(in crate::driver::redb) durability: Durability,
+    pub(in crate::driver::redb) flush_interval: Duration,
+    pub(in crate::driver::redb) journal_file_bytes: u64,
+    pub(in crate::driver::redb) tail_bytes: usize,
+    pub(in crate::driver::redb) cache_bytes: usize,
+    pub(in crate::driver::redb) segment_cache_bytes: usize,
+    pub(in crate::driver::redb) apply_after: Duration,
+    pub(in crate::driver::redb) progress: Option<OnProgress>,
 }
 
 impl Default for RedbBuilder {
@@ -108,7 +105,7 @@ impl RedbBuilder {
     pub const MIN_JOURNAL_FILE_BYTES: u64 = 64 << 10;
 
     /// So many bytes in the tail are applied without waiting for more.
-    pub(super) fn apply_bytes(&self) -> usize {
+    pub(in crate::driver::redb) fn apply_bytes(&self) -> usize {
         self.tail_bytes / 8
     }
 
@@ -125,16 +122,16 @@ impl RedbBuilder {
     }
 
     /// The largest size of a journal file, in bytes: 64 MiB unless told, at least
-    /// [`RedbBuilder::MIN_JOURNAL_FILE_BYTES`]. Over 4 MiB a file grows only for a frame that needs it. A put
-    /// never takes more than a quarter of this, so a smaller one lowers the driver's
+    /// [`RedbBuilder::MIN_JOURNAL_FILE_BYTES`]. Over 4 MiB a file grows only for a frame that needs
+    /// it. A put never takes more than a quarter of this, so a smaller one lowers the driver's
     /// [`Limits`](crate::driver::Limits).
     pub fn journal_file_bytes(mut self, bytes: u64) -> Self {
         self.journal_file_bytes = bytes.max(Self::MIN_JOURNAL_FILE_BYTES).next_multiple_of(4096);
         self
     }
 
-    /// How many bytes of journaled events may wait in memory for redb; 64 MiB unless told. Over this,
-    /// puts wait.
+    /// How many bytes of journaled events may wait in memory for redb; 64 MiB unless told. Over
+    /// this, puts wait.
     pub fn tail_bytes(mut self, bytes: usize) -> Self {
         self.tail_bytes = bytes.max(1);
         self
@@ -146,16 +143,16 @@ impl RedbBuilder {
         self
     }
 
-    /// The memory in which pages of the log that were read lately are kept, in bytes; 64 MiB unless told,
-    /// 0 for none. It is filled by reading aggregates, not by appends or subscriptions, and helps most where
-    /// an aggregate's events were written among many others'.
+    /// The memory in which pages of the log that were read lately are kept, in bytes; 64 MiB unless
+    /// told, 0 for none. It is filled by reading aggregates, not by appends or subscriptions, and
+    /// helps most where an aggregate's events were written among many others'.
     pub fn segment_cache_bytes(mut self, bytes: usize) -> Self {
         self.segment_cache_bytes = bytes;
         self
     }
 
-    /// How long an event waits for others before it goes from the journal into redb; 1 s unless told.
-    /// It is readable all the while.
+    /// How long an event waits for others before it goes from the journal into redb; 1 s unless
+    /// told. It is readable all the while.
     pub fn apply_after(mut self, pause: Duration) -> Self {
         self.apply_after = pause;
         self
@@ -167,30 +164,7 @@ impl RedbBuilder {
         self
     }
 
-    /// Opens the store in the directory `path`, and makes it where there is none. Blocks until the
-    /// journal's rest is in redb.
-    ///
-    /// # Errors
-    ///
-    /// [`DriverError::Failed`] when the directory cannot be made, is no directory, or is open
-    /// elsewhere (the message names the holder); [`DriverError::Damaged`] when its format is unknown, or
-    /// when the journal or redb's file is damaged (the message names the position).
-    pub fn open(self, path: impl AsRef<Path>) -> Result<RedbDriver, DriverError> {
-        let directory = Directory::open(path.as_ref())?;
-        self.open_on(Arc::new(DirectoryDisk::new(directory)))
-    }
-
-    /// Opens the store on a disk of the caller's own. Nothing but the disk itself keeps a second opener
-    /// out.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`RedbBuilder::open`].
-    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverError> {
-        recover::open(self, disk)
-    }
-
-    pub(super) fn tell(&self, step: Step, done: u64, total: u64) {
+    pub(in crate::driver::redb) fn tell(&self, step: Step, done: u64, total: u64) {
         if let Some(progress) = &self.progress {
             progress(Progress { step, done, total });
         }
@@ -198,7 +172,9 @@ impl RedbBuilder {
 
     /// What stands behind `redb:` in a URL: the directory, then perhaps `?durability=flushed` or
     /// `?durability=written`.
-    pub(super) fn from_url(rest: &str) -> Result<(RedbBuilder, PathBuf), DriverError> {
+    pub(in crate::driver::redb) fn from_url(
+        rest: &str,
+    ) -> Result<(RedbBuilder, PathBuf), DriverError> {
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         if path.is_empty() {
             return Err(DriverError::failed("a directory must follow \"redb:\""));
@@ -210,7 +186,8 @@ impl RedbBuilder {
                 "durability=written" => builder.durability(Durability::Written),
                 _ => {
                     return Err(DriverError::failed(format!(
-                        "{option:?} is no option of redb: write durability=flushed or durability=written"
+                        "{option:?} is not an option of redb: write durability=flushed or \
+                         durability=written"
                     )));
                 }
             };

@@ -5,20 +5,20 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use redb::ReadableTable;
 
-use super::core::Core;
-use super::index::{Addition, ByAggregate};
-use super::options::Step;
-use super::read::{decode_event, missing, read_segment};
-use super::redb_failed;
-use super::tables::{EARLIER, LATEST, LOG};
 use crate::driver::DriverError;
+use crate::driver::redb::apply::index::{Addition, ByAggregate};
+use crate::driver::redb::core::Core;
+use crate::driver::redb::failure::redb_failed;
+use crate::driver::redb::format::tables::{EARLIER, LATEST, LOG};
+use crate::driver::redb::options::Step;
+use crate::driver::redb::read::committed_view::{decode_event, missing, read_segment};
 use crate::event::AggregateKey;
 
 /// Events indexed at once, sorted by key.
 const BATCH_EVENTS: usize = 100_000;
 
 /// Makes the index anew; answers how many events it has.
-pub(super) fn reindex(core: &Core) -> Result<u64, DriverError> {
+pub(in crate::driver::redb) fn reindex(core: &Core) -> Result<u64, DriverError> {
     let total = core.apply_all()?;
     // Keeps the apply thread out of redb until the new index is there.
     let state = core.state.lock().unwrap_or_else(PoisonError::into_inner);

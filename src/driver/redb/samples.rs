@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::files::{Disk, DiskFile};
-use super::frame::Builder;
-use super::journaled::Journaled;
+use crate::driver::redb::disk::files::{Disk, DiskFile};
+use crate::driver::redb::journal::frame::FrameBuilder;
+use crate::driver::redb::journal::frame_events::FrameEvents;
 use crate::event::{AggregateKey, KeyedEvent, NewEvent, Position, Sequence, Timestamp};
 
 fn any_event() -> impl Strategy<Value = KeyedEvent> {
@@ -39,7 +39,7 @@ fn any_event() -> impl Strategy<Value = KeyedEvent> {
         })
 }
 
-pub(super) fn sample_event() -> KeyedEvent {
+pub(in crate::driver::redb) fn sample_event() -> KeyedEvent {
     let event = NewEvent::raw("Happened", r#"{"t":"some text"}"#).check().unwrap();
     event.place(
         &AggregateKey::new("order/1").unwrap(),
@@ -49,12 +49,15 @@ pub(super) fn sample_event() -> KeyedEvent {
     )
 }
 
-pub(super) fn any_events() -> impl Strategy<Value = Vec<KeyedEvent>> {
+pub(in crate::driver::redb) fn any_events() -> impl Strategy<Value = Vec<KeyedEvent>> {
     prop::collection::vec(any_event(), 1..40)
 }
 
 /// The events as they are read back when the first stands at `first_position`.
-pub(super) fn placed(events: &[KeyedEvent], first_position: u64) -> Vec<KeyedEvent> {
+pub(in crate::driver::redb) fn placed(
+    events: &[KeyedEvent],
+    first_position: u64,
+) -> Vec<KeyedEvent> {
     let positions = first_position..;
     let mut placed = events.to_vec();
     for (event, position) in placed.iter_mut().zip(positions) {
@@ -64,8 +67,11 @@ pub(super) fn placed(events: &[KeyedEvent], first_position: u64) -> Vec<KeyedEve
 }
 
 /// The events as a frame holds them when the first stands at `first_position`.
-pub(super) fn journaled(events: &[KeyedEvent], first_position: u64) -> Journaled {
-    let mut builder = Builder::default();
+pub(in crate::driver::redb) fn journaled(
+    events: &[KeyedEvent],
+    first_position: u64,
+) -> FrameEvents {
+    let mut builder = FrameBuilder::default();
     builder.begin(0);
     for event in events {
         builder.push(event, event.recorded_at);
@@ -75,9 +81,9 @@ pub(super) fn journaled(events: &[KeyedEvent], first_position: u64) -> Journaled
 
 /// A file in memory that counts its writes.
 #[derive(Debug, Default)]
-pub(super) struct Plain {
-    pub(super) bytes: Mutex<Vec<u8>>,
-    pub(super) writes: AtomicUsize,
+pub(in crate::driver::redb) struct Plain {
+    pub(in crate::driver::redb) bytes: Mutex<Vec<u8>>,
+    pub(in crate::driver::redb) writes: AtomicUsize,
 }
 
 impl DiskFile for Plain {
@@ -115,7 +121,7 @@ impl DiskFile for Plain {
 }
 
 /// Every file it makes is a new one, and it knows none afterwards.
-pub(super) struct PlainDisk;
+pub(in crate::driver::redb) struct PlainDisk;
 
 impl Disk for PlainDisk {
     fn list(&self, _: &str) -> io::Result<Vec<String>> {

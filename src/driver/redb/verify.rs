@@ -1,19 +1,21 @@
 //! Verifying: the whole log and the whole index are walked.
 //!
 //! The log must hold every position from 1 on, in segments whose checksums are right and whose
-//! records can be read, with times that never decrease. The index must say of each event where it stands,
-//! and of no more events than there are. What the journal holds is applied first; what is damaged in it
-//! is found on opening.
+//! records can be read, with times that never decrease. The index must say of each event where it
+//! stands, and of no more events than there are. What the journal holds is applied first; what is
+//! damaged in it is found on opening.
 
 use redb::ReadOnlyTable;
 
-use super::block::Block;
-use super::core::Core;
-use super::options::Step;
-use super::read::{Snapshot, decode_block, decode_event, missing, read_segment};
-use super::redb_failed;
-use super::tables::earlier_key;
 use crate::driver::DriverError;
+use crate::driver::redb::core::Core;
+use crate::driver::redb::failure::redb_failed;
+use crate::driver::redb::format::block::Block;
+use crate::driver::redb::format::tables::earlier_key;
+use crate::driver::redb::options::Step;
+use crate::driver::redb::read::committed_view::{
+    CommittedView, decode_block, decode_event, missing, read_segment,
+};
 use crate::event::{AggregateKey, Timestamp};
 
 /// Events compared with the index at once, sorted by key.
@@ -35,7 +37,7 @@ struct Seen {
     position: u64,
 }
 
-pub(super) fn verify(core: &Core) -> Result<Verified, DriverError> {
+pub(in crate::driver::redb) fn verify(core: &Core) -> Result<Verified, DriverError> {
     let total = core.apply_all()?;
     let snapshot = core.snapshot()?;
     let mut seen = Vec::new();
@@ -81,7 +83,7 @@ pub(super) fn verify(core: &Core) -> Result<Verified, DriverError> {
 }
 
 /// Whether the index says of each of these events where it stands.
-fn compare(snapshot: &Snapshot, seen: &mut Vec<Seen>) -> Result<(), DriverError> {
+fn compare(snapshot: &CommittedView, seen: &mut Vec<Seen>) -> Result<(), DriverError> {
     seen.sort_unstable_by(|a, b| a.key.cmp(&b.key).then(a.sequence.cmp(&b.sequence)));
     for aggregate in seen.chunk_by(|a, b| a.key == b.key) {
         let Some(first) = aggregate.first() else { continue };
@@ -107,7 +109,7 @@ fn compare(snapshot: &Snapshot, seen: &mut Vec<Seen>) -> Result<(), DriverError>
 
 /// The block that should hold the sequence.
 fn block_of(
-    snapshot: &Snapshot,
+    snapshot: &CommittedView,
     key: &AggregateKey,
     sequence: u64,
 ) -> Result<Option<Block>, DriverError> {
@@ -128,7 +130,7 @@ fn block_of(
 }
 
 /// The index must not speak of more events than the log has.
-fn count(snapshot: &Snapshot, events: u64) -> Result<Verified, DriverError> {
+fn count(snapshot: &CommittedView, events: u64) -> Result<Verified, DriverError> {
     let mut indexed = 0;
     let mut aggregates = 0;
     for entry in snapshot.latest.range::<&str>(..).map_err(redb_failed)? {

@@ -19,7 +19,8 @@ pub trait Harness: Send + Sync {
         true
     }
 
-    /// Whether [`Driver::keys`] lists keys in ascending byte order, not in an order of the engine's.
+    /// Whether [`Driver::keys`] lists keys in ascending byte order, not in an order of the
+    /// engine's.
     fn keys_in_byte_order(&self) -> bool {
         true
     }

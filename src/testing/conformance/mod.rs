@@ -1,7 +1,7 @@
 //! The suite that proves a driver.
 //!
-//! The author of a driver writes a [`Harness`], which opens the driver on data that stays between two
-//! openings, and runs [`run`] under tokio. Every check has a name and a line of its own in the
+//! The author of a driver writes a [`Harness`], which opens the driver on data that stays between
+//! two openings, and runs [`run`] under tokio. Every check has a name and a line of its own in the
 //! [`Report`]. What a driver cannot do by nature (list keys, see a gap) is reported as skipped,
 //! with the reason, and never as passed.
 //!

@@ -1,73 +1,60 @@
 //! The frame: what one write and one flush of the journal make durable.
 //!
-//! A frame holds the events of all puts of one group, and the checkpoints saved beside them, and is there
-//! whole or not at all, which the checksum tells. It begins on a 512-byte bound and is padded to one;
-//! numbers are little-endian:
+//! A frame holds the events of all puts of one group, and the checkpoints saved beside them, and is
+//! there whole or not at all, which the checksum tells. It begins on a 512-byte bound and is padded
+//! to one; numbers are little-endian:
 //!
 //! ```text
 //! magic 4 bytes · version u16 (2) · back u16 · store id 16 bytes · epoch u64 · first position u64
 //! · number u64 · events u32 · body length u32 · checksum u64 · body
 //! body: first the events, then the checkpoints
-//!   event:      kind u8 (1) · version u8 (1) · length u32 · key length u16 · key · sequence u64 · record
+//!   event:      kind u8 (1) · version u8 (1) · length u32 · key length u16 · key · sequence u64
+//!               · record
 //!   checkpoint: kind u8 (2) · version u8 (1) · length u32 · name length u16 · name · bytes
 //! ```
 //!
-//! Frames of an epoch are numbered 1, 2, 3 …, because one that holds checkpoints only takes no position.
-//! `back` says how many frames before this one the last frame stands that was known to be durable when this one
-//! was written; 0: not known. It tells loss from damage: where a frame is missing and a later one says it
-//! had been flushed, the disk lost what it had confirmed. The magic holds bytes that no JSON and no key can
-//! have, so that no event's content passes for a frame.
+//! Frames of an epoch are numbered 1, 2, 3 …, because one that holds checkpoints only takes no
+//! position. `back` says how many frames before this one the last frame stands that was known to be
+//! durable when this one was written; 0: not known. It tells loss from damage: where a frame is
+//! missing and a later one says it had been flushed, the disk lost what it had confirmed. The magic
+//! holds bytes that no JSON and no key can have, so that no event's content passes for a frame.
 //!
-//! Frames of version 1 have events only. They have no number, are told apart by their positions, and say
-//! in its place the last position known to be durable.
+//! Frames of version 1 have events only. They have no number, are told apart by their positions,
+//! and say in its place the last position known to be durable.
 
 use bytes::Bytes;
 use twox_hash::XxHash3_64;
 use uuid::Uuid;
 
-use super::checkpoints::Checkpoint;
-use super::codec::Reader;
-use super::journaled::Journaled;
-use super::segment::Entry;
-use crate::event::{AggregateKey, KeyedEvent, Sequence, Timestamp};
+use crate::driver::redb::apply::checkpoints::Checkpoint;
+use crate::driver::redb::format::codec::Reader;
+use crate::driver::redb::journal::frame_entry::{
+    CHECKPOINT_VERSION, Decoded, EVENT_VERSION, KIND_CHECKPOINT, KIND_EVENT, checkpoint_bytes,
+    decode_entry, entry_bytes,
+};
+use crate::driver::redb::journal::frame_events::FrameEvents;
+use crate::event::{KeyedEvent, Timestamp};
 
 /// Frames begin on multiples of this many bytes: what a disk writes whole.
-pub(super) const ALIGN: u64 = 512;
-pub(super) const HEADER_BYTES: usize = 64;
+pub(in crate::driver::redb) const ALIGN: u64 = 512;
+pub(in crate::driver::redb) const HEADER_BYTES: usize = 64;
 
 const MAGIC: [u8; 4] = [0xfe, b'S', b'J', 0x00];
 const VERSION: u16 = 2;
 const NUMBERED_BY_POSITION: u16 = 1;
-const KIND_EVENT: u8 = 1;
-const EVENT_VERSION: u8 = 1;
-const KIND_CHECKPOINT: u8 = 2;
-const CHECKPOINT_VERSION: u8 = 1;
-/// What an event takes in a frame beside its key and its record.
-const ENTRY_BYTES: usize = 6 + 2 + 8;
-
-/// The bytes an event takes in a frame.
-pub(super) fn entry_bytes(event: &KeyedEvent) -> usize {
-    ENTRY_BYTES + event.key.as_str().len() + event.record_bytes()
-}
-
-/// The bytes a checkpoint takes in a frame.
-pub(super) fn checkpoint_bytes(checkpoint: &Checkpoint) -> usize {
-    6 + 2 + checkpoint.name.len() + checkpoint.bytes.len()
-}
-
 /// The bytes a frame with a body of this length takes in a file.
-pub(super) fn frame_bytes(body: usize) -> u64 {
+pub(in crate::driver::redb) fn frame_bytes(body: usize) -> u64 {
     ((HEADER_BYTES + body) as u64).next_multiple_of(ALIGN)
 }
 
 /// What a frame says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) store: Uuid,
-    pub(super) epoch: u64,
-    pub(super) first_position: u64,
-    pub(super) events: u32,
-    pub(super) body_bytes: u32,
+pub(in crate::driver::redb) struct Header {
+    pub(in crate::driver::redb) store: Uuid,
+    pub(in crate::driver::redb) epoch: u64,
+    pub(in crate::driver::redb) first_position: u64,
+    pub(in crate::driver::redb) events: u32,
+    pub(in crate::driver::redb) body_bytes: u32,
     version: u16,
     back: u16,
     /// The frame's number; in version 1 the last position known to be durable.
@@ -77,22 +64,22 @@ pub(super) struct Header {
 
 /// What the next frame must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Next {
-    pub(super) position: u64,
-    pub(super) number: u64,
+pub(in crate::driver::redb) struct ExpectedFrame {
+    pub(in crate::driver::redb) position: u64,
+    pub(in crate::driver::redb) number: u64,
 }
 
 /// A frame being made.
 #[derive(Default)]
-pub(super) struct Builder {
+pub(in crate::driver::redb) struct FrameBuilder {
     buffer: Vec<u8>,
     /// Where in `buffer` each event begins.
     starts: Vec<u32>,
 }
 
-impl Builder {
+impl FrameBuilder {
     /// Begins a frame whose body will have so many bytes.
-    pub(super) fn begin(&mut self, body_bytes: usize) {
+    pub(in crate::driver::redb) fn begin(&mut self, body_bytes: usize) {
         self.buffer.clear();
         self.buffer.reserve_exact(frame_bytes(body_bytes) as usize);
         self.buffer.resize(HEADER_BYTES, 0);
@@ -100,11 +87,11 @@ impl Builder {
     }
 
     /// How many events it has so far.
-    pub(super) fn events(&self) -> u32 {
+    pub(in crate::driver::redb) fn events(&self) -> u32 {
         self.starts.len() as u32
     }
 
-    pub(super) fn push(&mut self, event: &KeyedEvent, recorded_at: Timestamp) {
+    pub(in crate::driver::redb) fn push(&mut self, event: &KeyedEvent, recorded_at: Timestamp) {
         let key = event.key.as_str().as_bytes();
         let length = entry_bytes(event) - 6;
         self.starts.push(self.buffer.len() as u32);
@@ -117,7 +104,7 @@ impl Builder {
     }
 
     /// Behind the events.
-    pub(super) fn push_checkpoint(&mut self, checkpoint: &Checkpoint) {
+    pub(in crate::driver::redb) fn push_checkpoint(&mut self, checkpoint: &Checkpoint) {
         let length = checkpoint_bytes(checkpoint) - 6;
         self.buffer.extend_from_slice(&[KIND_CHECKPOINT, CHECKPOINT_VERSION]);
         self.buffer.extend_from_slice(&(length as u32).to_le_bytes());
@@ -127,7 +114,13 @@ impl Builder {
     }
 
     /// The frame, padded. The frame numbered `flushed` is the last known to be durable.
-    pub(super) fn finish(&mut self, store: Uuid, epoch: u64, next: Next, flushed: u64) -> &[u8] {
+    pub(in crate::driver::redb) fn finish(
+        &mut self,
+        store: Uuid,
+        epoch: u64,
+        next: ExpectedFrame,
+        flushed: u64,
+    ) -> &[u8] {
         let back = u16::try_from(next.number.saturating_sub(flushed)).unwrap_or(0);
         let body = (self.buffer.len() - HEADER_BYTES) as u32;
         let mut header = Vec::with_capacity(HEADER_BYTES);
@@ -150,10 +143,11 @@ impl Builder {
         &self.buffer
     }
 
-    /// The finished frame's events, of which the first has this position. The frame is gone from here.
-    pub(super) fn take(&mut self, first_position: u64) -> Journaled {
+    /// The finished frame's events, of which the first has this position. The frame is gone from
+    /// here.
+    pub(in crate::driver::redb) fn take(&mut self, first_position: u64) -> FrameEvents {
         let (bytes, starts) = (std::mem::take(&mut self.buffer), std::mem::take(&mut self.starts));
-        Journaled::new(first_position, bytes, starts)
+        FrameEvents::new(first_position, bytes, starts)
     }
 }
 
@@ -164,7 +158,7 @@ fn checksum(header: &[u8], body: &[u8]) -> u64 {
 impl Header {
     /// The header in these bytes, if they are one's. Its content is believed only when
     /// [`Header::checks`] has seen the body too.
-    pub(super) fn read(bytes: &[u8]) -> Option<Header> {
+    pub(in crate::driver::redb) fn read(bytes: &[u8]) -> Option<Header> {
         let mut reader = Reader(bytes);
         if reader.array()? != MAGIC {
             return None;
@@ -187,13 +181,14 @@ impl Header {
     }
 
     /// Whether this is the frame looked for.
-    pub(super) fn is(&self, next: Next) -> bool {
+    pub(in crate::driver::redb) fn is(&self, next: ExpectedFrame) -> bool {
         let numbered = self.version == NUMBERED_BY_POSITION || self.number == next.number;
         numbered && self.first_position == next.position
     }
 
-    /// Whether this is a later frame than the one looked for, and says that that one had been flushed.
-    pub(super) fn proves_flushed(&self, next: Next) -> bool {
+    /// Whether this is a later frame than the one looked for, and says that that one had been
+    /// flushed.
+    pub(in crate::driver::redb) fn proves_flushed(&self, next: ExpectedFrame) -> bool {
         if self.version == NUMBERED_BY_POSITION {
             return self.first_position > next.position && self.number >= next.position;
         }
@@ -202,37 +197,37 @@ impl Header {
     }
 
     /// What follows this frame, which was looked for as `next`.
-    pub(super) fn behind(&self, next: Next) -> Next {
-        Next {
+    pub(in crate::driver::redb) fn behind(&self, next: ExpectedFrame) -> ExpectedFrame {
+        ExpectedFrame {
             position: self.first_position.saturating_add(u64::from(self.events)),
             number: next.number + 1,
         }
     }
 
     /// Whether this frame is whole: `header` are the bytes it was read from.
-    pub(super) fn checks(&self, header: &[u8], body: &[u8]) -> bool {
+    pub(in crate::driver::redb) fn checks(&self, header: &[u8], body: &[u8]) -> bool {
         let Some(covered) = header.get(..HEADER_BYTES - 8) else { return false };
         body.len() == self.body_bytes as usize && checksum(covered, body) == self.checksum
     }
 
     /// The bytes the frame takes in its file.
-    pub(super) fn frame_bytes(&self) -> u64 {
+    pub(in crate::driver::redb) fn frame_bytes(&self) -> u64 {
         frame_bytes(self.body_bytes as usize)
     }
 }
 
 /// What a frame holds.
 #[derive(Debug, Default)]
-pub(super) struct Content {
-    pub(super) events: Journaled,
+pub(in crate::driver::redb) struct Content {
+    pub(in crate::driver::redb) events: FrameEvents,
     /// The latest recorded-at of its events.
-    pub(super) latest_time: Option<Timestamp>,
-    pub(super) checkpoints: Vec<Checkpoint>,
+    pub(in crate::driver::redb) latest_time: Option<Timestamp>,
+    pub(in crate::driver::redb) checkpoints: Vec<Checkpoint>,
 }
 
 /// The content of a frame whose checksum was right. What cannot be read then was written by a later
 /// version, and the message says so.
-pub(super) fn decode(header: &Header, body: Bytes) -> Result<Content, String> {
+pub(in crate::driver::redb) fn decode(header: &Header, body: Bytes) -> Result<Content, String> {
     let mut starts = Vec::new();
     let mut latest_time = None;
     let mut checkpoints = Vec::new();
@@ -253,52 +248,8 @@ pub(super) fn decode(header: &Header, body: Bytes) -> Result<Content, String> {
             _ => return Err(format!("the journal at position {position}: entries out of order")),
         }
     }
-    let events = Journaled::new(header.first_position, body.into(), starts);
+    let events = FrameEvents::new(header.first_position, body.into(), starts);
     Ok(Content { events, latest_time, checkpoints })
-}
-
-enum Decoded {
-    Event(Box<KeyedEvent>),
-    Checkpoint(Checkpoint),
-}
-
-/// The kind and version of an entry, its name and what follows that; `None` where it ends too early.
-fn split_entry<'a>(reader: &mut Reader<'a>) -> Option<((u8, u8), &'a [u8], Reader<'a>)> {
-    let form = (reader.u8()?, reader.u8()?);
-    let length = reader.u32()?;
-    let mut entry = Reader(reader.bytes(length as usize)?);
-    let name_bytes = entry.u16()?;
-    let name = entry.bytes(usize::from(name_bytes))?;
-    Some((form, name, entry))
-}
-
-/// The event that begins at `start`, where one was written or decoded.
-pub(super) fn entry_at(bytes: &[u8], start: usize) -> Option<Entry<'_>> {
-    let (_event, key, mut rest) = split_entry(&mut Reader(bytes.get(start..)?))?;
-    let key = std::str::from_utf8(key).ok()?;
-    let sequence = rest.u64()?;
-    Some(Entry { key, sequence, record: rest.0 })
-}
-
-fn decode_entry(reader: &mut Reader<'_>, body: &Bytes) -> Result<Decoded, String> {
-    const SHORT: &str = "the entry ends too early";
-    let form = reader.0.first_chunk().map(|[kind, version]| (*kind, *version)).ok_or(SHORT)?;
-    let known = [(KIND_EVENT, EVENT_VERSION), (KIND_CHECKPOINT, CHECKPOINT_VERSION)];
-    if !known.contains(&form) {
-        let (kind, version) = form;
-        return Err(format!("an entry of kind {kind}, version {version}, is not known"));
-    }
-    let (_, name, mut entry) = split_entry(reader).ok_or(SHORT)?;
-    let name = std::str::from_utf8(name).map_err(|e| e.to_string())?;
-    if form.0 == KIND_CHECKPOINT {
-        // Copied: it is kept for good, and would keep the whole frame.
-        let bytes = Bytes::copy_from_slice(entry.0);
-        return Ok(Decoded::Checkpoint(Checkpoint { name: name.into(), bytes }));
-    }
-    let key = AggregateKey::new(name).map_err(|e| e.to_string())?;
-    let sequence = Sequence::new(entry.u64().ok_or(SHORT)?);
-    let event = KeyedEvent::decode_record(key, sequence, body.slice_ref(entry.0));
-    event.map(|event| Decoded::Event(Box::new(event))).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -309,7 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn frame(events: &[KeyedEvent]) -> Vec<u8> {
-        let mut builder = Builder::default();
+        let mut builder = FrameBuilder::default();
         builder.begin(0);
         for event in events {
             builder.push(event, event.recorded_at);
@@ -318,7 +269,7 @@ mod tests {
         builder.finish(Uuid::nil(), 3, NEXT, 4).to_vec()
     }
 
-    const NEXT: Next = Next { position: 17, number: 5 };
+    const NEXT: ExpectedFrame = ExpectedFrame { position: 17, number: 5 };
 
     fn checkpoint() -> Checkpoint {
         Checkpoint { name: "mailer".into(), bytes: Bytes::from_static(b"\x01\x02") }
@@ -329,10 +280,10 @@ mod tests {
         let header = Header::read(&frame(&[])).unwrap();
         assert!(header.is(NEXT));
         let next = header.behind(NEXT);
-        assert_eq!(next, Next { position: 17, number: 6 });
+        assert_eq!(next, ExpectedFrame { position: 17, number: 6 });
         assert!(!header.is(next));
-        assert!(header.proves_flushed(Next { position: 17, number: 4 }));
-        assert!(header.proves_flushed(Next { position: 17, number: 3 }));
+        assert!(header.proves_flushed(ExpectedFrame { position: 17, number: 4 }));
+        assert!(header.proves_flushed(ExpectedFrame { position: 17, number: 3 }));
         assert!(!header.proves_flushed(NEXT));
     }
 

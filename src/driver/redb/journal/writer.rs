@@ -5,72 +5,48 @@
 //!       ─▶ published in the tail ─▶ answered
 //! ```
 //!
-//! Checkpoints that wait are saved in the same frame, behind the events. One that waits alone waits a moment longer,
-//! because its flush would hold up the puts that come next, and then gets a frame of its own.
+//! Checkpoints that wait are saved in the same frame, behind the events. One that waits alone waits
+//! a moment longer, because its flush would hold up the puts that come next, and then gets a frame
+//! of its own.
 //!
-//! Nobody is answered before the flush, not even with a conflict: what it collided with may be in the
-//! same frame. Positions are given here, dense and in commit order. A put that nothing waits beside can be
-//! committed by its caller, under the same lock and without a change of thread ([`put_now`]).
+//! Nobody is answered before the flush, not even with a conflict: what it collided with may be in
+//! the same frame. Positions are given here, dense and in commit order. A put that nothing waits
+//! beside can be committed by its caller, under the same lock and without a change of thread
+//! ([`put_now`]).
 
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use uuid::Uuid;
-
-use super::checkpoints::Checkpoint;
-use super::company::Company;
-use super::core::Core;
-use super::frame::{self, Next, checkpoint_bytes};
-use super::journal::{Cursor, Journal};
-use super::known::{Aggregates, Looked, Part};
-use super::options::Durability;
-use super::queue::Waiting;
-use super::tables::{Place, State};
-use super::tail::{Group, floor};
+use crate::driver::redb::apply::checkpoints::Checkpoint;
+use crate::driver::redb::apply::tail::{Group, floor};
+use crate::driver::redb::core::Core;
+use crate::driver::redb::format::tables::JournalPlace;
+use crate::driver::redb::journal::committer::Committer;
+use crate::driver::redb::journal::flush_delay::FlushDelay;
+use crate::driver::redb::journal::frame;
+use crate::driver::redb::journal::frame_entry::checkpoint_bytes;
+use crate::driver::redb::journal::recent_aggregates::{LookedUp, PutPart, RecentAggregates};
+use crate::driver::redb::journal::write_queue::PendingPut;
+use crate::driver::redb::options::Durability;
 use crate::driver::{DriverError, Put, PutReceipt, answer_together};
-use crate::event::{Position, Timestamp};
+use crate::event::Position;
 
-/// A frame over this takes no further put. So that it leaves little of a journal file unused, half of one's turn.
+/// A frame over this takes no further put. So that it leaves little of a journal file unused, half
+/// of one's turn.
 const FRAME_BYTES: usize = 2 << 20;
 
-type Answer = Result<PutReceipt, DriverError>;
-
-/// What only whoever writes a frame touches.
-pub(super) struct Committer {
-    cursor: Cursor,
-    frame: frame::Builder,
-    /// The next frame's.
-    next: Next,
-    latest_time: Timestamp,
-    store: Uuid,
-    epoch: u64,
-    /// The driver closes: no frame is written any more.
-    ended: bool,
-}
-
-impl Committer {
-    pub(super) fn new(journal: &Journal, state: &State) -> Self {
-        Committer {
-            cursor: journal.cursor(),
-            frame: frame::Builder::default(),
-            next: Next { position: state.applied + 1, number: state.frame + 1 },
-            latest_time: state.latest_time,
-            store: state.store,
-            epoch: state.epoch,
-            ended: false,
-        }
-    }
-}
+type PutAnswer = Result<PutReceipt, DriverError>;
 
 /// The writer thread. When it ends the apply thread is told to apply the rest and end, too.
-pub(super) fn run(core: &Core) {
-    let _end = End(core);
-    // A put takes half a journal file at most, and so do those that go with it; checkpoints a quarter.
+pub(in crate::driver::redb) fn run(core: &Core) {
+    let _end = WriterEnd(core);
+    // A put takes half a journal file at most, and so do those that go with it; checkpoints a
+    // quarter.
     let half_a_file = usize::try_from(core.options.journal_file_bytes / 2).unwrap_or(usize::MAX);
     let max_bytes = FRAME_BYTES.min(half_a_file);
-    let mut company = Company::default();
+    let mut company = FlushDelay::default();
     while let Some((mut group, saving)) = core.queue.next_group(max_bytes, &mut company) {
         let (puts, began) = (group.len(), Instant::now());
         let checkpoints = saving.iter().map(|saving| saving.checkpoint.clone()).collect();
@@ -96,9 +72,9 @@ pub(super) fn run(core: &Core) {
 }
 
 /// What holds when the thread ends, by a panic too: nobody queues, nobody waits.
-struct End<'a>(&'a Core);
+struct WriterEnd<'a>(&'a Core);
 
-impl Drop for End<'_> {
+impl Drop for WriterEnd<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.fail(DriverError::failed("the writer thread died"));
@@ -111,9 +87,9 @@ impl Drop for End<'_> {
     }
 }
 
-/// Commits the put on the calling thread if nothing else is being written and nothing has to be waited
-/// for but the flush; queues it otherwise.
-pub(super) fn put_now(core: &Core, mut waiting: Waiting) {
+/// Commits the put on the calling thread if nothing else is being written and nothing has to be
+/// waited for but the flush; queues it otherwise.
+pub(in crate::driver::redb) fn put_now(core: &Core, mut waiting: PendingPut) {
     let answer = try_now(core, &mut waiting);
     match answer {
         Some(answer) => {
@@ -124,7 +100,7 @@ pub(super) fn put_now(core: &Core, mut waiting: Waiting) {
     }
 }
 
-fn try_now(core: &Core, waiting: &mut Waiting) -> Option<Answer> {
+fn try_now(core: &Core, waiting: &mut PendingPut) -> Option<PutAnswer> {
     let mut committer = core.committer.try_lock().ok()?;
     let frame_bytes = frame::frame_bytes(waiting.bytes);
     if committer.ended
@@ -138,15 +114,15 @@ fn try_now(core: &Core, waiting: &mut Waiting) -> Option<Answer> {
     commit(core, &mut committer, group, Vec::new(), false).0.pop()
 }
 
-/// Writes one frame with every put of the group that may go in, and all the checkpoints; one answer for
-/// each put, and one for the checkpoints.
+/// Writes one frame with every put of the group that may go in, and all the checkpoints; one answer
+/// for each put, and one for the checkpoints.
 fn commit(
     core: &Core,
     c: &mut Committer,
-    group: &mut [Waiting],
+    group: &mut [PendingPut],
     checkpoints: Vec<Checkpoint>,
     may_wait: bool,
-) -> (Vec<Answer>, Result<(), DriverError>) {
+) -> (Vec<PutAnswer>, Result<(), DriverError>) {
     let saved: usize = checkpoints.iter().map(checkpoint_bytes).sum();
     let bytes = group.iter().map(|waiting| waiting.bytes).sum::<usize>() + saved;
     if let Err(error) = ready(core, c, frame::frame_bytes(bytes), may_wait) {
@@ -158,7 +134,7 @@ fn commit(
     c.frame.begin(bytes);
     for waiting in group {
         let put = &waiting.put;
-        if let Err(refusal) = Aggregates::assign(put, &waiting.looked) {
+        if let Err(refusal) = RecentAggregates::assign(put, &waiting.looked) {
             answers.push(Err(refusal));
             continue;
         }
@@ -181,12 +157,12 @@ fn commit(
         let failure = DriverError::unknown(format!("the journal could not be written: {error}"));
         core.fail(failure.clone().caused_by(error));
         let refused = |_| DriverError::failed("the journal failed while the put was refused");
-        let told = |answer: Answer| answer.map_err(refused).and(Err(failure.clone()));
+        let told = |answer: PutAnswer| answer.map_err(refused).and(Err(failure.clone()));
         return (answers.into_iter().map(told).collect(), Err(failure.clone()));
     }
     let written = c.next;
     let position = written.position + u64::from(c.frame.events());
-    c.next = Next { position, number: written.number + 1 };
+    c.next = frame::ExpectedFrame { position, number: written.number + 1 };
     c.latest_time = latest_time;
     core.checkpoints.publish(&checkpoints);
     let group = Group {
@@ -194,7 +170,7 @@ fn commit(
         parts,
         checkpoints,
         frame: written.number,
-        next_place: Place { file: c.cursor.file.id, offset: c.cursor.offset },
+        next_place: JournalPlace { file: c.cursor.file.id, offset: c.cursor.offset },
         latest_time,
     };
     core.journaled.store(position - 1, Ordering::Release);
@@ -205,11 +181,11 @@ fn commit(
 }
 
 /// What the put adds to each of its aggregates, when its first event has this number in the frame.
-fn parts_of(put: &Put, looked: Looked, mut number: u32, parts: &mut Vec<Part>) {
+fn parts_of(put: &Put, looked: LookedUp, mut number: u32, parts: &mut Vec<PutPart>) {
     for (aggregate, known) in put.aggregates().zip(looked) {
         let events = aggregate.len() as u32;
         let first_sequence = aggregate.first().map_or(0, |first| first.sequence.get());
-        parts.push(Part { known, number, events, first_sequence });
+        parts.push(PutPart { known, number, events, first_sequence });
         number += events;
     }
 }

@@ -1,10 +1,11 @@
 //! The aggregates written lately: their latest sequences, and where their journaled events stand.
 //!
-//! Per aggregate it knows the latest sequence *assigned*, which the writer checks the next put against, and the
-//! latest *visible* one, which is durable. An aggregate without journaled events stays known for a while, so that
-//! a busy one is not looked up in redb again and again. It is forgotten in *sweeps*: when it was not put to since
-//! the sweep before, and only while nobody holds it. A put holds its aggregates from before it is queued until its
-//! events are released. A look-up in redb that a sweep has overtaken is worth nothing and is made anew.
+//! Per aggregate it knows the latest sequence *assigned*, which the writer checks the next put
+//! against, and the latest *visible* one, which is durable. An aggregate without journaled events
+//! stays known for a while, so that a busy one is not looked up in redb again and again. It is
+//! forgotten in *sweeps*: when it was not put to since the sweep before, and only while nobody
+//! holds it. A put holds its aggregates from before it is queued until its events are released. A
+//! look-up in redb that a sweep has overtaken is worth nothing and is made anew.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,20 +15,20 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use smallvec::SmallVec;
 
-use super::journaled::Journaled;
 use crate::driver::put::refuse_unless_next;
+use crate::driver::redb::journal::frame_events::FrameEvents;
 use crate::driver::{DriverError, Put};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
-/// Aggregates that stay known, about. One takes some 140 bytes.
+/// RecentAggregates that stay known, about. One takes some 140 bytes.
 const KNOWN_AGGREGATES: usize = 131_072;
 
 /// One aggregate.
-pub(super) struct Known {
-    state: Mutex<State>,
+pub(in crate::driver::redb) struct Known {
+    state: Mutex<AggregateState>,
 }
 
-struct State {
+struct AggregateState {
     assigned: u64,
     visible: u64,
     pieces: VecDeque<Piece>,
@@ -38,7 +39,7 @@ struct State {
 /// Neighbouring events of the aggregate in one frame.
 #[derive(Clone)]
 struct Piece {
-    journaled: Arc<Journaled>,
+    journaled: Arc<FrameEvents>,
     /// The first one's number in the frame.
     number: u32,
     events: u32,
@@ -54,43 +55,45 @@ impl Piece {
 impl Known {
     fn settled(latest: u64) -> Self {
         let pieces = VecDeque::new();
-        let state = State { assigned: latest, visible: latest, pieces, used: false };
+        let state = AggregateState { assigned: latest, visible: latest, pieces, used: false };
         Known { state: Mutex::new(state) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, AggregateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A put's aggregates, in its order.
-pub(super) type Looked = SmallVec<[Arc<Known>; 1]>;
+pub(in crate::driver::redb) type LookedUp = SmallVec<[Arc<Known>; 1]>;
 
 /// The events that one put adds to one aggregate, in their frame.
-pub(super) struct Part {
-    pub(super) known: Arc<Known>,
-    pub(super) number: u32,
-    pub(super) events: u32,
-    pub(super) first_sequence: u64,
+pub(in crate::driver::redb) struct PutPart {
+    pub(in crate::driver::redb) known: Arc<Known>,
+    pub(in crate::driver::redb) number: u32,
+    pub(in crate::driver::redb) events: u32,
+    pub(in crate::driver::redb) first_sequence: u64,
 }
 
 /// The aggregates that are known.
 #[derive(Default)]
-pub(super) struct Aggregates {
+pub(in crate::driver::redb) struct RecentAggregates {
     known: DashMap<AggregateKey, Arc<Known>>,
     count: AtomicUsize,
     sweeps: AtomicU64,
-    /// Held by who sweeps. One takes the marks of use, and the next one, which has counted anew, forgets by them.
+    /// Held by who sweeps. One takes the marks of use, and the next one, which has counted anew,
+    /// forgets by them.
     sweeping: Mutex<()>,
 }
 
-impl Aggregates {
-    /// On the calling side: the put's aggregates. `lookup` says what redb has of one that is not known.
-    pub(super) fn look(
+impl RecentAggregates {
+    /// On the calling side: the put's aggregates. `lookup` says what redb has of one that is not
+    /// known.
+    pub(in crate::driver::redb) fn look(
         &self,
         put: &Put,
         lookup: impl Fn(&AggregateKey) -> Result<u64, DriverError>,
-    ) -> Result<Looked, DriverError> {
+    ) -> Result<LookedUp, DriverError> {
         let firsts = put.aggregates().filter_map(|aggregate| aggregate.first());
         firsts.map(|first| self.hold(&first.key, &lookup)).collect()
     }
@@ -124,9 +127,9 @@ impl Aggregates {
         }
     }
 
-    /// On the writer: refuses the put, or gives its events their sequences. A put that is refused changes
-    /// nothing.
-    pub(super) fn assign(put: &Put, looked: &Looked) -> Result<(), DriverError> {
+    /// On the writer: refuses the put, or gives its events their sequences. A put that is refused
+    /// changes nothing.
+    pub(in crate::driver::redb) fn assign(put: &Put, looked: &LookedUp) -> Result<(), DriverError> {
         for (aggregate, known) in put.aggregates().zip(looked) {
             let Some(first) = aggregate.first() else { continue };
             let latest = Sequence::new(known.state().assigned);
@@ -142,9 +145,9 @@ impl Aggregates {
     }
 
     /// Makes a frame's durable events readable.
-    pub(super) fn publish(journaled: &Arc<Journaled>, parts: &[Part]) {
+    pub(in crate::driver::redb) fn publish(journaled: &Arc<FrameEvents>, parts: &[PutPart]) {
         for part in parts {
-            let Part { ref known, number, events, first_sequence } = *part;
+            let PutPart { ref known, number, events, first_sequence } = *part;
             let piece = Piece { journaled: journaled.clone(), number, events, first_sequence };
             let mut state = known.state();
             state.visible = piece.next_sequence() - 1;
@@ -152,8 +155,8 @@ impl Aggregates {
         }
     }
 
-    /// Lets go of what [`Aggregates::publish`] made readable longest ago.
-    pub(super) fn release(part: &Part) {
+    /// Lets go of what [`RecentAggregates::publish`] made readable longest ago.
+    pub(in crate::driver::redb) fn release(part: &PutPart) {
         let mut state = part.known.state();
         state.pieces.pop_front();
         if state.pieces.is_empty() {
@@ -162,7 +165,7 @@ impl Aggregates {
     }
 
     /// Forgets aggregates, if too many are known.
-    pub(super) fn sweep_if_many(&self) {
+    pub(in crate::driver::redb) fn sweep_if_many(&self) {
         if self.count.load(Ordering::Relaxed) > KNOWN_AGGREGATES {
             self.sweep();
         }
@@ -185,12 +188,12 @@ impl Aggregates {
     }
 
     /// The latest sequence that may be read, if the aggregate is known.
-    pub(super) fn visible(&self, key: &AggregateKey) -> Option<u64> {
+    pub(in crate::driver::redb) fn visible(&self, key: &AggregateKey) -> Option<u64> {
         self.known.get(key).map(|found| found.state().visible)
     }
 
     /// What is journaled of one aggregate, as of now.
-    pub(super) fn view(&self, key: &AggregateKey, low: u64, high: u64) -> View {
+    pub(in crate::driver::redb) fn view(&self, key: &AggregateKey, low: u64, high: u64) -> View {
         let Some(found) = self.known.get(key) else { return View::default() };
         let state = found.state();
         let from = state.pieces.partition_point(|piece| piece.next_sequence() <= low);
@@ -203,7 +206,7 @@ impl Aggregates {
     }
 
     /// The keys with journaled events that begin with `prefix`, in ascending order.
-    pub(super) fn keys(&self, prefix: &str) -> Vec<AggregateKey> {
+    pub(in crate::driver::redb) fn keys(&self, prefix: &str) -> Vec<AggregateKey> {
         let mut keys: Vec<AggregateKey> = self
             .known
             .iter()
@@ -219,17 +222,17 @@ impl Aggregates {
 
 /// One aggregate's journaled events at one moment.
 #[derive(Default)]
-pub(super) struct View {
+pub(in crate::driver::redb) struct View {
     /// The latest sequence that may be read, if the aggregate is known.
-    pub(super) visible: Option<u64>,
+    pub(in crate::driver::redb) visible: Option<u64>,
     /// The first sequence that is journaled; all before it are in redb.
-    pub(super) first: Option<u64>,
+    pub(in crate::driver::redb) first: Option<u64>,
     pieces: Vec<Piece>,
 }
 
 impl View {
     /// The events with the sequences `low..=high`, forwards or backwards.
-    pub(super) fn events(
+    pub(in crate::driver::redb) fn events(
         &self,
         low: u64,
         high: u64,
@@ -259,7 +262,7 @@ mod tests {
     use super::*;
     use crate::driver::redb::samples::sample_event;
 
-    fn look(aggregates: &Aggregates, put: &Put) -> (Looked, bool) {
+    fn look(aggregates: &RecentAggregates, put: &Put) -> (LookedUp, bool) {
         let looked_up = std::cell::Cell::new(false);
         let looked = aggregates.look(put, |_| {
             looked_up.set(true);
@@ -270,17 +273,18 @@ mod tests {
 
     #[test]
     fn an_aggregate_is_forgotten_when_nobody_holds_it_or_puts_to_it_between_two_sweeps() {
-        let (aggregates, put) = (Aggregates::default(), Put::new(vec![sample_event()]).unwrap());
+        let (aggregates, put) =
+            (RecentAggregates::default(), Put::new(vec![sample_event()]).unwrap());
         let (held, looked_up) = look(&aggregates, &put);
         assert!(looked_up);
         aggregates.sweep();
         assert!(!look(&aggregates, &put).1, "forgotten while a put held it");
-        Aggregates::assign(&put, &held).unwrap();
+        RecentAggregates::assign(&put, &held).unwrap();
         drop(held);
         aggregates.sweep();
         let (held, looked_up) = look(&aggregates, &put);
         assert!(!looked_up, "forgotten though it was put to since the sweep before");
-        assert!(Aggregates::assign(&put, &held).is_err(), "its sequence was given twice");
+        assert!(RecentAggregates::assign(&put, &held).is_err(), "its sequence was given twice");
         drop(held);
         aggregates.sweep();
         assert!(look(&aggregates, &put).1, "not forgotten");
@@ -289,7 +293,8 @@ mod tests {
 
     #[test]
     fn a_look_up_that_a_sweep_has_overtaken_is_made_anew() {
-        let (aggregates, put) = (Aggregates::default(), Put::new(vec![sample_event()]).unwrap());
+        let (aggregates, put) =
+            (RecentAggregates::default(), Put::new(vec![sample_event()]).unwrap());
         let looks = std::cell::Cell::new(0);
         let looked = aggregates.look(&put, |_| {
             looks.set(looks.get() + 1);

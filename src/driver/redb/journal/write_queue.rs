@@ -1,18 +1,18 @@
 //! The queue of what waits for the writer: puts, and checkpoints beside them.
 //!
-//! The writer takes all that waits at once. It sleeps while nothing does, and [`Company`] may make it wait a moment
-//! longer; it is woken when as many puts wait as it asked for. A checkpoint that waits alone waits for puts to go
-//! with.
+//! The writer takes all that waits at once. It sleeps while nothing does, and [`FlushDelay`] may
+//! make it wait a moment longer; it is woken when as many puts wait as it asked for. A checkpoint
+//! that waits alone waits for puts to go with.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::checkpoints::Saving;
-use super::company::{Company, Wait};
-use super::frame::{self, checkpoint_bytes};
-use super::known::Looked;
+use crate::driver::redb::apply::checkpoints::PendingCheckpoint;
+use crate::driver::redb::journal::flush_delay::{FlushDelay, FlushWait};
+use crate::driver::redb::journal::frame_entry::{checkpoint_bytes, entry_bytes};
+use crate::driver::redb::journal::recent_aggregates::LookedUp;
 use crate::driver::{DriverError, Put, PutDone, PutReceipt};
 use crate::spin_wait::SpinWait;
 
@@ -22,20 +22,20 @@ const PUTS_PER_FRAME: usize = 4_096;
 const CHECKPOINT_WAITS: Duration = Duration::from_millis(1);
 
 /// A put in the queue. One that is dropped unanswered says that its fate is unknown.
-pub(super) struct Waiting {
-    pub(super) put: Arc<Put>,
-    pub(super) looked: Looked,
-    pub(super) bytes: usize,
+pub(in crate::driver::redb) struct PendingPut {
+    pub(in crate::driver::redb) put: Arc<Put>,
+    pub(in crate::driver::redb) looked: LookedUp,
+    pub(in crate::driver::redb) bytes: usize,
     done: Option<PutDone>,
 }
 
-impl Waiting {
-    pub(super) fn new(put: Arc<Put>, looked: Looked, done: PutDone) -> Self {
-        let bytes = put.events().iter().map(frame::entry_bytes).sum();
-        Waiting { put, looked, bytes, done: Some(done) }
+impl PendingPut {
+    pub(in crate::driver::redb) fn new(put: Arc<Put>, looked: LookedUp, done: PutDone) -> Self {
+        let bytes = put.events().iter().map(entry_bytes).sum();
+        PendingPut { put, looked, bytes, done: Some(done) }
     }
 
-    pub(super) fn answer(mut self, answer: Result<PutReceipt, DriverError>) {
+    pub(in crate::driver::redb) fn answer(mut self, answer: Result<PutReceipt, DriverError>) {
         self.tell(answer);
     }
 
@@ -46,14 +46,14 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingPut {
     fn drop(&mut self) {
         self.tell(Err(DriverError::unknown("the writer ended before it answered")));
     }
 }
 
 #[derive(Default)]
-pub(super) struct Queue {
+pub(in crate::driver::redb) struct WriteQueue {
     state: Mutex<QueueState>,
     more: Condvar,
     /// Grows with each put that comes, to be looked at without the lock.
@@ -63,8 +63,8 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct QueueState {
-    waiting: VecDeque<Waiting>,
-    saving: VecDeque<Saving>,
+    waiting: VecDeque<PendingPut>,
+    saving: VecDeque<PendingCheckpoint>,
     closed: bool,
     /// The writer sleeps until so many puts wait.
     asleep_for: Option<usize>,
@@ -76,12 +76,12 @@ impl QueueState {
     }
 }
 
-impl Queue {
+impl WriteQueue {
     fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, waiting: Waiting) {
+    pub(in crate::driver::redb) fn push(&self, waiting: PendingPut) {
         let mut state = self.state();
         if state.closed {
             drop(state);
@@ -96,7 +96,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn push_saving(&self, saving: Saving) {
+    pub(in crate::driver::redb) fn push_saving(&self, saving: PendingCheckpoint) {
         let mut state = self.state();
         if state.closed {
             drop(state);
@@ -110,26 +110,28 @@ impl Queue {
         }
     }
 
-    pub(super) fn close(&self) {
+    pub(in crate::driver::redb) fn close(&self) {
         self.state().closed = true;
         self.more.notify_all();
     }
 
-    pub(super) fn take_all(&self) -> (VecDeque<Waiting>, VecDeque<Saving>) {
+    pub(in crate::driver::redb) fn take_all(
+        &self,
+    ) -> (VecDeque<PendingPut>, VecDeque<PendingCheckpoint>) {
         let mut state = self.state();
         (std::mem::take(&mut state.waiting), std::mem::take(&mut state.saving))
     }
 
-    pub(super) fn is_waited_in(&self) -> bool {
+    pub(in crate::driver::redb) fn is_waited_in(&self) -> bool {
         !self.state().waiting.is_empty()
     }
 
     /// The next group, of about `max_bytes`; `None` when the queue is closed and empty.
-    pub(super) fn next_group(
+    pub(in crate::driver::redb) fn next_group(
         &self,
         max_bytes: usize,
-        company: &mut Company,
-    ) -> Option<(Vec<Waiting>, Vec<Saving>)> {
+        company: &mut FlushDelay,
+    ) -> Option<(Vec<PendingPut>, Vec<PendingCheckpoint>)> {
         let mut state = self.state();
         if let Some(wait) = company.expected(state.waiting.len()) {
             state = self.wait_for(state, wait);
@@ -168,7 +170,7 @@ impl Queue {
     fn wait_for<'a>(
         &self,
         mut state: MutexGuard<'a, QueueState>,
-        wait: Wait,
+        wait: FlushWait,
     ) -> MutexGuard<'a, QueueState> {
         while state.waiting.len() < wait.puts && !state.closed {
             let left = wait.until.saturating_duration_since(Instant::now());

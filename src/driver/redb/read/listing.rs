@@ -4,29 +4,30 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::core::Core;
-use super::read::{PAGE_BYTES, decode_event, missing, read_segment};
-use super::redb_failed;
-use super::segment::Segment;
 use crate::driver::DriverError;
+use crate::driver::redb::core::Core;
+use crate::driver::redb::failure::redb_failed;
+use crate::driver::redb::format::segment::Segment;
+use crate::driver::redb::read::committed_view::{decode_event, missing, read_segment};
+use crate::driver::redb::read::history_page::PAGE_BYTES;
 use crate::event::{AggregateKey, KeyedEvent};
 
 const PAGE_KEYS: usize = 1_000;
 /// So many events are taken from the tail at once.
 const PAGE_EVENTS: usize = 4_096;
 
-/// Keys page by page: those of the tail as of the beginning, merged into redb's.
-pub(super) struct Keys {
+/// KeyLister page by page: those of the tail as of the beginning, merged into redb's.
+pub(in crate::driver::redb) struct KeyLister {
     prefix: String,
     tail: Vec<AggregateKey>,
 }
 
-impl Keys {
-    pub(super) fn begin(core: &Core, prefix: &str) -> Self {
-        Keys { prefix: prefix.to_owned(), tail: core.tail.aggregates.keys(prefix) }
+impl KeyLister {
+    pub(in crate::driver::redb) fn begin(core: &Core, prefix: &str) -> Self {
+        KeyLister { prefix: prefix.to_owned(), tail: core.tail.aggregates.keys(prefix) }
     }
 
-    pub(super) fn page(
+    pub(in crate::driver::redb) fn page(
         &self,
         core: &Core,
         after: Option<&AggregateKey>,
@@ -76,7 +77,7 @@ impl Keys {
 }
 
 /// The events from position `from` on, in order, at most `limit` and about 1 MiB.
-pub(super) fn log_page(
+pub(in crate::driver::redb) fn log_page(
     core: &Core,
     from: u64,
     limit: usize,
@@ -85,7 +86,7 @@ pub(super) fn log_page(
     let from = from.max(1);
     let (tail_first, tail) = core.tail.behind(from, limit.min(PAGE_EVENTS));
     let end = stored_end(core, tail_first);
-    let mut page = Page { events: Vec::new(), bytes: 0, limit };
+    let mut page = KeyPage { events: Vec::new(), bytes: 0, limit };
     if from < end {
         let snapshot = core.snapshot()?;
         let start = {
@@ -121,8 +122,9 @@ pub(super) fn log_page(
     Ok(page.events)
 }
 
-/// The events up to position `from` (all, for `None`), the last first, at most `limit` and about 1 MiB.
-pub(super) fn log_page_backwards(
+/// The events up to position `from` (all, for `None`), the last first, at most `limit` and about 1
+/// MiB.
+pub(in crate::driver::redb) fn log_page_backwards(
     core: &Core,
     from: Option<u64>,
     limit: usize,
@@ -131,14 +133,14 @@ pub(super) fn log_page_backwards(
     let from = from.unwrap_or(u64::MAX);
     let (tail_first, tail) = core.tail.before(from, limit.min(PAGE_EVENTS));
     let mut last = from.min(stored_end(core, tail_first) - 1);
-    let mut page = Page { events: Vec::new(), bytes: 0, limit };
+    let mut page = KeyPage { events: Vec::new(), bytes: 0, limit };
     for event in tail {
         if page.is_full() {
             break;
         }
         page.push(event);
     }
-    let reached = |page: &Page| page.events.last().and_then(|event| event.position);
+    let reached = |page: &KeyPage| page.events.last().and_then(|event| event.position);
     if page.is_full() || reached(&page).is_some_and(|position| position.get() > last + 1) {
         return Ok(page.events);
     }
@@ -158,20 +160,20 @@ pub(super) fn log_page_backwards(
     if last > 0 { Err(missing(last)) } else { Ok(page.events) }
 }
 
-/// Behind the last position that is to be read from redb, when the tail was looked at before. An event
-/// has left the tail only when `applied` says so, and a snapshot taken after this shows it.
+/// Behind the last position that is to be read from redb, when the tail was looked at before. An
+/// event has left the tail only when `applied` says so, and a snapshot taken after this shows it.
 fn stored_end(core: &Core, tail_first: Option<u64>) -> u64 {
     tail_first.unwrap_or_else(|| core.applied.load(Ordering::Acquire) + 1)
 }
 
 /// Events of the log on their way into a page.
-struct Page {
+struct KeyPage {
     events: Vec<KeyedEvent>,
     bytes: usize,
     limit: usize,
 }
 
-impl Page {
+impl KeyPage {
     fn is_full(&self) -> bool {
         self.events.len() >= self.limit || self.bytes >= PAGE_BYTES
     }

@@ -1,40 +1,40 @@
 //! The index on its way into redb: which events are whose.
 //!
-//! Events come in position order and are gathered by aggregate first, so that each block is read and written once,
-//! in key order.
+//! Events come in position order and are gathered by aggregate first, so that each block is read
+//! and written once, in key order.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use redb::{ReadableTable, Table};
 
-use super::block::Block;
-use super::read::decode_block;
-use super::redb_failed;
-use super::tables::earlier_key;
 use crate::driver::DriverError;
+use crate::driver::redb::failure::redb_failed;
+use crate::driver::redb::format::block::Block;
+use crate::driver::redb::format::tables::earlier_key;
+use crate::driver::redb::read::committed_view::decode_block;
 use crate::spin_wait::yield_now;
 
-pub(super) type Latest<'t> = Table<'t, &'static str, &'static [u8]>;
-pub(super) type Earlier<'t> = Table<'t, &'static [u8], &'static [u8]>;
+pub(in crate::driver::redb) type Latest<'t> = Table<'t, &'static str, &'static [u8]>;
+pub(in crate::driver::redb) type Earlier<'t> = Table<'t, &'static [u8], &'static [u8]>;
 
 /// Neighbouring events of one aggregate that are new in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Addition {
-    pub(super) first_sequence: u64,
-    pub(super) first_position: u64,
-    pub(super) events: u64,
+pub(in crate::driver::redb) struct Addition {
+    pub(in crate::driver::redb) first_sequence: u64,
+    pub(in crate::driver::redb) first_position: u64,
+    pub(in crate::driver::redb) events: u64,
 }
 
 /// Additions by aggregate.
 #[derive(Default)]
-pub(super) struct ByAggregate<'a> {
-    aggregates: Vec<Chain<'a>>,
+pub(in crate::driver::redb) struct ByAggregate<'a> {
+    aggregates: Vec<BlockChain<'a>>,
     links: Vec<Link>,
 }
 
 /// An aggregate's additions: the numbers of the first and the last link.
-struct Chain<'a> {
+struct BlockChain<'a> {
     key: &'a str,
     first: usize,
     last: usize,
@@ -47,16 +47,18 @@ struct Link {
 
 impl<'a> ByAggregate<'a> {
     /// Collecting first and sorting the keys costs a third of sorting all additions by key.
-    pub(super) fn gather(additions: impl Iterator<Item = (&'a str, Addition)>) -> Self {
+    pub(in crate::driver::redb) fn gather(
+        additions: impl Iterator<Item = (&'a str, Addition)>,
+    ) -> Self {
         let mut chains: HashMap<&str, usize> = HashMap::new();
-        let (mut aggregates, mut links) = (Vec::<Chain<'a>>::new(), Vec::<Link>::new());
+        let (mut aggregates, mut links) = (Vec::<BlockChain<'a>>::new(), Vec::<Link>::new());
         for (key, addition) in additions {
             let link = links.len();
             links.push(Link { addition, next: None });
             match chains.entry(key) {
                 Entry::Vacant(place) => {
                     place.insert(aggregates.len());
-                    aggregates.push(Chain { key, first: link, last: link });
+                    aggregates.push(BlockChain { key, first: link, last: link });
                 }
                 Entry::Occupied(chain) => {
                     let Some(chain) = aggregates.get_mut(*chain.get()) else { continue };
@@ -72,7 +74,7 @@ impl<'a> ByAggregate<'a> {
     }
 
     /// How many aggregates there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::driver::redb) fn len(&self) -> usize {
         self.aggregates.len()
     }
 
@@ -86,7 +88,7 @@ impl<'a> ByAggregate<'a> {
     }
 
     /// Adds them to the blocks of their aggregates.
-    pub(super) fn write(
+    pub(in crate::driver::redb) fn write(
         &self,
         latest: &mut Latest<'_>,
         earlier: &mut Earlier<'_>,

@@ -1,36 +1,36 @@
-//! Room on the disk, made sure of before redb needs it.
+//! Disk space that is reserved before redb needs it.
 //!
-//! After one write without space redb refuses reads too, until it is opened anew. So before each
-//! transaction the apply thread makes sure of a reserve: a file of zeros as large as the transaction may
-//! grow. A write that finds the disk full gives the reserve up and tries again.
+//! After one write that finds no space, redb refuses reads too until it is opened again. So the
+//! apply thread makes sure of a reserve before each transaction: a file of zeros as large as the
+//! transaction can grow. A write that finds the disk full gives up the reserve and tries again.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::files::Disk;
+use crate::driver::redb::disk::files::Disk;
 
 /// The name of redb's file.
-pub(super) const DATABASE: &str = "events.redb";
+pub(in crate::driver::redb) const DATABASE: &str = "events.redb";
 const RESERVE: &str = "reserve";
 const STEP: usize = 1 << 20;
 /// A transaction over very many aggregates gets back the pages that the one before it freed.
 const MOST_INDEX_BYTES: u64 = 64 << 20;
 
 /// The reserve: how much of it there is.
-pub(super) struct Room {
+pub(in crate::driver::redb) struct DiskReserve {
     disk: Arc<dyn Disk>,
     bytes: Mutex<u64>,
 }
 
-impl Room {
-    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
-        Room { disk, bytes: Mutex::new(0) }
+impl DiskReserve {
+    pub(in crate::driver::redb) fn new(disk: Arc<dyn Disk>) -> Self {
+        DiskReserve { disk, bytes: Mutex::new(0) }
     }
 
     /// Makes room for a transaction that adds `payload` bytes of events of so many aggregates, or
-    /// answers with the error that the disk gave. Each aggregate may cost a page of the index and one
-    /// above it; all of them together not more than a copy of redb's file.
-    pub(super) fn ensure(&self, payload: u64, aggregates: u64) -> io::Result<()> {
+    /// answers with the error that the disk gave. Each aggregate may cost a page of the index and
+    /// one above it; all of them together not more than a copy of redb's file.
+    pub(in crate::driver::redb) fn ensure(&self, payload: u64, aggregates: u64) -> io::Result<()> {
         let file = self.disk.open(DATABASE)?;
         let stored = file.map_or(Ok(0), |file| file.size())?;
         let index = (aggregates * 2 * 4096).min(stored).min(MOST_INDEX_BYTES);
@@ -59,7 +59,10 @@ impl Room {
     }
 
     /// Writes; where the disk is full, gives the reserve up for it and writes again.
-    pub(super) fn give_up_for(&self, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    pub(in crate::driver::redb) fn give_up_for(
+        &self,
+        write: impl Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
         match write() {
             Err(error) if error.kind() == io::ErrorKind::StorageFull && self.give_up() => write(),
             result => result,
@@ -75,7 +78,7 @@ impl Room {
     }
 
     /// Removes the reserve, whoever made it.
-    pub(super) fn remove(&self) -> io::Result<()> {
+    pub(in crate::driver::redb) fn remove(&self) -> io::Result<()> {
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = 0;
         if self.disk.open(RESERVE)?.is_some() {
             self.disk.remove(RESERVE)?;

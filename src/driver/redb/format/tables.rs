@@ -7,30 +7,34 @@
 //! | `earlier` | aggregate key, zero byte, first sequence (big-endian) | an earlier block, full |
 //! | `snapshots` | aggregate key | the [snapshot](super::snapshots) of its entity |
 //! | `checkpoints` | name | a consumer's [checkpoint](super::checkpoints) |
-//! | `store` | name | a number that holds for the whole store: [`State`] |
+//! | `store` | name | a number that holds for the whole store: [`StoreState`] |
 //!
-//! A key has no control characters, so the zero byte keeps an aggregate's blocks together and apart from
-//! those of keys that begin with its own.
+//! A key has no control characters, so the zero byte keeps an aggregate's blocks together and apart
+//! from those of keys that begin with its own.
 
 use redb::{ReadableTable, Table, TableDefinition};
 use twox_hash::XxHash3_64;
 use uuid::Uuid;
 
-use super::redb_failed;
 use crate::driver::DriverError;
+use crate::driver::redb::failure::redb_failed;
 use crate::event::Timestamp;
 
-pub(super) const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("log");
-pub(super) const LATEST: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("latest");
-pub(super) const EARLIER: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("earlier");
-pub(super) const STORE: TableDefinition<'static, &str, u64> = TableDefinition::new("store");
+pub(in crate::driver::redb) const LOG: TableDefinition<'static, u64, &[u8]> =
+    TableDefinition::new("log");
+pub(in crate::driver::redb) const LATEST: TableDefinition<'static, &str, &[u8]> =
+    TableDefinition::new("latest");
+pub(in crate::driver::redb) const EARLIER: TableDefinition<'static, &[u8], &[u8]> =
+    TableDefinition::new("earlier");
+pub(in crate::driver::redb) const STORE: TableDefinition<'static, &str, u64> =
+    TableDefinition::new("store");
 
 /// In [`STORE`]: the checksum of the other numbers.
 const CHECKSUM: &str = "checksum";
 const FRAME: &str = "frame";
 
 /// The key of an earlier block.
-pub(super) fn earlier_key(key: &str, first_sequence: u64, out: &mut Vec<u8>) {
+pub(in crate::driver::redb) fn earlier_key(key: &str, first_sequence: u64, out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(key.as_bytes());
     out.push(0);
@@ -39,57 +43,59 @@ pub(super) fn earlier_key(key: &str, first_sequence: u64, out: &mut Vec<u8>) {
 
 /// Where a frame stands in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) file: u64,
-    pub(super) offset: u64,
+pub(in crate::driver::redb) struct JournalPlace {
+    pub(in crate::driver::redb) file: u64,
+    pub(in crate::driver::redb) offset: u64,
 }
 
 /// What holds for the whole store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(in crate::driver::redb) struct StoreState {
     /// Frames carry it, so that another store's journal is never taken for this one's.
-    pub(super) store: Uuid,
+    pub(in crate::driver::redb) store: Uuid,
     /// Raised on every opening; frames of another epoch are stale.
-    pub(super) epoch: u64,
+    pub(in crate::driver::redb) epoch: u64,
     /// The position of the latest event in redb.
-    pub(super) applied: u64,
+    pub(in crate::driver::redb) applied: u64,
     /// Recorded-at of that event.
-    pub(super) latest_time: Timestamp,
+    pub(in crate::driver::redb) latest_time: Timestamp,
     /// Where the frame behind it stands.
-    pub(super) place: Place,
+    pub(in crate::driver::redb) place: JournalPlace,
     /// The number of the last frame of this epoch in redb.
-    pub(super) frame: u64,
+    pub(in crate::driver::redb) frame: u64,
     /// Whether the store was closed, and the journal is empty.
-    pub(super) clean: bool,
+    pub(in crate::driver::redb) clean: bool,
 }
 
-impl State {
-    pub(super) fn new() -> Self {
-        State {
+impl StoreState {
+    pub(in crate::driver::redb) fn new() -> Self {
+        StoreState {
             store: Uuid::new_v4(),
             epoch: 0,
             applied: 0,
             latest_time: Timestamp::from_micros(i64::MIN),
-            place: Place::default(),
+            place: JournalPlace::default(),
             frame: 0,
             clean: true,
         }
     }
 
     /// The state; its checksum tells when a number in it is not what was written.
-    pub(super) fn read(table: &impl ReadableTable<&'static str, u64>) -> Result<Self, DriverError> {
+    pub(in crate::driver::redb) fn read(
+        table: &impl ReadableTable<&'static str, u64>,
+    ) -> Result<Self, DriverError> {
         let number = |name: &str| -> Result<u64, DriverError> {
             let found = table.get(name).map_err(redb_failed)?.map(|found| found.value());
             found.ok_or_else(|| {
                 DriverError::damaged(format!("events.redb is damaged: {name:?} is missing"))
             })
         };
-        let state = State {
+        let state = StoreState {
             store: Uuid::from_u64_pair(number("store_id_high")?, number("store_id_low")?),
             epoch: number("epoch")?,
             applied: number("applied")?,
             latest_time: Timestamp::from_micros(number("latest_time")?.cast_signed()),
-            place: Place { file: number("place_file")?, offset: number("place_offset")? },
+            place: JournalPlace { file: number("place_file")?, offset: number("place_offset")? },
             // A store that was written before frames had numbers has none.
             frame: table.get(FRAME).map_err(redb_failed)?.map_or(0, |found| found.value()),
             clean: number("clean")? != 0,
@@ -103,7 +109,7 @@ impl State {
         Ok(state)
     }
 
-    pub(super) fn write(
+    pub(in crate::driver::redb) fn write(
         &self,
         table: &mut Table<'_, &'static str, u64>,
     ) -> Result<(), DriverError> {
@@ -134,8 +140,8 @@ impl State {
         XxHash3_64::oneshot(&bytes)
     }
 
-    /// As it was before frames had numbers. A version that knows no other refuses a store with numbers, and
-    /// so never overlooks frames that it cannot read.
+    /// As it was before frames had numbers. A version that knows no other refuses a store with
+    /// numbers, and so never overlooks frames that it cannot read.
     fn first_checksum(&self) -> u64 {
         let bytes = self.numbers().map(|(_, number)| number.to_le_bytes()).concat();
         XxHash3_64::oneshot(bytes.get(..8 * 8).unwrap_or_default())

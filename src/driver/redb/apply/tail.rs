@@ -5,27 +5,29 @@
 //! apply thread: batch ─▶ redb's commit ─▶ release (gone from here, there in redb)
 //! ```
 //!
-//! Reads and uniqueness checks consult it first: by aggregate ([`Aggregates`]), and by position here.
+//! Reads and uniqueness checks consult it first: by aggregate ([`RecentAggregates`]), and by
+//! position here.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::checkpoints::Checkpoint;
-use super::journaled::Journaled;
-use super::known::{Aggregates, Part};
-use super::tables::Place;
 use crate::driver::Put;
+use crate::driver::redb::apply::checkpoints::Checkpoint;
+use crate::driver::redb::format::tables::JournalPlace;
+use crate::driver::redb::journal::frame_events::FrameEvents;
+use crate::driver::redb::journal::recent_aggregates::{PutPart, RecentAggregates};
 use crate::event::{KeyedEvent, Timestamp};
 use crate::spin_wait::yield_now;
 
 /// What the part of one aggregate and put takes beside its events' bytes, about.
 const PART_BYTES: usize = 128;
 
-/// The time before which no event of the put may be recorded, when the latest one so far is `latest`;
-/// and the latest one after it. Times inside a put that decrease are all raised to its greatest.
-pub(super) fn floor(put: &Put, latest: Timestamp) -> (Timestamp, Timestamp) {
+/// The time before which no event of the put may be recorded, when the latest one so far is
+/// `latest`; and the latest one after it. Times inside a put that decrease are all raised to its
+/// greatest.
+pub(in crate::driver::redb) fn floor(put: &Put, latest: Timestamp) -> (Timestamp, Timestamp) {
     let times = || put.events().iter().map(|event| event.recorded_at);
     let greatest = times().fold(latest, Timestamp::max);
     let floor = if times().is_sorted() { latest } else { greatest };
@@ -33,16 +35,16 @@ pub(super) fn floor(put: &Put, latest: Timestamp) -> (Timestamp, Timestamp) {
 }
 
 /// What one frame made durable.
-pub(super) struct Group {
-    pub(super) journaled: Arc<Journaled>,
+pub(in crate::driver::redb) struct Group {
+    pub(in crate::driver::redb) journaled: Arc<FrameEvents>,
     /// Its events by put and aggregate, in their order.
-    pub(super) parts: Vec<Part>,
-    pub(super) checkpoints: Vec<Checkpoint>,
+    pub(in crate::driver::redb) parts: Vec<PutPart>,
+    pub(in crate::driver::redb) checkpoints: Vec<Checkpoint>,
     /// The frame's number.
-    pub(super) frame: u64,
+    pub(in crate::driver::redb) frame: u64,
     /// Where the frame behind it stands.
-    pub(super) next_place: Place,
-    pub(super) latest_time: Timestamp,
+    pub(in crate::driver::redb) next_place: JournalPlace,
+    pub(in crate::driver::redb) latest_time: Timestamp,
 }
 
 impl Group {
@@ -54,28 +56,28 @@ impl Group {
 }
 
 #[derive(Default)]
-struct Log {
+struct TailLog {
     groups: VecDeque<Arc<Group>>,
     /// Since when the oldest group may have waited.
     since: Option<Instant>,
 }
 
 #[derive(Default)]
-pub(super) struct Tail {
-    pub(super) aggregates: Aggregates,
-    log: Mutex<Log>,
+pub(in crate::driver::redb) struct Tail {
+    pub(in crate::driver::redb) aggregates: RecentAggregates,
+    log: Mutex<TailLog>,
     bytes: AtomicUsize,
 }
 
 impl Tail {
-    fn log(&self) -> MutexGuard<'_, Log> {
+    fn log(&self) -> MutexGuard<'_, TailLog> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a durable group readable. Answers whether the tail was empty before.
-    pub(super) fn publish(&self, group: Arc<Group>) -> bool {
+    pub(in crate::driver::redb) fn publish(&self, group: Arc<Group>) -> bool {
         self.bytes.fetch_add(group.bytes(), Ordering::AcqRel);
-        Aggregates::publish(&group.journaled, &group.parts);
+        RecentAggregates::publish(&group.journaled, &group.parts);
         // Last: from here on the apply thread may take the group and release it.
         let mut log = self.log();
         let was_empty = log.groups.is_empty();
@@ -87,17 +89,17 @@ impl Tail {
     }
 
     /// The bytes of all groups that wait for redb.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::driver::redb) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Acquire)
     }
 
     /// How long the oldest group has waited; `None` when there is none.
-    pub(super) fn age(&self) -> Option<Duration> {
+    pub(in crate::driver::redb) fn age(&self) -> Option<Duration> {
         self.log().since.map(|since| since.elapsed())
     }
 
     /// The oldest groups, up to `bytes` and at least one.
-    pub(super) fn batch(&self, bytes: usize) -> Vec<Arc<Group>> {
+    pub(in crate::driver::redb) fn batch(&self, bytes: usize) -> Vec<Arc<Group>> {
         let log = self.log();
         let mut taken = 0;
         let wanted = log.groups.iter().take_while(|group| {
@@ -110,12 +112,12 @@ impl Tail {
     }
 
     /// Lets go of the oldest groups, which redb's commit shows now.
-    pub(super) fn release(&self, groups: &[Arc<Group>]) {
+    pub(in crate::driver::redb) fn release(&self, groups: &[Arc<Group>]) {
         for (number, part) in groups.iter().flat_map(|group| &group.parts).enumerate() {
             if number % 64 == 0 {
                 yield_now();
             }
-            Aggregates::release(part);
+            RecentAggregates::release(part);
         }
         let mut log = self.log();
         for _ in groups {
@@ -128,10 +130,14 @@ impl Tail {
         self.aggregates.sweep_if_many();
     }
 
-    /// The tail's first position, all before which are in redb; and the events from position `from` on
-    /// that are in the tail, at most `limit`.
-    pub(super) fn behind(&self, from: u64, limit: usize) -> (Option<u64>, Vec<KeyedEvent>) {
-        let (first, frames): (u64, Vec<Arc<Journaled>>) = {
+    /// The tail's first position, all before which are in redb; and the events from position `from`
+    /// on that are in the tail, at most `limit`.
+    pub(in crate::driver::redb) fn behind(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> (Option<u64>, Vec<KeyedEvent>) {
+        let (first, frames): (u64, Vec<Arc<FrameEvents>>) = {
             let log = self.log();
             let frames = || log.groups.iter().map(|group| &group.journaled);
             let Some(first) = frames().next().map(|frame| frame.first_position()) else {
@@ -152,11 +158,15 @@ impl Tail {
         (Some(first), events)
     }
 
-    /// The tail's first position, as in [`Tail::behind`]; and the events up to position `from` that are in
-    /// the tail, the last first, at most `limit`.
-    pub(super) fn before(&self, from: u64, limit: usize) -> (Option<u64>, Vec<KeyedEvent>) {
-        let end_in = |frame: &Journaled| frame.next_position().min(from.saturating_add(1));
-        let (first, frames): (u64, Vec<Arc<Journaled>>) = {
+    /// The tail's first position, as in [`Tail::behind`]; and the events up to position `from` that
+    /// are in the tail, the last first, at most `limit`.
+    pub(in crate::driver::redb) fn before(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> (Option<u64>, Vec<KeyedEvent>) {
+        let end_in = |frame: &FrameEvents| frame.next_position().min(from.saturating_add(1));
+        let (first, frames): (u64, Vec<Arc<FrameEvents>>) = {
             let log = self.log();
             let frames = || log.groups.iter().map(|group| &group.journaled);
             let Some(first) = frames().next().map(|frame| frame.first_position()) else {

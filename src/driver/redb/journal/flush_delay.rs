@@ -1,27 +1,26 @@
-//! Company: whether the next frame waits for callers that were just answered.
+//! Whether the next frame waits for callers that were just answered.
 //!
-//! Who appends as soon as it was answered comes back while the writer is beginning the next frame, and would miss it:
-//! such callers fall into two halves that take turns, each waiting for the other's flush. A moment's wait lets most of
-//! them share a flush. It costs those that wait already, so it must bring more than it costs: as many more puts in
-//! proportion, at least, as the frame takes longer for it. Where it did not, it is not tried for a while.
+//! A caller that appends again at once comes back while the writer begins the next frame, and
+//! misses it. Such callers split into two halves that take turns, each waiting for the other's
+//! flush. A short wait lets most of them share a flush. It delays those that wait already, so it
+//! must bring at least as many more puts, in proportion, as the frame takes longer. If it did not,
+//! it is not tried again for some frames.
 //!
-//! Where callers are many, their own work takes as long as the flush, and is done meanwhile: nothing is gained by
-//! waiting for it.
-//!
-//! No answer depends on it: only when a frame is begun.
+//! With many callers, their own work takes as long as the flush and overlaps with it, so waiting
+//! gains nothing. No answer depends on the wait: it only moves the moment at which a frame begins.
 
 use std::time::{Duration, Instant};
 
-/// Nobody is waited for longer than this, nor than half of a frame's time.
+/// The longest wait; also never more than half of a frame's time.
 const LONGEST: Duration = Duration::from_millis(2);
-/// More than so many callers are not waited for.
+/// The most callers that a frame waits for.
 const FEW: usize = 64;
-/// So many frames are begun without a wait after one that was in vain.
+/// Frames that begin without a wait after a wait in vain.
 const FRAMES_WITHOUT: u32 = 32;
 
-/// What is known of the frames before.
+/// What the writer knows of earlier frames.
 #[derive(Default)]
-pub(super) struct Company {
+pub(in crate::driver::redb) struct FlushDelay {
     /// How long a frame takes, from its first byte to its last answer.
     frame_takes: Duration,
     /// When the latest frame's callers were answered, and how many.
@@ -31,16 +30,16 @@ pub(super) struct Company {
 
 /// A wait for so many puts, or until then.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wait {
-    pub(super) puts: usize,
-    pub(super) until: Instant,
+pub(in crate::driver::redb) struct FlushWait {
+    pub(in crate::driver::redb) puts: usize,
+    pub(in crate::driver::redb) until: Instant,
     began: Instant,
     there: usize,
 }
 
-impl Company {
+impl FlushDelay {
     /// A frame's callers were answered; it was begun at `began`.
-    pub(super) fn answered(&mut self, puts: usize, began: Instant, now: Instant) {
+    pub(in crate::driver::redb) fn answered(&mut self, puts: usize, began: Instant, now: Instant) {
         let took = now.saturating_duration_since(began);
         self.frame_takes = match self.frame_takes.is_zero() {
             true => took,
@@ -50,7 +49,7 @@ impl Company {
     }
 
     /// Whether to wait before the next frame, for which `there` puts wait already.
-    pub(super) fn expected(&mut self, there: usize) -> Option<Wait> {
+    pub(in crate::driver::redb) fn expected(&mut self, there: usize) -> Option<FlushWait> {
         let (began, answered) = self.answered.take()?;
         if self.frames_without > 0 {
             self.frames_without -= 1;
@@ -60,11 +59,11 @@ impl Company {
         let all = there + answered;
         let puts = all - all / 8;
         let until = began + LONGEST.min(self.frame_takes / 2);
-        (puts > there.max(1) && all <= FEW).then_some(Wait { puts, until, began, there })
+        (puts > there.max(1) && all <= FEW).then_some(FlushWait { puts, until, began, there })
     }
 
     /// The wait is over, and so many puts are there.
-    pub(super) fn came(&mut self, wait: Wait, puts: usize, now: Instant) {
+    pub(in crate::driver::redb) fn came(&mut self, wait: FlushWait, puts: usize, now: Instant) {
         let waited = now.saturating_duration_since(wait.began);
         // Without the wait the frame would have taken what was there, or the first that came.
         let without = wait.there.max(1);
@@ -82,8 +81,8 @@ mod tests {
     const FRAME: Duration = Duration::from_micros(400);
 
     /// A frame of 400 µs with so many puts was answered now.
-    fn after_a_frame(puts: usize) -> (Company, Instant) {
-        let (mut company, began) = (Company::default(), Instant::now());
+    fn after_a_frame(puts: usize) -> (FlushDelay, Instant) {
+        let (mut company, began) = (FlushDelay::default(), Instant::now());
         company.answered(puts, began, began + FRAME);
         (company, began + FRAME)
     }
@@ -102,7 +101,7 @@ mod tests {
         assert!(company.expected(0).is_none());
         let (mut company, _) = after_a_frame(40);
         assert!(company.expected(40).is_none());
-        assert!(Company::default().expected(5).is_none());
+        assert!(FlushDelay::default().expected(5).is_none());
     }
 
     #[test]

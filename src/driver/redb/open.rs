@@ -1,33 +1,38 @@
 //! Opening: the journal's rest goes into redb before anything is served.
 //!
-//! redb says how far it has come and where the next frame stands. From there each frame must carry the
-//! expected number and position, in this place or at another file's start. None there: the end, unless a
-//! frame further on says that the missing one had been flushed: then the journal is damaged, and opening
-//! fails with an error that names the position. Frames of another epoch or store are stale.
+//! redb says how far it has come and where the next frame stands. From there each frame must carry
+//! the expected number and position, in this place or at another file's start. None there: the end,
+//! unless a frame further on says that the missing one had been flushed: then the journal is
+//! damaged, and opening fails with an error that names the position. Frames of another epoch or
+//! store are stale.
 //!
-//! The transaction that ends the replay raises the epoch, so that nothing the old files hold is ever
-//! taken for the present. Every opening raises it, and begins with a new file.
+//! The transaction that ends the replay raises the epoch, so that nothing the old files hold is
+//! ever taken for the present. Every opening raises it, and begins with a new file.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::apply;
-use super::backend::Backend;
-use super::checkpoints::Checkpoint;
-use super::core::Core;
-use super::files::{Disk, DiskFile};
-use super::frame::{ALIGN, HEADER_BYTES, Header, Next, decode};
-use super::journal::{FOLDER, Journal, file_id, file_name};
-use super::journaled::Journaled;
-use super::options::{RedbBuilder, Step};
-use super::read::{missing, read_segment};
-use super::room::{DATABASE, Room};
-use super::tables::{EARLIER, LATEST, LOG, Place, STORE, State};
-use super::{RedbDriver, guarded, redb_failed};
-use crate::driver::DriverError;
+use crate::driver::redb::apply::checkpoints::Checkpoint;
+use crate::driver::redb::apply::transaction;
+use crate::driver::redb::core::Core;
+use crate::driver::redb::disk::directory::Directory;
+use crate::driver::redb::disk::files::DirectoryDisk;
+use crate::driver::redb::disk::files::{Disk, DiskFile};
+use crate::driver::redb::disk::redb_file::RedbFile;
+use crate::driver::redb::disk::reserve::{DATABASE, DiskReserve};
+use crate::driver::redb::driver::RedbDriver;
+use crate::driver::redb::failure::{guarded, redb_failed};
+use crate::driver::redb::format::tables::{EARLIER, JournalPlace, LATEST, LOG, STORE, StoreState};
+use crate::driver::redb::journal::files::{FOLDER, Journal, file_id, file_name};
+use crate::driver::redb::journal::frame::{ALIGN, ExpectedFrame, HEADER_BYTES, Header, decode};
+use crate::driver::redb::journal::frame_events::FrameEvents;
+use crate::driver::redb::options::{RedbBuilder, Step};
+use crate::driver::redb::read::committed_view::{missing, read_segment};
+use crate::driver::{Driver, DriverError};
 use crate::event::Timestamp;
 
 /// redb's file while it is made: a crash in the middle leaves one that redb does not open.
@@ -35,7 +40,32 @@ const UNFINISHED: &str = "events.new";
 /// Events of about so many bytes go into redb at once while replaying.
 const BATCH_BYTES: u64 = 16 << 20;
 
-pub(super) fn open(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverError> {
+impl RedbBuilder {
+    /// Opens the store in the directory `path`, and makes it where there is none. Blocks until the
+    /// journal's rest is in redb.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Failed`] when the directory cannot be made, is no directory, or is open
+    /// elsewhere (the message names the holder); [`DriverError::Damaged`] when its format is
+    /// unknown, or when the journal or redb's file is damaged (the message names the position).
+    pub fn open(self, path: impl AsRef<Path>) -> Result<RedbDriver, DriverError> {
+        let directory = Directory::open(path.as_ref())?;
+        self.open_on(Arc::new(DirectoryDisk::new(directory)))
+    }
+
+    /// Opens the store on a disk of the caller's own. Nothing but the disk itself keeps a second
+    /// opener out.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RedbBuilder::open`].
+    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverError> {
+        open(self, disk)
+    }
+}
+
+fn open(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverError> {
     match guarded(|| open_core(options, disk.clone())) {
         Ok(core) => RedbDriver::start(core),
         Err(error) => {
@@ -46,7 +76,7 @@ pub(super) fn open(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<RedbDriv
 }
 
 fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverError> {
-    let room = Arc::new(Room::new(disk.clone()));
+    let room = Arc::new(DiskReserve::new(disk.clone()));
     room.remove().map_err(journal_failed)?;
     if disk.open(DATABASE).map_err(journal_failed)?.is_none() {
         make_database(&options, &*disk, &room)?;
@@ -61,9 +91,9 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
     let journal = Journal::start(disk.clone(), &options, last_id).map_err(journal_failed)?;
     state.epoch += 1;
     state.frame = 0;
-    state.place = Place { file: journal.cursor().file.id, offset: 0 };
+    state.place = JournalPlace { file: journal.cursor().file.id, offset: 0 };
     state.clean = false;
-    apply::write(&database, &[], &[], &state)?;
+    transaction::write(&database, &[], &[], &state)?;
     for id in files.keys() {
         disk.remove(&file_name(*id)).map_err(journal_failed)?;
     }
@@ -74,7 +104,7 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
 fn make_database(
     options: &RedbBuilder,
     disk: &dyn Disk,
-    room: &Arc<Room>,
+    room: &Arc<DiskReserve>,
 ) -> Result<(), DriverError> {
     disk.create(UNFINISHED).map_err(journal_failed)?;
     let database = open_database(options, disk, room, UNFINISHED)?;
@@ -82,7 +112,7 @@ fn make_database(
     transaction.open_table(LOG).map_err(redb_failed)?;
     transaction.open_table(LATEST).map_err(redb_failed)?;
     transaction.open_table(EARLIER).map_err(redb_failed)?;
-    State::new().write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
+    StoreState::new().write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
     transaction.commit().map_err(redb_failed)?;
     database.close().map_err(redb_failed)?;
     disk.rename(UNFINISHED, DATABASE).map_err(journal_failed)?;
@@ -92,13 +122,13 @@ fn make_database(
 fn open_database(
     options: &RedbBuilder,
     disk: &dyn Disk,
-    room: &Arc<Room>,
+    room: &Arc<DiskReserve>,
     name: &str,
 ) -> Result<Database, DriverError> {
     let file = disk.open(name).map_err(journal_failed)?;
     let file = file.ok_or_else(|| DriverError::damaged(format!("{name} is missing")))?;
     let told = options.clone();
-    let backend = Backend::new(file, room.clone());
+    let backend = RedbFile::new(file, room.clone());
     Database::builder()
         .set_cache_size(options.cache_bytes)
         .set_repair_callback(move |session| {
@@ -109,9 +139,9 @@ fn open_database(
 }
 
 /// The store's state, checked against where the log ends.
-fn read_state(database: &Database) -> Result<State, DriverError> {
+fn read_state(database: &Database) -> Result<StoreState, DriverError> {
     let transaction = database.begin_read().map_err(redb_failed)?;
-    let state = State::read(&transaction.open_table(STORE).map_err(redb_failed)?)?;
+    let state = StoreState::read(&transaction.open_table(STORE).map_err(redb_failed)?)?;
     let log = transaction.open_table(LOG).map_err(redb_failed)?;
     let next = match log.last().map_err(redb_failed)? {
         Some((first, stored)) => read_segment(first.value(), stored.value())?.next_position(),
@@ -151,15 +181,15 @@ struct Replay<'a> {
 
 /// Whole frames on their way into redb.
 #[derive(Default)]
-struct Batch {
-    events: Vec<Journaled>,
+struct ReplayBatch {
+    events: Vec<FrameEvents>,
     latest_time: Option<Timestamp>,
     checkpoints: Vec<Checkpoint>,
     bytes: u64,
 }
 
 impl Replay<'_> {
-    fn run(&self, state: &mut State) -> Result<(), DriverError> {
+    fn run(&self, state: &mut StoreState) -> Result<(), DriverError> {
         if !self.files.contains_key(&state.place.file) {
             return Err(DriverError::damaged(format!(
                 "the journal at position {}: the file {} is missing",
@@ -170,14 +200,14 @@ impl Replay<'_> {
         let total = self.files.values().map(|(_, size)| size).sum();
         let mut done = 0;
         let mut place = state.place;
-        let mut next = Next { position: state.applied + 1, number: state.frame + 1 };
-        let mut batch = Batch::default();
+        let mut next = ExpectedFrame { position: state.applied + 1, number: state.frame + 1 };
+        let mut batch = ReplayBatch::default();
         while let Some((found, header, body)) = self.next_frame(state, place, next)? {
             let content = decode(&header, body).map_err(DriverError::damaged)?;
             batch.events.push(content.events);
             batch.latest_time = batch.latest_time.max(content.latest_time);
             batch.checkpoints.extend(content.checkpoints);
-            place = Place { file: found.file, offset: found.offset + header.frame_bytes() };
+            place = JournalPlace { file: found.file, offset: found.offset + header.frame_bytes() };
             next = header.behind(next);
             batch.bytes += header.frame_bytes();
             done += header.frame_bytes();
@@ -195,9 +225,9 @@ impl Replay<'_> {
     /// Writes the batch, behind which stands the frame `next` in `place`.
     fn write(
         &self,
-        batch: Batch,
-        state: &mut State,
-        (next, place): (Next, Place),
+        batch: ReplayBatch,
+        state: &mut StoreState,
+        (next, place): (ExpectedFrame, JournalPlace),
     ) -> Result<(), DriverError> {
         if batch.bytes == 0 {
             return Ok(());
@@ -206,18 +236,18 @@ impl Replay<'_> {
         state.frame = next.number - 1;
         state.latest_time = state.latest_time.max(batch.latest_time.unwrap_or(state.latest_time));
         state.place = place;
-        apply::write(self.database, &batch.events, &batch.checkpoints, state)
+        transaction::write(self.database, &batch.events, &batch.checkpoints, state)
     }
 
     /// The frame `next`: in `place`, or at another file's start.
     fn next_frame(
         &self,
-        state: &State,
-        place: Place,
-        next: Next,
-    ) -> Result<Option<(Place, Header, Bytes)>, DriverError> {
+        state: &StoreState,
+        place: JournalPlace,
+        next: ExpectedFrame,
+    ) -> Result<Option<(JournalPlace, Header, Bytes)>, DriverError> {
         let starts = self.files.keys().filter(|id| **id != place.file);
-        let starts = starts.map(|id| Place { file: *id, offset: 0 });
+        let starts = starts.map(|id| JournalPlace { file: *id, offset: 0 });
         for place in std::iter::once(place).chain(starts) {
             if let Some((header, body)) = self.frame(state, place, |header| header.is(next))? {
                 return Ok(Some((place, header, body)));
@@ -229,8 +259,8 @@ impl Replay<'_> {
     /// The whole frame of this store and epoch that stands in `place`, if one does and `is_wanted`.
     fn frame(
         &self,
-        state: &State,
-        place: Place,
+        state: &StoreState,
+        place: JournalPlace,
         is_wanted: impl Fn(&Header) -> bool,
     ) -> Result<Option<(Header, Bytes)>, DriverError> {
         let Some((file, size)) = self.files.get(&place.file) else { return Ok(None) };
@@ -251,7 +281,11 @@ impl Replay<'_> {
     }
 
     /// The journal ends before `next`, unless a later frame proves that it had been flushed.
-    fn refuse_later_frames(&self, state: &State, next: Next) -> Result<(), DriverError> {
+    fn refuse_later_frames(
+        &self,
+        state: &StoreState,
+        next: ExpectedFrame,
+    ) -> Result<(), DriverError> {
         const CHUNK: u64 = 1 << 20;
         let mut chunk = vec![0; CHUNK as usize];
         for (id, (file, size)) in self.files {
@@ -267,11 +301,11 @@ impl Replay<'_> {
                     if !header.proves_flushed(next) {
                         continue;
                     }
-                    let place = Place { file: *id, offset: at };
+                    let place = JournalPlace { file: *id, offset: at };
                     if self.frame(state, place, |_| true)?.is_some() {
                         return Err(DriverError::damaged(format!(
-                            "the journal at position {}: the frame is damaged or missing; position {} \
-                             follows in {} at byte {at}",
+                            "the journal at position {}: the frame is damaged or missing; \
+                             position {} follows in {} at byte {at}",
                             next.position,
                             header.first_position,
                             file_name(*id),
@@ -282,5 +316,16 @@ impl Replay<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Opens `redb:` with what stands behind the first `:` of the URL: the directory's path, and
+/// perhaps `?durability=written`.
+pub(crate) async fn open_url(rest: &str) -> Result<Arc<dyn Driver>, DriverError> {
+    let (builder, path) = RedbBuilder::from_url(rest)?;
+    let opening = tokio::task::spawn_blocking(move || builder.open(path));
+    match opening.await {
+        Ok(opened) => Ok(Arc::new(opened?)),
+        Err(_panic) => Err(DriverError::failed("redb panicked while opening")),
     }
 }

@@ -1,61 +1,65 @@
-//! Events as one frame of the journal holds them: the bytes that were written, and where in them each event
-//! begins.
+//! Events as one frame of the journal holds them: the bytes that were written, and where in them
+//! each event begins.
 //!
-//! This is what stays in memory of an event from its flush until redb has it. Side by side and encoded once, the
-//! events of a frame are cheap to keep, to walk and to let go of; the puts they came in are gone by then. An event
-//! is decoded when it is read.
+//! This is what stays in memory of an event from its flush until redb has it. Side by side and
+//! encoded once, the events of a frame are cheap to keep, to walk and to let go of; the puts they
+//! came in are gone by then. An event is decoded when it is read.
 
 use bytes::Bytes;
 
-use super::frame::entry_at;
-use super::segment::Entry;
+use crate::driver::redb::format::segment::Entry;
+use crate::driver::redb::journal::frame_entry::entry_at;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 /// The events of one frame, in position order.
 #[derive(Debug, Default)]
-pub(super) struct Journaled {
+pub(in crate::driver::redb) struct FrameEvents {
     first_position: u64,
     bytes: Vec<u8>,
     /// Where in `bytes` each event begins.
     starts: Vec<u32>,
 }
 
-impl Journaled {
+impl FrameEvents {
     /// Events of which the first has this position, and which begin at `starts` in `bytes`.
-    pub(super) fn new(first_position: u64, bytes: Vec<u8>, starts: Vec<u32>) -> Self {
-        Journaled { first_position, bytes, starts }
+    pub(in crate::driver::redb) fn new(
+        first_position: u64,
+        bytes: Vec<u8>,
+        starts: Vec<u32>,
+    ) -> Self {
+        FrameEvents { first_position, bytes, starts }
     }
 
-    pub(super) fn first_position(&self) -> u64 {
+    pub(in crate::driver::redb) fn first_position(&self) -> u64 {
         self.first_position
     }
 
     /// The position behind the last event.
-    pub(super) fn next_position(&self) -> u64 {
+    pub(in crate::driver::redb) fn next_position(&self) -> u64 {
         self.first_position + self.starts.len() as u64
     }
 
     /// The bytes it takes in memory.
-    pub(super) fn size_bytes(&self) -> usize {
+    pub(in crate::driver::redb) fn size_bytes(&self) -> usize {
         self.bytes.len() + self.starts.len() * size_of::<u32>()
     }
 
     /// The event with this number, from 0 on, undecoded.
-    pub(super) fn entry(&self, number: usize) -> Option<Entry<'_>> {
+    pub(in crate::driver::redb) fn entry(&self, number: usize) -> Option<Entry<'_>> {
         entry_at(&self.bytes, *self.starts.get(number)? as usize)
     }
 
     /// All events, undecoded, with their positions.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (u64, Entry<'_>)> {
+    pub(in crate::driver::redb) fn entries(&self) -> impl Iterator<Item = (u64, Entry<'_>)> {
         let numbers = 0..self.starts.len();
         (self.first_position..)
             .zip(numbers)
             .filter_map(|(at, number)| Some((at, self.entry(number)?)))
     }
 
-    /// The event with this number, as a reader gets it. Its data is a copy: a reader that keeps it must not keep
-    /// the frame.
-    pub(super) fn event(&self, number: usize) -> Option<KeyedEvent> {
+    /// The event with this number, as a reader gets it. Its data is a copy: a reader that keeps it
+    /// must not keep the frame.
+    pub(in crate::driver::redb) fn event(&self, number: usize) -> Option<KeyedEvent> {
         let entry = self.entry(number)?;
         let key = AggregateKey::new(entry.key).ok()?;
         let record = Bytes::copy_from_slice(entry.record);
@@ -66,7 +70,7 @@ impl Journaled {
     }
 
     /// The event at this position.
-    pub(super) fn event_at(&self, position: u64) -> Option<KeyedEvent> {
+    pub(in crate::driver::redb) fn event_at(&self, position: u64) -> Option<KeyedEvent> {
         self.event(usize::try_from(position.checked_sub(self.first_position)?).ok()?)
     }
 }

@@ -1,7 +1,7 @@
 //! Snapshots of entities: in memory until the next apply transaction takes them along.
 //!
-//! A snapshot may be lost, so it passes no journal and waits for no flush: saving one costs a map entry. What
-//! redb holds is always of events that were applied before it or with it.
+//! A snapshot may be lost, so it passes no journal and waits for no flush: saving one costs a map
+//! entry. What redb holds is always of events that were applied before it or with it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
-use super::redb_failed;
 use crate::driver::DriverError;
+use crate::driver::redb::failure::redb_failed;
 use crate::event::AggregateKey;
 
 /// Aggregate key → its latest snapshot.
@@ -18,30 +18,30 @@ const SNAPSHOTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("s
 
 /// Those that are not in redb yet.
 #[derive(Default)]
-pub(super) struct Pending {
+pub(in crate::driver::redb) struct PendingSnapshots {
     by_key: Mutex<BTreeMap<AggregateKey, Bytes>>,
 }
 
-impl Pending {
+impl PendingSnapshots {
     fn by_key(&self) -> MutexGuard<'_, BTreeMap<AggregateKey, Bytes>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn save(&self, key: AggregateKey, snapshot: Bytes) {
+    pub(in crate::driver::redb) fn save(&self, key: AggregateKey, snapshot: Bytes) {
         self.by_key().insert(key, snapshot);
     }
 
-    pub(super) fn get(&self, key: &AggregateKey) -> Option<Bytes> {
+    pub(in crate::driver::redb) fn get(&self, key: &AggregateKey) -> Option<Bytes> {
         self.by_key().get(key).cloned()
     }
 
     /// What they take.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::driver::redb) fn bytes(&self) -> usize {
         self.by_key().iter().map(|(key, snapshot)| key.as_str().len() + snapshot.len()).sum()
     }
 
-    /// Writes all of them; which, so that [`Pending::written`] can let go of them.
-    pub(super) fn write(
+    /// Writes all of them; which, so that [`PendingSnapshots::written`] can let go of them.
+    pub(in crate::driver::redb) fn write(
         &self,
         transaction: &WriteTransaction,
     ) -> Result<Vec<(AggregateKey, Bytes)>, DriverError> {
@@ -57,7 +57,7 @@ impl Pending {
     }
 
     /// These are durable; one that was replaced meanwhile stays.
-    pub(super) fn written(&self, written: Vec<(AggregateKey, Bytes)>) {
+    pub(in crate::driver::redb) fn written(&self, written: Vec<(AggregateKey, Bytes)>) {
         let mut by_key = self.by_key();
         for (key, snapshot) in written {
             if by_key.get(&key) == Some(&snapshot) {
@@ -68,7 +68,7 @@ impl Pending {
 }
 
 /// The snapshot in redb.
-pub(super) fn stored(
+pub(in crate::driver::redb) fn stored(
     transaction: &ReadTransaction,
     key: &AggregateKey,
 ) -> Result<Option<Bytes>, DriverError> {

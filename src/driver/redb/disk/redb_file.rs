@@ -1,9 +1,9 @@
-//! redb's file on a [`Disk`](super::files::Disk).
+//! redb's file on a [`Disk`](crate::driver::redb::disk::files::Disk).
 //!
-//! redb writes the pages of a transaction one by one, in no order, and flushes once at its end. Here they
-//! are kept until the flush and then written in the file's order, neighbours in one write: that takes the
-//! system a fraction of the work. Nothing is promised before the flush, so nothing is lost by waiting
-//! for it; reads see what is kept.
+//! redb writes the pages of a transaction one by one, in no order, and flushes once at its end.
+//! Here they are kept until the flush and then written in the file's order, neighbours in one
+//! write: that takes the system a fraction of the work. Nothing is promised before the flush, so
+//! nothing is lost by waiting for it; reads see what is kept.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,42 +12,43 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
-use super::files::DiskFile;
-use super::room::Room;
+use crate::driver::redb::disk::files::DiskFile;
+use crate::driver::redb::disk::reserve::DiskReserve;
 use crate::spin_wait::yield_now;
 
-/// Kept pages over this are written without waiting for the flush.
+/// KeptPages pages over this are written without waiting for the flush.
 const KEPT_BYTES: usize = 16 << 20;
 /// As many neighbours in one write.
 const WRITE_BYTES: usize = 256 << 10;
-/// Pages that were written lend their memory to the next ones: given back to the system it would have to be asked
-/// for, and cleared, again for every transaction. So many pages of at most this size.
+/// Pages that were written lend their memory to the next ones: given back to the system it would
+/// have to be asked for, and cleared, again for every transaction. So many pages of at most this
+/// size.
 const SPARE_PAGES: usize = 2_048;
 const SPARE_BYTES: usize = 4 << 10;
-/// A flush of the journal meanwhile waits for all that redb's file has to flush, so that is not left to
-/// the end.
+/// A flush of the journal meanwhile waits for all that redb's file has to flush, so that is not
+/// left to the end.
 const FLUSH_EVERY: usize = 512 << 10;
 
 /// redb's file.
-pub(super) struct Backend {
+pub(in crate::driver::redb) struct RedbFile {
     file: Arc<dyn DiskFile>,
-    room: Arc<Room>,
+    room: Arc<DiskReserve>,
     /// Held by whoever writes, for as long as the disk takes.
     turn: Mutex<()>,
     /// Never held while the disk works: readers of pages that were written long ago pass here too.
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptPages>,
 }
 
 /// What redb wrote and the file does not have yet, by offset. No two overlap.
 #[derive(Default)]
-struct Kept {
+struct KeptPages {
     pages: BTreeMap<u64, Vec<u8>>,
     bytes: usize,
     /// Empty.
     spare: Vec<Vec<u8>>,
 }
 
-impl Kept {
+impl KeptPages {
     /// The page that has all of this range; an error where a part of the range is in some page.
     fn find(&self, offset: u64, len: usize) -> Result<Option<&[u8]>, Overlap> {
         let end = offset + len as u64;
@@ -98,16 +99,16 @@ impl Kept {
 /// A range that begins or ends inside a kept page.
 struct Overlap;
 
-impl Backend {
-    pub(super) fn new(file: Arc<dyn DiskFile>, room: Arc<Room>) -> Self {
-        Backend { file, room, turn: Mutex::default(), kept: Mutex::default() }
+impl RedbFile {
+    pub(in crate::driver::redb) fn new(file: Arc<dyn DiskFile>, room: Arc<DiskReserve>) -> Self {
+        RedbFile { file, room, turn: Mutex::default(), kept: Mutex::default() }
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, KeptPages> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,13 +129,13 @@ impl Backend {
     }
 }
 
-impl fmt::Debug for Backend {
+impl fmt::Debug for RedbFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Backend").field(&self.file).finish()
+        f.debug_tuple("RedbFile").field(&self.file).finish()
     }
 }
 
-impl StorageBackend for Backend {
+impl StorageBackend for RedbFile {
     fn len(&self) -> io::Result<u64> {
         self.file.size()
     }
@@ -194,9 +195,9 @@ mod tests {
     use super::*;
     use crate::driver::redb::samples::{Plain, PlainDisk};
 
-    fn backend() -> (Arc<Plain>, Backend) {
+    fn backend() -> (Arc<Plain>, RedbFile) {
         let file = Arc::new(Plain::default());
-        (file.clone(), Backend::new(file, Arc::new(Room::new(Arc::new(PlainDisk)))))
+        (file.clone(), RedbFile::new(file, Arc::new(DiskReserve::new(Arc::new(PlainDisk)))))
     }
 
     #[test]
@@ -222,7 +223,8 @@ mod tests {
     fn any_step() -> impl Strategy<Value = Step> {
         let range = (0..60usize, 1..9usize);
         prop_oneof![
-            4 => (range.clone(), any::<u8>()).prop_map(|((at, len), fill)| Step::Write(at, len, fill)),
+            4 => (range.clone(), any::<u8>())
+                .prop_map(|((at, len), fill)| Step::Write(at, len, fill)),
             2 => range.prop_map(|(at, len)| Step::Read(at, len)),
             1 => (20..70usize).prop_map(Step::SetLen),
             1 => Just(Step::Sync),

@@ -10,19 +10,19 @@ use crate::driver::DriverError;
 
 const FORMAT: &str = "seriatim redb 1\n";
 
-/// How long a holder of the lock may take to let go before it is an error. A driver that was dropped
-/// without being closed still applies its tail, and a process that is starting a child shares its locks
-/// with it for a moment.
+/// How long a holder of the lock may take to let go before it is an error. A driver that was
+/// dropped without being closed still applies its tail, and a process that is starting a child
+/// shares its locks with it for a moment.
 const LET_GO: Duration = Duration::from_millis(500);
 
 /// A directory that this process holds the lock of, until dropped.
-pub(super) struct Directory {
+pub(in crate::driver::redb) struct Directory {
     path: PathBuf,
     _lock: File,
 }
 
 impl Directory {
-    pub(super) fn open(path: &Path) -> Result<Self, DriverError> {
+    pub(in crate::driver::redb) fn open(path: &Path) -> Result<Self, DriverError> {
         let failed = |what: &str, error: std::io::Error| {
             DriverError::failed(format!("{}: {what}: {error}", path.display())).caused_by(error)
         };
@@ -52,7 +52,7 @@ impl Directory {
         Ok(directory)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::driver::redb) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -88,7 +88,7 @@ impl Directory {
 }
 
 /// Makes the names in a directory durable. Windows has no such call, and needs none.
-pub(super) fn sync_directory(path: &Path) -> std::io::Result<()> {
+pub(in crate::driver::redb) fn sync_directory(path: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 

@@ -1,8 +1,8 @@
 //! The files of a store, behind two small traits.
 //!
-//! Everything the driver writes goes through a [`Disk`]: the journal's files directly, redb's file by way
-//! of redb's `StorageBackend`. [`DirectoryDisk`] is the real one. Tests bring their own, which lose, tear
-//! and reorder what was not flushed, fill up, or fail.
+//! Everything the driver writes goes through a [`Disk`]: the journal's files directly, redb's file
+//! by way of redb's `StorageBackend`. [`DirectoryDisk`] is the real one. Tests bring their own,
+//! which lose, tear and reorder what was not flushed, fill up, or fail.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
@@ -10,12 +10,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::directory::{Directory, sync_directory};
+use crate::driver::redb::disk::directory::{Directory, sync_directory};
 
 /// Where a store's files are. Names are relative, with `/` between folder and file.
 pub trait Disk: Send + Sync + 'static {
-    /// The names of the files in `folder` (`"journal"`), each with the folder before it; none where there
-    /// is no such folder.
+    /// The names of the files in `folder` (`"journal"`), each with the folder before it; none where
+    /// there is no such folder.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
 
     /// Opens a file; `None` where there is none of that name.
@@ -56,13 +56,13 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
 }
 
 /// A directory of this machine, locked for as long as the store is open.
-pub(super) struct DirectoryDisk {
+pub(in crate::driver::redb) struct DirectoryDisk {
     path: PathBuf,
     directory: Mutex<Option<Directory>>,
 }
 
 impl DirectoryDisk {
-    pub(super) fn new(directory: Directory) -> Self {
+    pub(in crate::driver::redb) fn new(directory: Directory) -> Self {
         DirectoryDisk { path: directory.path().to_owned(), directory: Mutex::new(Some(directory)) }
     }
 }

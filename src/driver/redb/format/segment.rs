@@ -1,26 +1,27 @@
 //! The segment: events side by side in position order, the unit redb keeps them in.
 //!
-//! A segment fills one page of redb, or four where all of it is one aggregate's and so is read together; a
-//! longer event has one of its own. Numbers are little-endian:
+//! A segment fills one page of redb, or four where all of it is one aggregate's and so is read
+//! together; a longer event has one of its own. Numbers are little-endian:
 //!
 //! ```text
-//! version u8 (1) · flags u8 (1: wide) · events u16 · checksum u64 · end of each entry, u16 or wide u32 · entries
+//! version u8 (1) · flags u8 (1: wide) · events u16 · checksum u64
+//! · end of each entry, u16 or wide u32 · entries
 //! entry: key length (varint) · key · sequence (varint) · record
 //! ```
 //!
-//! The checksum begins from the segment's first position, under which it is stored, so that bytes in
-//! the wrong place are damage too. The ends give every event without reading those before it.
+//! The checksum begins from the segment's first position, under which it is stored, so that bytes
+//! in the wrong place are damage too. The ends give every event without reading those before it.
 
 use std::ops::Range;
 
 use twox_hash::XxHash3_64;
 
-use super::codec::{Reader, put_varint};
+use crate::driver::redb::format::codec::{Reader, put_varint};
 
 /// What fills one 4 KiB page of redb: the page less the leaf's header, the value's end and the key.
 const TARGET_BYTES: usize = 4096 - 16;
-/// The same for the events of one aggregate. Fewer rows for redb to keep; but one event alone costs a
-/// read and a checksum of all of it.
+/// The same for the events of one aggregate. Fewer rows for redb to keep; but one event alone costs
+/// a read and a checksum of all of it.
 const LONG_TARGET_BYTES: usize = 4 * 4096 - 16;
 const VERSION: u8 = 1;
 const WIDE: u8 = 1;
@@ -29,7 +30,7 @@ const MAX_EVENTS: usize = u16::MAX as usize;
 
 /// A segment being made.
 #[derive(Default)]
-pub(super) struct Builder {
+pub(in crate::driver::redb) struct SegmentBuilder {
     first_position: u64,
     ends: Vec<u32>,
     entries: Vec<u8>,
@@ -38,15 +39,15 @@ pub(super) struct Builder {
     only: bool,
 }
 
-impl Builder {
-    pub(super) fn begin(&mut self, first_position: u64) {
+impl SegmentBuilder {
+    pub(in crate::driver::redb) fn begin(&mut self, first_position: u64) {
         self.first_position = first_position;
         self.ends.clear();
         self.entries.clear();
     }
 
     /// Goes on with a segment that has room left.
-    pub(super) fn resume(&mut self, segment: &Segment<'_>) {
+    pub(in crate::driver::redb) fn resume(&mut self, segment: &Segment<'_>) {
         self.begin(segment.first_position);
         for position in segment.first_position..segment.next_position() {
             if let Some(entry) = segment.at(position) {
@@ -55,16 +56,16 @@ impl Builder {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::driver::redb) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    pub(super) fn first_position(&self) -> u64 {
+    pub(in crate::driver::redb) fn first_position(&self) -> u64 {
         self.first_position
     }
 
     /// Whether the event still belongs into this segment.
-    pub(super) fn takes(&self, event: &Entry<'_>) -> bool {
+    pub(in crate::driver::redb) fn takes(&self, event: &Entry<'_>) -> bool {
         let entry = event.key.len() + event.record.len() + 12;
         let with = HEADER_BYTES + (self.ends.len() + 1) * 2 + self.entries.len() + entry;
         let only = self.only && self.key == event.key;
@@ -72,7 +73,7 @@ impl Builder {
         self.is_empty() || (with <= target && self.ends.len() < MAX_EVENTS)
     }
 
-    pub(super) fn push(&mut self, event: &Entry<'_>) {
+    pub(in crate::driver::redb) fn push(&mut self, event: &Entry<'_>) {
         if self.is_empty() {
             self.key.clear();
             self.key.push_str(event.key);
@@ -88,7 +89,7 @@ impl Builder {
     }
 
     /// Writes the segment to `out`, which it clears first.
-    pub(super) fn finish(&self, out: &mut Vec<u8>) {
+    pub(in crate::driver::redb) fn finish(&self, out: &mut Vec<u8>) {
         out.clear();
         let wide = self.entries.len() > usize::from(u16::MAX);
         out.extend_from_slice(&[VERSION, if wide { WIDE } else { 0 }]);
@@ -117,7 +118,7 @@ fn checksum(first_position: u64, segment: &[u8]) -> u64 {
 
 /// A stored segment whose checksum was right.
 #[derive(Clone, Copy)]
-pub(super) struct Segment<'a> {
+pub(in crate::driver::redb) struct Segment<'a> {
     first_position: u64,
     events: usize,
     wide: bool,
@@ -127,15 +128,18 @@ pub(super) struct Segment<'a> {
 
 /// One event of a segment or of a frame, not decoded yet.
 #[derive(Clone, Copy)]
-pub(super) struct Entry<'a> {
-    pub(super) key: &'a str,
-    pub(super) sequence: u64,
-    pub(super) record: &'a [u8],
+pub(in crate::driver::redb) struct Entry<'a> {
+    pub(in crate::driver::redb) key: &'a str,
+    pub(in crate::driver::redb) sequence: u64,
+    pub(in crate::driver::redb) record: &'a [u8],
 }
 
 impl<'a> Segment<'a> {
     /// The segment stored under `first_position`, or what is wrong with it.
-    pub(super) fn read(first_position: u64, bytes: &'a [u8]) -> Result<Self, &'static str> {
+    pub(in crate::driver::redb) fn read(
+        first_position: u64,
+        bytes: &'a [u8],
+    ) -> Result<Self, &'static str> {
         const SHORT: &str = "the segment ends too early";
         let sum = bytes.get(4..).and_then(|rest| rest.first_chunk()).ok_or(SHORT)?;
         if u64::from_le_bytes(*sum) != checksum(first_position, bytes) {
@@ -148,7 +152,10 @@ impl<'a> Segment<'a> {
     }
 
     /// The same, when the checksum and the version of these bytes were found right before.
-    pub(super) fn read_checked(first_position: u64, bytes: &'a [u8]) -> Option<Self> {
+    pub(in crate::driver::redb) fn read_checked(
+        first_position: u64,
+        bytes: &'a [u8],
+    ) -> Option<Self> {
         let mut reader = Reader(bytes);
         let (_version, flags) = (reader.u8()?, reader.u8()?);
         let events = usize::from(reader.u16()?);
@@ -158,16 +165,16 @@ impl<'a> Segment<'a> {
         Some(Segment { first_position, events, wide, ends, entries: reader.0 })
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::driver::redb) fn len(&self) -> usize {
         self.events
     }
 
-    pub(super) fn first_position(&self) -> u64 {
+    pub(in crate::driver::redb) fn first_position(&self) -> u64 {
         self.first_position
     }
 
     /// The position behind the last event.
-    pub(super) fn next_position(&self) -> u64 {
+    pub(in crate::driver::redb) fn next_position(&self) -> u64 {
         self.first_position + self.events as u64
     }
 
@@ -190,12 +197,12 @@ impl<'a> Segment<'a> {
     }
 
     /// The stored entry at `position`; `None` where the segment has none.
-    pub(super) fn bytes_at(&self, position: u64) -> Option<&'a [u8]> {
+    pub(in crate::driver::redb) fn bytes_at(&self, position: u64) -> Option<&'a [u8]> {
         self.entry(usize::try_from(position.checked_sub(self.first_position)?).ok()?)
     }
 
     /// The event at `position`; `None` where the segment has none.
-    pub(super) fn at(&self, position: u64) -> Option<Entry<'a>> {
+    pub(in crate::driver::redb) fn at(&self, position: u64) -> Option<Entry<'a>> {
         let mut reader = Reader(self.bytes_at(position)?);
         let key = usize::try_from(reader.varint()?).ok()?;
         let key = std::str::from_utf8(reader.bytes(key)?).ok()?;
@@ -213,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn build(events: &[KeyedEvent]) -> Vec<u8> {
-        let mut builder = Builder::default();
+        let mut builder = SegmentBuilder::default();
         builder.begin(9);
         for (_, entry) in journaled(events, 9).entries() {
             builder.push(&entry);
@@ -247,11 +254,14 @@ mod tests {
         }
 
         #[test]
-        fn going_on_with_a_segment_makes_the_same_bytes(events in any_events(), at: prop::sample::Index) {
+        fn going_on_with_a_segment_makes_the_same_bytes(
+            events in any_events(),
+            at: prop::sample::Index,
+        ) {
             let cut = at.index(events.len());
             let whole = build(&events);
             let part = build(&events[..cut]);
-            let mut builder = Builder::default();
+            let mut builder = SegmentBuilder::default();
             builder.resume(&Segment::read(9, &part).unwrap());
             for (_, entry) in journaled(&events[cut..], 9).entries() {
                 builder.push(&entry);

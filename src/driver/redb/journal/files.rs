@@ -6,12 +6,13 @@
 //! ```
 //!
 //! A flush into space that was written before needs no change of the file system's own records, and
-//! takes half the time. So a file is filled with zeros before it is used, step by step and ahead of the
-//! writer, by a thread of its own: the keeper. Under [`Durability::Written`] the keeper flushes, too.
+//! takes half the time. So a file is filled with zeros before it is used, step by step and ahead of
+//! the writer, by a thread of its own: the keeper. Under [`Durability::Written`] the keeper
+//! flushes, too.
 //!
-//! Until there are files to be used again, all that is written is written twice, zeros first, and that holds up the
-//! flushes. So a file is left for the next long before it is full: few of them go round, soon. Only a frame that
-//! is larger than that takes more of a file.
+//! Until there are files to be used again, all that is written is written twice, zeros first, and
+//! that holds up the flushes. So a file is left for the next long before it is full: few of them go
+//! round, soon. Only a frame that is larger than that takes more of a file.
 //!
 //! A frame never spans files. A full disk is found here, by the keeper, before any frame needs the
 //! space; puts are refused then, and taken again when there is room.
@@ -22,34 +23,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::files::{Disk, DiskFile};
-use super::options::{Durability, RedbBuilder};
 use crate::driver::DriverError;
+use crate::driver::redb::disk::files::{Disk, DiskFile};
+use crate::driver::redb::options::{Durability, RedbBuilder};
 
-pub(super) const FOLDER: &str = "journal";
+pub(in crate::driver::redb) const FOLDER: &str = "journal";
 /// How much is filled with zeros at once. A flush of the writer's meanwhile waits for all of it.
 const STEP: u64 = 512 << 10;
-/// A step is written in pieces. What was written at once the system keeps together, and goes through all of it whenever a
-/// small frame in it is flushed; but a large frame in many small pieces takes as much longer.
+/// A step is written in pieces. What was written at once the system keeps together, and goes
+/// through all of it whenever a small frame in it is flushed; but a large frame in many small
+/// pieces takes as much longer.
 const PIECE: usize = 32 << 10;
 /// So much of a file is used before the next one's turn.
 const TURN: u64 = 4 << 20;
 /// How soon the keeper tries again after a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
-pub(super) fn file_name(id: u64) -> String {
+pub(in crate::driver::redb) fn file_name(id: u64) -> String {
     format!("{FOLDER}/{id:06}")
 }
 
-pub(super) fn file_id(name: &str) -> Option<u64> {
+pub(in crate::driver::redb) fn file_id(name: &str) -> Option<u64> {
     name.strip_prefix(FOLDER)?.strip_prefix('/')?.parse().ok()
 }
 
 /// One file of the journal.
 #[derive(Debug)]
-pub(super) struct JournalFile {
-    pub(super) id: u64,
-    pub(super) file: Arc<dyn DiskFile>,
+pub(in crate::driver::redb) struct JournalFile {
+    pub(in crate::driver::redb) id: u64,
+    pub(in crate::driver::redb) file: Arc<dyn DiskFile>,
     /// So far it is filled with zeros, durably.
     ready: AtomicU64,
 }
@@ -76,12 +78,12 @@ impl JournalFile {
 
 /// Where the writer stands.
 #[derive(Clone, Debug)]
-pub(super) struct Cursor {
-    pub(super) file: Arc<JournalFile>,
-    pub(super) offset: u64,
+pub(in crate::driver::redb) struct Cursor {
+    pub(in crate::driver::redb) file: Arc<JournalFile>,
+    pub(in crate::driver::redb) offset: u64,
 }
 
-pub(super) struct Journal {
+pub(in crate::driver::redb) struct Journal {
     disk: Arc<dyn Disk>,
     file_bytes: u64,
     flush_interval: Option<Duration>,
@@ -112,7 +114,7 @@ struct Files {
 
 impl Journal {
     /// A journal that begins with a new file, the first after `last_id`.
-    pub(super) fn start(
+    pub(in crate::driver::redb) fn start(
         disk: Arc<dyn Disk>,
         options: &RedbBuilder,
         last_id: u64,
@@ -151,18 +153,18 @@ impl Journal {
         TURN.min(self.file_bytes)
     }
 
-    pub(super) fn cursor(&self) -> Cursor {
+    pub(in crate::driver::redb) fn cursor(&self) -> Cursor {
         Cursor { file: self.files().current.clone(), offset: 0 }
     }
 
     /// Whether a frame of `bytes` can be written at once.
-    pub(super) fn has_room(&self, cursor: &Cursor, bytes: u64) -> bool {
+    pub(in crate::driver::redb) fn has_room(&self, cursor: &Cursor, bytes: u64) -> bool {
         cursor.offset + bytes <= cursor.file.ready()
     }
 
     /// Moves `cursor` to where a frame of `bytes` has room, waiting for the keeper where needed.
     /// `last_frame` is the number of the last one written so far.
-    pub(super) fn make_room(
+    pub(in crate::driver::redb) fn make_room(
         &self,
         cursor: &mut Cursor,
         bytes: u64,
@@ -202,7 +204,7 @@ impl Journal {
     }
 
     /// Tells how far the current file is used, and wakes the keeper when space ahead runs short.
-    pub(super) fn advance(&self, cursor: &Cursor, frame: u64) {
+    pub(in crate::driver::redb) fn advance(&self, cursor: &Cursor, frame: u64) {
         let before = self.used.swap(cursor.offset, Ordering::AcqRel);
         let half = self.turn() / 2;
         let crossed = |mark: u64| before < mark && cursor.offset >= mark;
@@ -217,16 +219,16 @@ impl Journal {
     }
 
     /// The number of the last frame known to be durable.
-    pub(super) fn flushed(&self) -> u64 {
+    pub(in crate::driver::redb) fn flushed(&self) -> u64 {
         self.flushed.load(Ordering::Acquire)
     }
 
-    pub(super) fn note_flushed(&self, frame: u64) {
+    pub(in crate::driver::redb) fn note_flushed(&self, frame: u64) {
         self.flushed.fetch_max(frame, Ordering::AcqRel);
     }
 
     /// Takes back the files whose frames are all in redb: those up to this one.
-    pub(super) fn recycle(&self, applied: u64) {
+    pub(in crate::driver::redb) fn recycle(&self, applied: u64) {
         let mut files = self.files();
         while files.behind.front().is_some_and(|(last, _)| *last <= applied) {
             if let Some((_, file)) = files.behind.pop_front() {
@@ -237,7 +239,7 @@ impl Journal {
     }
 
     /// Removes every file; the store was closed and everything is in redb.
-    pub(super) fn remove(&self) -> io::Result<()> {
+    pub(in crate::driver::redb) fn remove(&self) -> io::Result<()> {
         for name in self.disk.list(FOLDER)? {
             self.disk.remove(&name)?;
         }
@@ -245,19 +247,19 @@ impl Journal {
     }
 
     /// No space will be made any more: whoever waits for it must not.
-    pub(super) fn give_up(&self) {
+    pub(in crate::driver::redb) fn give_up(&self) {
         self.files().failure = Some(io::Error::other("its thread died"));
         self.space.notify_all();
     }
 
-    pub(super) fn stop(&self) {
+    pub(in crate::driver::redb) fn stop(&self) {
         self.files().stop = true;
         self.work.notify_all();
     }
 
-    /// The keeper: makes space ahead, and flushes where the writer does not. Ends when the journal is
-    /// stopped. `failed` hears of a flush that failed.
-    pub(super) fn keep(&self, failed: impl Fn(DriverError)) {
+    /// The keeper: makes space ahead, and flushes where the writer does not. Ends when the journal
+    /// is stopped. `failed` hears of a flush that failed.
+    pub(in crate::driver::redb) fn keep(&self, failed: impl Fn(DriverError)) {
         let mut flushed_at = Instant::now();
         let mut files = self.files();
         while !files.stop {
@@ -333,7 +335,8 @@ impl Journal {
         }
         match files.spare.last() {
             None => Some(Task::Make(files.next_id)),
-            // Filled before its turn comes, so that the writer's flushes have nothing of it to wait for.
+            // Filled before its turn comes, so that the writer's flushes have nothing of it to wait
+            // for.
             Some(next) if !switching && next.ready() < self.turn() => {
                 Some(Task::Extend(next.clone()))
             }
@@ -346,7 +349,7 @@ impl Journal {
     }
 
     /// Flushes what was written. A file that was left is flushed already.
-    pub(super) fn flush(&self) -> io::Result<()> {
+    pub(in crate::driver::redb) fn flush(&self) -> io::Result<()> {
         let (file, written) = {
             let files = self.files();
             (files.current.clone(), self.written.load(Ordering::Acquire))
@@ -362,7 +365,7 @@ enum Task {
     Make(u64),
 }
 
-pub(super) fn flush_failed(error: &io::Error) -> DriverError {
+pub(in crate::driver::redb) fn flush_failed(error: &io::Error) -> DriverError {
     DriverError::unknown(format!("the journal could not be flushed: {error}"))
 }
 

@@ -1,17 +1,19 @@
 //! A page of one aggregate's history on its way from the log to its reader.
 //!
 //! ```text
-//! runs ─▶ parts: what of a run stands in one segment ─▶ entries, found to be the aggregate's ─▶ events
+//! runs ─▶ parts (what one segment holds of a run) ─▶ entries of the aggregate ─▶ events
 //! ```
 //!
-//! Where the segments are in the cache, the parts of many runs are gone through together, one step for all
-//! of them before the next step for any: events written among others' are each in another place, and the
-//! processor waits for many of these at once where it does not have to finish one event before it knows
-//! where the next one is. What the cache does not have is read from redb, part by part.
+//! Where the segments are in the cache, the parts of many runs are gone through together, one step
+//! for all of them before the next step for any: events written among others' are each in another
+//! place, and the processor waits for many of these at once where it does not have to finish one
+//! event before it knows where the next one is. What the cache does not have is read from redb,
+//! part by part.
 //!
-//! The data of an event is copied once, or shares a segment's memory. An event that is lone among others' is
-//! copied, so as not to hold their memory for long; those that are read together share one copy. Neighbours
-//! share that of their segment, and so does an event that fills one: what is copied at once stays small.
+//! The data of an event is copied once, or shares a segment's memory. An event that is lone among
+//! others' is copied, so as not to hold their memory for long; those that are read together share
+//! one copy. Neighbours share that of their segment, and so does an event that fills one: what is
+//! copied at once stays small.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -20,19 +22,23 @@ use std::slice;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::block::Run;
-use super::core::Core;
-use super::read::{PAGE_BYTES, Snapshot, decode_event, missing, read_segment};
-use super::segment::{Entry, Segment};
-use super::segment_cache::Slot;
 use crate::driver::DriverError;
+use crate::driver::redb::format::block::PositionRun;
+use crate::driver::redb::format::segment::{Entry, Segment};
+use crate::driver::redb::read::committed_view::{
+    CommittedView, decode_event, missing, read_segment,
+};
+use crate::driver::redb::read::segment_cache::{CacheSlot, SegmentCache};
 use crate::event::{AggregateKey, KeyedEvent};
 
-/// So many parts are gone through together: enough for a short history, and more than the processor waits
-/// for at once.
+/// The bytes of a page, about.
+pub(in crate::driver::redb) const PAGE_BYTES: usize = 1 << 20;
+
+/// So many parts are gone through together: enough for a short history, and more than the processor
+/// waits for at once.
 const TOGETHER: usize = 16;
 
-pub(super) struct Page<'a> {
+pub(in crate::driver::redb) struct HistoryPage<'a> {
     key: &'a AggregateKey,
     events: Vec<KeyedEvent>,
     bytes: usize,
@@ -41,46 +47,47 @@ pub(super) struct Page<'a> {
 
 type Together<T> = SmallVec<[T; TOGETHER]>;
 
-impl<'a> Page<'a> {
-    pub(super) fn new(key: &'a AggregateKey, wanted: usize) -> Self {
-        Page { key, events: Vec::new(), bytes: 0, wanted }
+impl<'a> HistoryPage<'a> {
+    pub(in crate::driver::redb) fn new(key: &'a AggregateKey, wanted: usize) -> Self {
+        HistoryPage { key, events: Vec::new(), bytes: 0, wanted }
     }
 
-    pub(super) fn key(&self) -> &'a AggregateKey {
+    pub(in crate::driver::redb) fn key(&self) -> &'a AggregateKey {
         self.key
     }
 
     /// So many more events are wanted.
-    pub(super) fn room(&self) -> usize {
+    pub(in crate::driver::redb) fn room(&self) -> usize {
         self.wanted - self.events.len()
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::driver::redb) fn is_full(&self) -> bool {
         self.events.len() >= self.wanted || self.bytes >= PAGE_BYTES
     }
 
-    pub(super) fn push(&mut self, event: KeyedEvent) {
+    pub(in crate::driver::redb) fn push(&mut self, event: KeyedEvent) {
         self.bytes += event.size_bytes();
         self.events.push(event);
     }
 
-    pub(super) fn into_events(self) -> Vec<KeyedEvent> {
+    pub(in crate::driver::redb) fn into_events(self) -> Vec<KeyedEvent> {
         self.events
     }
 
-    /// Adds the events of these runs, which are no more than are wanted; whether the page took them all.
-    pub(super) fn push_runs(
+    /// Adds the events of these runs, which are no more than are wanted; whether the page took them
+    /// all.
+    pub(in crate::driver::redb) fn push_runs(
         &mut self,
-        (core, snapshot): (&Core, &Snapshot),
-        runs: &[Run],
+        (segments, snapshot): (&SegmentCache, &CommittedView),
+        runs: &[PositionRun],
         backwards: bool,
     ) -> Result<bool, DriverError> {
         self.events.reserve(runs.iter().map(|run| run.events as usize).sum());
         let mut parts = Parts::new(runs, backwards);
         while let Some(next) = parts.next_position() {
-            let took_all = match self.push_kept(core, &mut parts)? {
+            let took_all = match self.push_kept(segments, &mut parts)? {
                 Some(took_all) => took_all,
-                None => self.push_stored((core, snapshot), next, &mut parts)?,
+                None => self.push_stored((segments, snapshot), next, &mut parts)?,
             };
             if self.is_full() {
                 return Ok(took_all && parts.next_position().is_none());
@@ -89,14 +96,14 @@ impl<'a> Page<'a> {
         Ok(true)
     }
 
-    /// Adds events as long as their segments are in the cache, and not too many at once; whether the page
-    /// took them all. `None` if the first one's segment is not there.
+    /// Adds events as long as their segments are in the cache, and not too many at once; whether
+    /// the page took them all. `None` if the first one's segment is not there.
     fn push_kept(
         &mut self,
-        core: &Core,
+        segments: &SegmentCache,
         parts: &mut Parts<'_>,
     ) -> Result<Option<bool>, DriverError> {
-        let kept = core.segments.kept();
+        let kept = segments.kept();
         let (mut lone, mut neighbours) = (Together::new(), None);
         while lone.len() < TOGETHER
             && neighbours.is_none()
@@ -129,7 +136,7 @@ impl<'a> Page<'a> {
     /// Adds what stands in the next segment, from redb; whether the page took it all.
     fn push_stored(
         &mut self,
-        (core, snapshot): (&Core, &Snapshot),
+        (segments, snapshot): (&SegmentCache, &CommittedView),
         next: u64,
         parts: &mut Parts<'_>,
     ) -> Result<bool, DriverError> {
@@ -139,8 +146,8 @@ impl<'a> Page<'a> {
         if next >= segment.next_position() {
             return Err(missing(next));
         }
-        let keep = |copy| core.segments.keep(first, segment.next_position(), copy);
-        let missed_before = core.segments.missed_before(first);
+        let keep = |copy| segments.keep(first, segment.next_position(), copy);
+        let missed_before = segments.missed_before(first);
         let part = parts.take(first, segment.next_position());
         if is_lone(part, first..segment.next_position()) {
             if missed_before {
@@ -156,7 +163,8 @@ impl<'a> Page<'a> {
         self.push_neighbours(&segment, &copy, part, parts.backwards)
     }
 
-    /// Adds one event of each segment until the page is full, the data in one copy; whether it took them all.
+    /// Adds one event of each segment until the page is full, the data in one copy; whether it took
+    /// them all.
     fn push_lone(&mut self, lone: &[(Segment<'_>, u64)]) -> Result<bool, DriverError> {
         bring(lone.iter().filter_map(|(segment, position)| segment.bytes_at(*position)));
         let entries: Together<_> = lone
@@ -176,12 +184,13 @@ impl<'a> Page<'a> {
         Ok(true)
     }
 
-    /// Adds a part's events until the page is full; whether it took them all. They share the segment's memory.
+    /// Adds a part's events until the page is full; whether it took them all. They share the
+    /// segment's memory.
     fn push_neighbours(
         &mut self,
         segment: &Segment<'_>,
         stored: &Bytes,
-        part: Run,
+        part: PositionRun,
         backwards: bool,
     ) -> Result<bool, DriverError> {
         for step in 0..part.events {
@@ -202,7 +211,8 @@ impl<'a> Page<'a> {
         let entry = segment.at(position).ok_or_else(|| missing(position))?;
         if entry.key != self.key.as_str() {
             return Err(DriverError::damaged(format!(
-                "the log at position {position} has an event of {:?}, the index one of {:?}: run reindex",
+                "the log at position {position} has an event of {:?}, the index one of {:?}: run \
+                 reindex",
                 entry.key,
                 self.key.as_str()
             )));
@@ -211,18 +221,18 @@ impl<'a> Page<'a> {
     }
 }
 
-fn segment(kept: &Slot) -> Result<Segment<'_>, DriverError> {
+fn segment(kept: &CacheSlot) -> Result<Segment<'_>, DriverError> {
     let first = kept.first_position;
     Segment::read_checked(first, &kept.stored).ok_or_else(|| missing(first))
 }
 
 /// Whether the part is one event among others in its segment.
-fn is_lone(part: Run, segment: Range<u64>) -> bool {
+fn is_lone(part: PositionRun, segment: Range<u64>) -> bool {
     part.events == 1 && segment.end - segment.start > 1
 }
 
-/// Looks at the cache lines of these entries, so that the processor fetches them all at once. What is behind
-/// the first few of an entry it fetches by itself when they are read in order.
+/// Looks at the cache lines of these entries, so that the processor fetches them all at once. What
+/// is behind the first few of an entry it fetches by itself when they are read in order.
 fn bring<'s>(entries: impl Iterator<Item = &'s [u8]>) {
     const LINE: usize = 64;
     const LINES: usize = 8;
@@ -233,14 +243,14 @@ fn bring<'s>(entries: impl Iterator<Item = &'s [u8]>) {
 
 /// What is left to be read of some runs, cut where segments end.
 struct Parts<'r> {
-    run: Option<Run>,
-    rest: slice::Iter<'r, Run>,
+    run: Option<PositionRun>,
+    rest: slice::Iter<'r, PositionRun>,
     backwards: bool,
 }
 
 impl<'r> Parts<'r> {
     /// `runs` are in the order of reading, each from its first position on.
-    fn new(runs: &'r [Run], backwards: bool) -> Self {
+    fn new(runs: &'r [PositionRun], backwards: bool) -> Self {
         let mut rest = runs.iter();
         Parts { run: rest.next().copied(), rest, backwards }
     }
@@ -251,15 +261,17 @@ impl<'r> Parts<'r> {
         Some(if self.backwards { run.first + run.events - 1 } else { run.first })
     }
 
-    /// Takes what of the next run stands at the positions `first..next`, among which is its next event's.
-    fn take(&mut self, first: u64, next: u64) -> Run {
-        let Some(run) = self.run else { return Run { first, events: 0 } };
+    /// Takes what of the next run stands at the positions `first..next`, among which is its next
+    /// event's.
+    fn take(&mut self, first: u64, next: u64) -> PositionRun {
+        let Some(run) = self.run else { return PositionRun { first, events: 0 } };
         let (from, to) = (run.first.max(first), (run.first + run.events).min(next));
-        let (part, left) = (Run { first: from, events: to - from }, run.events - (to - from));
+        let (part, left) =
+            (PositionRun { first: from, events: to - from }, run.events - (to - from));
         let left_first = if self.backwards { run.first } else { to };
         self.run = match left {
             0 => self.rest.next().copied(),
-            _ => Some(Run { first: left_first, events: left }),
+            _ => Some(PositionRun { first: left_first, events: left }),
         };
         part
     }
@@ -271,7 +283,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn positions(run: &Run) -> impl Iterator<Item = u64> + use<> {
+    fn positions(run: &PositionRun) -> impl Iterator<Item = u64> + use<> {
         run.first..run.first + run.events
     }
 
@@ -283,9 +295,9 @@ mod tests {
             backwards: bool,
         ) {
             let mut next = 1;
-            let mut runs: Vec<Run> = Vec::new();
+            let mut runs: Vec<PositionRun> = Vec::new();
             for (gap, events) in steps {
-                runs.push(Run { first: next + gap, events });
+                runs.push(PositionRun { first: next + gap, events });
                 next += gap + events;
             }
             let mut expected: Vec<u64> = runs.iter().flat_map(positions).collect();

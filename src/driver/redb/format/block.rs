@@ -1,16 +1,17 @@
 //! The index's block: where an aggregate's events stand in the log.
 //!
-//! An aggregate's events are dense in sequence, so a block needs its first sequence and then positions
-//! only, as runs of neighbours: an append of a thousand events is one run, and a lone event among others'
-//! costs about three bytes. All numbers are varints:
+//! An aggregate's events are dense in sequence, so a block needs its first sequence and then
+//! positions only, as runs of neighbours: an append of a thousand events is one run, and a lone
+//! event among others' costs about three bytes. All numbers are varints:
 //!
 //! ```text
-//! version (1) · first sequence · runs · per run: gap × 2 + (1 if longer than one event) [· length - 2]
+//! version (1) · first sequence · runs
+//! · per run: gap × 2 + (1 if longer than one event) [· length - 2]
 //! ```
 //!
 //! The first gap is the first position; every other counts from the position behind the run before.
 
-use super::codec::{Reader, put_varint};
+use crate::driver::redb::format::codec::{Reader, put_varint};
 
 /// More runs than this make the next block: what an append to the aggregate rewrites stays small.
 const MAX_RUNS: usize = 256;
@@ -18,57 +19,62 @@ const VERSION: u64 = 1;
 
 /// Neighbouring positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) first: u64,
-    pub(super) events: u64,
+pub(in crate::driver::redb) struct PositionRun {
+    pub(in crate::driver::redb) first: u64,
+    pub(in crate::driver::redb) events: u64,
 }
 
 /// Consecutive events of one aggregate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Block {
+pub(in crate::driver::redb) struct Block {
     first_sequence: u64,
     events: u64,
-    runs: Vec<Run>,
+    runs: Vec<PositionRun>,
 }
 
 impl Block {
-    pub(super) fn new(first_sequence: u64) -> Self {
+    pub(in crate::driver::redb) fn new(first_sequence: u64) -> Self {
         Block { first_sequence, events: 0, runs: Vec::new() }
     }
 
-    pub(super) fn first_sequence(&self) -> u64 {
+    pub(in crate::driver::redb) fn first_sequence(&self) -> u64 {
         self.first_sequence
     }
 
     /// The sequence behind the last event.
-    pub(super) fn next_sequence(&self) -> u64 {
+    pub(in crate::driver::redb) fn next_sequence(&self) -> u64 {
         self.first_sequence + self.events
     }
 
     /// Adds the next event's position; `false` when the block is full and stays as it is.
-    pub(super) fn push(&mut self, position: u64) -> bool {
+    pub(in crate::driver::redb) fn push(&mut self, position: u64) -> bool {
         let full = self.runs.len() >= MAX_RUNS;
         match self.runs.last_mut() {
             Some(last) if last.first + last.events == position => last.events += 1,
             _ if full => return false,
-            _ => self.runs.push(Run { first: position, events: 1 }),
+            _ => self.runs.push(PositionRun { first: position, events: 1 }),
         }
         self.events += 1;
         true
     }
 
     /// The positions of the sequences `low..=high`, as runs in ascending order.
-    pub(super) fn positions(&self, low: u64, high: u64) -> impl Iterator<Item = Run> + '_ {
+    pub(in crate::driver::redb) fn positions(
+        &self,
+        low: u64,
+        high: u64,
+    ) -> impl Iterator<Item = PositionRun> + '_ {
         let mut sequence = self.first_sequence;
         self.runs.iter().filter_map(move |run| {
             let (first, next) = (sequence, sequence + run.events);
             sequence = next;
             let (from, to) = (low.max(first), high.saturating_add(1).min(next));
-            (from < to).then(|| Run { first: run.first + (from - first), events: to - from })
+            (from < to)
+                .then(|| PositionRun { first: run.first + (from - first), events: to - from })
         })
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(in crate::driver::redb) fn encode(&self, out: &mut Vec<u8>) {
         out.clear();
         put_varint(VERSION, out);
         put_varint(self.first_sequence, out);
@@ -84,7 +90,7 @@ impl Block {
     }
 
     /// The stored block; `None` where the bytes are none.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Block> {
+    pub(in crate::driver::redb) fn decode(bytes: &[u8]) -> Option<Block> {
         let mut reader = Reader(bytes);
         if reader.varint()? != VERSION {
             return None;
@@ -102,7 +108,7 @@ impl Block {
             let first = next.checked_add(gap >> 1)?;
             next = first.checked_add(events)?;
             block.events = block.events.checked_add(events)?;
-            block.runs.push(Run { first, events });
+            block.runs.push(PositionRun { first, events });
         }
         block.first_sequence.checked_add(block.events)?;
         reader.0.is_empty().then_some(block)
@@ -142,7 +148,11 @@ mod tests {
         }
 
         #[test]
-        fn any_range_of_sequences_is_found((block, positions) in any_block(), a: prop::sample::Index, b: prop::sample::Index) {
+        fn any_range_of_sequences_is_found(
+            (block, positions) in any_block(),
+            a: prop::sample::Index,
+            b: prop::sample::Index,
+        ) {
             let (a, b) = (a.index(positions.len()), b.index(positions.len()));
             let (a, b) = (a.min(b), a.max(b));
             let first = block.first_sequence();

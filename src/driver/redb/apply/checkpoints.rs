@@ -1,8 +1,8 @@
 //! Checkpoints of consumers: small byte strings by name, as durable as events.
 //!
-//! A checkpoint goes into the journal in a frame with the puts that wait beside it, or in one of its own,
-//! and takes no position. What was saved last under each name is kept in memory (a store has as many as it has
-//! consumers) and goes into redb with the apply transaction of its frame.
+//! A checkpoint goes into the journal in a frame with the puts that wait beside it, or in one of
+//! its own, and takes no position. What was saved last under each name is kept in memory (a store
+//! has as many as it has consumers) and goes into redb with the apply transaction of its frame.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,33 +13,33 @@ use redb::{
 };
 use tokio::sync::oneshot;
 
-use super::redb_failed;
 use crate::driver::DriverError;
+use crate::driver::redb::failure::redb_failed;
 
 /// Name → the checkpoint saved last.
 const CHECKPOINTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("checkpoints");
 
 /// A checkpoint under its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Checkpoint {
-    pub(super) name: Arc<str>,
-    pub(super) bytes: Bytes,
+pub(in crate::driver::redb) struct Checkpoint {
+    pub(in crate::driver::redb) name: Arc<str>,
+    pub(in crate::driver::redb) bytes: Bytes,
 }
 
 /// A checkpoint in the writer's queue. Dropped unanswered, its fate is unknown.
-pub(super) struct Saving {
-    pub(super) checkpoint: Checkpoint,
-    pub(super) done: oneshot::Sender<Result<(), DriverError>>,
+pub(in crate::driver::redb) struct PendingCheckpoint {
+    pub(in crate::driver::redb) checkpoint: Checkpoint,
+    pub(in crate::driver::redb) done: oneshot::Sender<Result<(), DriverError>>,
 }
 
 /// The durable checkpoints.
 #[derive(Default)]
-pub(super) struct Checkpoints {
+pub(in crate::driver::redb) struct Checkpoints {
     latest: RwLock<BTreeMap<Arc<str>, Bytes>>,
 }
 
 impl Checkpoints {
-    pub(super) fn load(database: &Database) -> Result<Self, DriverError> {
+    pub(in crate::driver::redb) fn load(database: &Database) -> Result<Self, DriverError> {
         let transaction = database.begin_read().map_err(redb_failed)?;
         let table = match transaction.open_table(CHECKPOINTS) {
             Ok(table) => table,
@@ -54,12 +54,12 @@ impl Checkpoints {
         Ok(Checkpoints { latest: RwLock::new(latest) })
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Bytes> {
+    pub(in crate::driver::redb) fn get(&self, name: &str) -> Option<Bytes> {
         self.latest.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// These are durable, in this order.
-    pub(super) fn publish(&self, saved: &[Checkpoint]) {
+    pub(in crate::driver::redb) fn publish(&self, saved: &[Checkpoint]) {
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
         for checkpoint in saved {
             latest.insert(checkpoint.name.clone(), checkpoint.bytes.clone());
@@ -68,7 +68,7 @@ impl Checkpoints {
 }
 
 /// Puts these into redb, in this order.
-pub(super) fn write<'a>(
+pub(in crate::driver::redb) fn write<'a>(
     transaction: &WriteTransaction,
     saved: impl Iterator<Item = &'a Checkpoint>,
 ) -> Result<(), DriverError> {

@@ -1,22 +1,22 @@
 //! Segments read lately, whose checksums were right.
 //!
-//! An aggregate whose events were written among others' has them in as many segments, and each of these
-//! holds events of a dozen other aggregates that are read in their turn. A segment from here costs
-//! neither a look into redb nor its checksum again.
+//! An aggregate whose events were written among others' has them in as many segments, and each of
+//! these holds events of a dozen other aggregates that are read in their turn. A segment from here
+//! costs neither a look into redb nor its checksum again.
 //!
 //! ```text
 //! position ─▶ places ─▶ slot: first position, next position, bytes
 //! ```
 //!
-//! A segment never changes, except that the last one of the log may grow; so what is kept is true, and at
-//! most too short. It is kept when it is missed for the second time, because a history that is read once
-//! would pay for memory it never uses. Bounded in bytes; what was not asked for since the last round goes
-//! first (a clock).
+//! A segment never changes, except that the last one of the log may grow; so what is kept is true,
+//! and at most too short. It is kept when it is missed for the second time, because a history that
+//! is read once would pay for memory it never uses. Bounded in bytes; what was not asked for since
+//! the last round goes first (a clock).
 //!
-//! One lock is taken for many look-ups, and every position has a place of its own, although a search for the
-//! segment before it would need fewer: so look-ups depend on nothing but memory, and the processor waits
-//! for those of a whole history at once. A locked instruction or a search's branches between them would make
-//! it wait for each.
+//! One lock is taken for many look-ups, and every position has a place of its own, although a
+//! search for the segment before it would need fewer: so look-ups depend on nothing but memory, and
+//! the processor waits for those of a whole history at once. A locked instruction or a search's
+//! branches between them would make it wait for each.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -35,17 +35,17 @@ const NOWHERE: u32 = u32::MAX;
 /// What a kept segment takes besides its bytes: its slot, and two chunks if it has no neighbours.
 const BESIDES_BYTES: usize = 64 + 2 * (CHUNK * 4 + 64);
 
-pub(super) struct SegmentCache {
-    kept: RwLock<Kept>,
+pub(in crate::driver::redb) struct SegmentCache {
+    kept: RwLock<KeptSegments>,
     /// First positions of segments that were missed lately.
     missed: Vec<AtomicU64>,
 }
 
 /// What is kept. While somebody looks at it, nothing goes and nothing comes.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(in crate::driver::redb) struct KeptSegments {
     places: Places,
-    slots: Vec<Slot>,
+    slots: Vec<CacheSlot>,
     /// Slots without a segment.
     free: Vec<u32>,
     /// The slot that is looked at first when room is needed.
@@ -57,15 +57,15 @@ pub(super) struct Kept {
 /// On a cache line of its own, so that a look-up touches one.
 #[derive(Default)]
 #[repr(align(64))]
-pub(super) struct Slot {
-    pub(super) first_position: u64,
+pub(in crate::driver::redb) struct CacheSlot {
+    pub(in crate::driver::redb) first_position: u64,
     /// The position behind the last event.
-    pub(super) next_position: u64,
-    pub(super) stored: Bytes,
+    pub(in crate::driver::redb) next_position: u64,
+    pub(in crate::driver::redb) stored: Bytes,
     asked: AtomicBool,
 }
 
-impl Slot {
+impl CacheSlot {
     fn bytes(&self) -> usize {
         match self.stored.len() {
             0 => 0,
@@ -78,8 +78,8 @@ impl Slot {
     }
 }
 
-/// In which slot each position of a kept segment is, in chunks as a page table has them: four bytes a position,
-/// side by side, are sooner there than an entry of a hash map for each.
+/// In which slot each position of a kept segment is, in chunks as a page table has them: four bytes
+/// a position, side by side, are sooner there than an entry of a hash map for each.
 #[derive(Default)]
 struct Places(HashMap<u64, Box<[u32; CHUNK]>, BuildHasherDefault<Spread>>);
 
@@ -110,46 +110,52 @@ impl Places {
 }
 
 impl SegmentCache {
-    pub(super) fn new(bytes: usize) -> Self {
+    pub(in crate::driver::redb) fn new(bytes: usize) -> Self {
         let missed = if bytes == 0 { 0 } else { 1 << MISSED_BITS };
         SegmentCache {
-            kept: RwLock::new(Kept { limit: bytes, ..Kept::default() }),
+            kept: RwLock::new(KeptSegments { limit: bytes, ..KeptSegments::default() }),
             missed: std::iter::repeat_with(|| AtomicU64::new(u64::MAX)).take(missed).collect(),
         }
     }
 
-    pub(super) fn kept(&self) -> RwLockReadGuard<'_, Kept> {
+    pub(in crate::driver::redb) fn kept(&self) -> RwLockReadGuard<'_, KeptSegments> {
         self.kept.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the segment which begins with `first` was not here; whether that is so for the second
-    /// time lately, and it is worth to be kept.
-    pub(super) fn missed_before(&self, first: u64) -> bool {
+    /// Notes that the segment which begins with `first` was not here; whether that is so for the
+    /// second time lately, and it is worth to be kept.
+    pub(in crate::driver::redb) fn missed_before(&self, first: u64) -> bool {
         let place = Spread::of(first) >> (u64::BITS - MISSED_BITS);
         let place = self.missed.get(place as usize);
         place.is_some_and(|place| place.swap(first, Ordering::Relaxed) == first)
     }
 
     /// Keeps a segment whose checksum was found right.
-    pub(super) fn keep(&self, first_position: u64, next_position: u64, stored: Bytes) {
+    pub(in crate::driver::redb) fn keep(
+        &self,
+        first_position: u64,
+        next_position: u64,
+        stored: Bytes,
+    ) {
         let asked = AtomicBool::new(false);
-        let slot = Slot { first_position, next_position, stored, asked };
+        let slot = CacheSlot { first_position, next_position, stored, asked };
         self.kept.write().unwrap_or_else(PoisonError::into_inner).insert(slot);
     }
 }
 
-impl Kept {
+impl KeptSegments {
     /// The segment that holds `position`, if it is here.
-    pub(super) fn find(&self, position: u64) -> Option<&Slot> {
+    pub(in crate::driver::redb) fn find(&self, position: u64) -> Option<&CacheSlot> {
         let slot = self.slots.get(self.places.get(position)? as usize)?;
-        // Written once in a round of the clock: what is only read is shared by the processors' caches.
+        // Written once in a round of the clock: what is only read is shared by the processors'
+        // caches.
         if !slot.asked.load(Ordering::Relaxed) {
             slot.asked.store(true, Ordering::Relaxed);
         }
         Some(slot)
     }
 
-    fn insert(&mut self, fresh: Slot) {
+    fn insert(&mut self, fresh: CacheSlot) {
         if fresh.bytes() > self.limit {
             return;
         }
@@ -275,7 +281,7 @@ mod tests {
             assert_eq!(find(&cache, 64).unwrap().0, 64, "gone, though it was asked for");
         }
         let kept = cache.kept();
-        assert_eq!(kept.bytes, kept.slots.iter().map(Slot::bytes).sum::<usize>());
+        assert_eq!(kept.bytes, kept.slots.iter().map(CacheSlot::bytes).sum::<usize>());
         assert!(kept.bytes <= limit && kept.bytes > limit / 2);
         let found =
             kept.places.0.values().flat_map(|c| c.iter()).filter(|p| **p != NOWHERE).count();

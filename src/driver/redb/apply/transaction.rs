@@ -1,12 +1,13 @@
 //! Apply: journaled events go into redb in big sorted transactions.
 //!
-//! One transaction takes whole frames and writes: the events as segments of the log, where they stand into
-//! the index, the checkpoints, and how far it has come. When it is durable, readers get a new
-//! snapshot, the tail lets go of the events, and the journal takes its files back, in that order.
+//! One transaction takes whole frames and writes: the events as segments of the log, where they
+//! stand into the index, the checkpoints, and how far it has come. When it is durable, readers get
+//! a new snapshot, the tail lets go of the events, and the journal takes its files back, in that
+//! order.
 //!
-//! The thread waits until much has come together, or for a second, because a transaction costs the disk
-//! more than the events in it. A full disk is found before the transaction ([`super::room`]); the
-//! thread tries again until there is room, and puts are refused when the tail is full.
+//! The thread waits until much has come together, or for a second, because a transaction costs the
+//! disk more than the events in it. A full disk is found before the transaction ([`super::room`]);
+//! the thread tries again until there is room, and puts are refused when the tail is full.
 
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
@@ -16,17 +17,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use redb::{Database, Durability, ReadableTable, Table};
 
-use super::checkpoints::{self, Checkpoint};
-use super::core::Core;
-use super::index::{Addition, ByAggregate};
-use super::journaled::Journaled;
-use super::read::{missing, read_segment};
-use super::redb_failed;
-use super::segment;
-use super::snapshots::Pending;
-use super::tables::{EARLIER, LATEST, LOG, STORE, State};
-use super::tail::Group;
 use crate::driver::DriverError;
+use crate::driver::redb::apply::checkpoints::{self, Checkpoint};
+use crate::driver::redb::apply::entity_snapshots::PendingSnapshots;
+use crate::driver::redb::apply::index::{Addition, ByAggregate};
+use crate::driver::redb::apply::tail::Group;
+use crate::driver::redb::core::Core;
+use crate::driver::redb::failure::redb_failed;
+use crate::driver::redb::format::segment;
+use crate::driver::redb::format::tables::{EARLIER, LATEST, LOG, STORE, StoreState};
+use crate::driver::redb::journal::frame_events::FrameEvents;
+use crate::driver::redb::read::committed_view::{missing, read_segment};
 use crate::event::AggregateKey;
 use crate::spin_wait::yield_now;
 
@@ -34,7 +35,7 @@ use crate::spin_wait::yield_now;
 const RETRY: Duration = Duration::from_millis(200);
 
 /// The apply thread. Ends when it is told to stop and everything is applied, or cannot be.
-pub(super) fn run(core: &Core) -> Result<(), DriverError> {
+pub(in crate::driver::redb) fn run(core: &Core) -> Result<(), DriverError> {
     loop {
         let stop = wait_for_work(core);
         if let Some(refusal) = core.refusal() {
@@ -59,15 +60,15 @@ pub(super) fn run(core: &Core) -> Result<(), DriverError> {
                     drop(group);
                 }
             }
-            Err(Failure::NoRoom(error)) if stop => return Err(error),
-            Err(Failure::NoRoom(error)) => {
+            Err(ApplyFailure::NoRoom(error)) if stop => return Err(error),
+            Err(ApplyFailure::NoRoom(error)) => {
                 let mut signals = core.signals();
                 signals.blocked = Some(error);
                 core.applied_more.notify_all();
                 let waited = core.apply_wakes.wait_timeout(signals, RETRY);
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
             }
-            Err(Failure::Redb(error)) => core.fail(error),
+            Err(ApplyFailure::Redb(error)) => core.fail(error),
         }
     }
 }
@@ -99,42 +100,42 @@ fn wait_for_work(core: &Core) -> bool {
     }
 }
 
-enum Failure {
+enum ApplyFailure {
     /// Nothing was begun.
     NoRoom(DriverError),
     Redb(DriverError),
 }
 
-fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), Failure> {
+fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), ApplyFailure> {
     let Some(last) = groups.last() else { return Ok(()) };
-    let frames: Vec<&Journaled> = groups.iter().map(|group| &*group.journaled).collect();
+    let frames: Vec<&FrameEvents> = groups.iter().map(|group| &*group.journaled).collect();
     let payload: usize = frames.iter().map(|frame| frame.size_bytes()).sum();
     let by_aggregate = ByAggregate::gather(groups.iter().flat_map(|group| additions(group)));
     let payload = payload + core.pending_snapshots.bytes();
     core.room.ensure(payload as u64, by_aggregate.len() as u64).map_err(|error| {
-        Failure::NoRoom(
+        ApplyFailure::NoRoom(
             DriverError::unavailable(format!("the disk has no room for more events: {error}"))
                 .caused_by(error),
         )
     })?;
     let mut state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = State {
+    let next = StoreState {
         applied: last.journaled.next_position() - 1,
         latest_time: last.latest_time,
         place: last.next_place,
         frame: last.frame,
         ..*state
     };
-    let database = core.database().map_err(Failure::Redb)?;
+    let database = core.database().map_err(ApplyFailure::Redb)?;
     let checkpoints = groups.iter().flat_map(|group| &group.checkpoints).collect();
-    let batch = Batch { frames, by_aggregate, checkpoints };
-    let snapshots =
-        write_batch(&database, &batch, &next, &core.pending_snapshots).map_err(Failure::Redb)?;
+    let batch = ApplyBatch { frames, by_aggregate, checkpoints };
+    let snapshots = write_batch(&database, &batch, &next, &core.pending_snapshots)
+        .map_err(ApplyFailure::Redb)?;
     drop(batch);
     drop(database);
     *state = next;
     drop(state);
-    core.renew_snapshot().map_err(Failure::Redb)?;
+    core.renew_snapshot().map_err(ApplyFailure::Redb)?;
     core.pending_snapshots.written(snapshots);
     core.applied.store(next.applied, Ordering::Release);
     core.tail.release(groups);
@@ -157,13 +158,13 @@ fn additions(group: &Group) -> impl Iterator<Item = (&str, Addition)> {
     })
 }
 
-/// One durable transaction: the frames' events, which follow what is there in position order, `checkpoints` and
-/// `state`.
-pub(super) fn write(
+/// One durable transaction: the frames' events, which follow what is there in position order,
+/// `checkpoints` and `state`.
+pub(in crate::driver::redb) fn write(
     database: &Database,
-    frames: &[Journaled],
+    frames: &[FrameEvents],
     checkpoints: &[Checkpoint],
-    state: &State,
+    state: &StoreState,
 ) -> Result<(), DriverError> {
     let entries = frames.iter().flat_map(|frame| frame.entries());
     let by_aggregate = ByAggregate::gather(entries.map(|(position, entry)| {
@@ -171,15 +172,15 @@ pub(super) fn write(
         (entry.key, Addition { first_sequence, first_position: position, events: 1 })
     }));
     let frames = frames.iter().collect();
-    let batch = Batch { frames, by_aggregate, checkpoints: checkpoints.iter().collect() };
-    write_batch(database, &batch, state, &Pending::default()).map(drop)
+    let batch = ApplyBatch { frames, by_aggregate, checkpoints: checkpoints.iter().collect() };
+    write_batch(database, &batch, state, &PendingSnapshots::default()).map(drop)
 }
 
 /// What goes into one transaction.
 #[derive(Default)]
-struct Batch<'a> {
+struct ApplyBatch<'a> {
     /// In position order.
-    frames: Vec<&'a Journaled>,
+    frames: Vec<&'a FrameEvents>,
     by_aggregate: ByAggregate<'a>,
     /// In the order they were saved in.
     checkpoints: Vec<&'a Checkpoint>,
@@ -187,9 +188,9 @@ struct Batch<'a> {
 
 fn write_batch(
     database: &Database,
-    batch: &Batch<'_>,
-    state: &State,
-    snapshots: &Pending,
+    batch: &ApplyBatch<'_>,
+    state: &StoreState,
+    snapshots: &PendingSnapshots,
 ) -> Result<Vec<(AggregateKey, Bytes)>, DriverError> {
     let mut transaction = database.begin_write().map_err(redb_failed)?;
     transaction.set_durability(Durability::Immediate).map_err(redb_failed)?;
@@ -209,12 +210,12 @@ fn write_batch(
     Ok(snapshots)
 }
 
-type Log<'t> = Table<'t, u64, &'static [u8]>;
+type LogTable<'t> = Table<'t, u64, &'static [u8]>;
 
-fn write_log(log: &mut Log<'_>, frames: &[&Journaled]) -> Result<(), DriverError> {
+fn write_log(log: &mut LogTable<'_>, frames: &[&FrameEvents]) -> Result<(), DriverError> {
     let mut events = frames.iter().flat_map(|frame| frame.entries()).peekable();
     let Some(&(first_position, first)) = events.peek() else { return Ok(()) };
-    let mut segment = segment::Builder::default();
+    let mut segment = segment::SegmentBuilder::default();
     segment.begin(first_position);
     // The last segment may have room left: small batches would leave one mostly empty page each.
     if let Some((last, stored)) = log.last().map_err(redb_failed)? {
@@ -259,16 +260,16 @@ fn write_log(log: &mut Log<'_>, frames: &[&Journaled]) -> Result<(), DriverError
 }
 
 /// After the last event was applied: marks the store closed, and removes the journal.
-pub(super) fn close(core: &Core) -> Result<(), DriverError> {
+pub(in crate::driver::redb) fn close(core: &Core) -> Result<(), DriverError> {
     let failed = |error: std::io::Error| {
         DriverError::failed(format!("the journal could not be removed: {error}")).caused_by(error)
     };
     let mut state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
     state.clean = true;
-    state.place = super::tables::Place::default();
+    state.place = crate::driver::redb::format::tables::JournalPlace::default();
     state.frame = 0;
     let database = core.database()?;
-    write_batch(&database, &Batch::default(), &state, &core.pending_snapshots)?;
+    write_batch(&database, &ApplyBatch::default(), &state, &core.pending_snapshots)?;
     drop(database);
     core.journal.remove().map_err(failed)?;
     core.room.remove().map_err(failed)

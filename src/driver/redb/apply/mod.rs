@@ -1,0 +1,12 @@
+//! Apply: what is journaled moves into redb, in big sorted transactions.
+//!
+//! - `tail`: the events that are journaled and not yet in redb
+//! - `transaction`: the apply thread and its transactions
+//! - `index`: what a batch adds to the index
+//! - `checkpoints`, `entity_snapshots`: what the same transactions write beside the events
+
+pub(in crate::driver::redb) mod checkpoints;
+pub(in crate::driver::redb) mod entity_snapshots;
+pub(in crate::driver::redb) mod index;
+pub(in crate::driver::redb) mod tail;
+pub(in crate::driver::redb) mod transaction;

@@ -1,0 +1,35 @@
+//! What the thread that writes a frame holds: the place in the journal, and the frame being made.
+
+use uuid::Uuid;
+
+use crate::driver::redb::format::tables::StoreState;
+use crate::driver::redb::journal::files::{Cursor, Journal};
+use crate::driver::redb::journal::frame::{self, ExpectedFrame};
+use crate::event::Timestamp;
+
+/// What only whoever writes a frame touches.
+pub(in crate::driver::redb) struct Committer {
+    pub(in crate::driver::redb) cursor: Cursor,
+    pub(in crate::driver::redb) frame: frame::FrameBuilder,
+    /// The next frame's.
+    pub(in crate::driver::redb) next: ExpectedFrame,
+    pub(in crate::driver::redb) latest_time: Timestamp,
+    pub(in crate::driver::redb) store: Uuid,
+    pub(in crate::driver::redb) epoch: u64,
+    /// The driver closes: no frame is written any more.
+    pub(in crate::driver::redb) ended: bool,
+}
+
+impl Committer {
+    pub(in crate::driver::redb) fn new(journal: &Journal, state: &StoreState) -> Self {
+        Committer {
+            cursor: journal.cursor(),
+            frame: frame::FrameBuilder::default(),
+            next: ExpectedFrame { position: state.applied + 1, number: state.frame + 1 },
+            latest_time: state.latest_time,
+            store: state.store,
+            epoch: state.epoch,
+            ended: false,
+        }
+    }
+}
