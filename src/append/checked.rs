@@ -51,7 +51,7 @@ impl CheckedAppend {
 }
 
 /// A number for one call. Two calls with the same commit id have the same number by a chance of one
-/// in 2^64.
+/// in 2^53: readers of JSON that know only floats keep such a number.
 pub(super) fn new_attempt() -> u64 {
-    fastrand::u64(..)
+    fastrand::u64(..1 << 53)
 }

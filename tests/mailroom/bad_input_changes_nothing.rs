@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{append, assert_says, event, held_driver::HeldDriver, history};
-use seriatim::driver::memory::MemoryDriver;
+use crate::support::{append, assert_says, event, held_driver, held_driver_with, history};
+use seriatim::driver::faults::FaultyDriver;
 use seriatim::driver::{Limit, Limits};
 use seriatim::{
     AggregateKey, Append, AppendError, Builder, EventError, EventStore, KeyError,
@@ -15,17 +15,17 @@ use seriatim::{
 
 /// Appends, and proves that the driver was not asked and that trying again makes no sense.
 async fn refused(append: Append) -> AppendError {
-    refused_by(HeldDriver::new(), append).await
+    refused_by(held_driver(), append).await
 }
 
-async fn refused_by(driver: Arc<HeldDriver>, append: Append) -> AppendError {
-    driver.release();
+async fn refused_by(driver: Arc<FaultyDriver>, append: Append) -> AppendError {
+    driver.release_puts();
     let store = EventStore::builder().driver(driver.clone()).open().await.unwrap();
     let error = store.append(append.clone()).await.unwrap_err();
     let tried = store.try_append(append).await.unwrap_err();
     assert_eq!(error.to_string(), tried.to_string());
     assert!(!error.is_retryable() && !error.is_conflict(), "{error}");
-    assert_eq!(driver.calls(), 0, "the driver was asked, although: {error}");
+    assert_eq!(driver.counts().total(), 0, "the driver was asked, although: {error}");
     assert_eq!(store.resident(), 0, "an actor was started, although: {error}");
     store.close().await.unwrap();
     error
@@ -156,7 +156,7 @@ async fn appends_over_a_limit_of_the_driver() {
     limits.bytes_per_event = 100;
     limits.bytes_per_put = 300;
     limits.bytes_per_key = 20;
-    let held = || HeldDriver::with_limits(MemoryDriver::new(), limits);
+    let held = || held_driver_with(limits);
     let too_large = async |append, limit, max, actual, name: &str| {
         let error = refused_by(held(), append).await;
         let AppendError::TooLarge { exceeded, .. } = &error else { panic!("{error:?}") };
@@ -171,7 +171,7 @@ async fn appends_over_a_limit_of_the_driver() {
     too_large(append(&long_key), Limit::BytesPerKey, 20, 21, "bytes per key").await;
 
     let driver = held();
-    driver.release();
+    driver.release_puts();
     let store = EventStore::builder().driver(driver).open().await.unwrap();
     assert_eq!(store.append(to(&[100, 100, 60, 30, 10])).await.unwrap().last, 5);
     assert_eq!(store.append(append(&long_key[1..])).await.unwrap().last, 1);
@@ -248,8 +248,8 @@ async fn options_that_cannot_work() {
 /// Whoever means "never" or "no bound" says so with the largest value there is.
 #[tokio::test]
 async fn the_largest_options_work() {
-    let driver = HeldDriver::new();
-    driver.release();
+    let driver = held_driver();
+    driver.release_puts();
     let store = EventStore::builder()
         .driver(driver)
         .idle_timeout(Duration::MAX)

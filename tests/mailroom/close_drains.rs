@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    DEADLINE, append, append_after, event, held_driver::HeldDriver, history, poll_once, start,
-    until, within,
+    DEADLINE, append, append_after, event, held_driver, held_driver_over, history, poll_once,
+    start, until, within,
 };
 use actix::Actor;
 use seriatim::actors::{LatestSequence, ReadPage, StoreActor};
 use seriatim::driver::DriverError;
+use seriatim::driver::faults::FaultyDriver;
+use seriatim::driver::memory::MemoryDriver;
 use seriatim::{AppendError, Builder, CloseError, EventStore, OpenError, ReadError};
 use tempfile::TempDir;
 
@@ -19,7 +21,7 @@ use tempfile::TempDir;
 const NEVER: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(100);
 
-fn held(driver: &Arc<HeldDriver>) -> Builder {
+fn held(driver: &Arc<FaultyDriver>) -> Builder {
     let builder = EventStore::builder().driver(driver.clone());
     builder.put_attempt_timeout(NEVER).put_deadline(NEVER).close_deadline(NEVER)
 }
@@ -43,13 +45,14 @@ async fn assert_closed(store: &EventStore) {
 
 #[tokio::test]
 async fn closing_stops_admission_and_lets_the_admitted_finish() {
-    let driver = HeldDriver::new();
+    let memory = MemoryDriver::new();
+    let driver = held_driver_over(memory.reopen());
     let store = held(&driver).permits_per_aggregate(3).max_resident(2).open().await.unwrap();
     let admitted: Vec<_> = (0..3).map(|_| start(store.append(append("a")))).collect();
     let other = start(store.append(append("b")));
     let waits_for_a_permit = start(store.append(append("a")));
     let waits_for_a_seat = start(store.append(append("c")));
-    until("both aggregates put", || driver.puts().len() == 2).await;
+    until("both aggregates put", || driver.put_sizes().len() == 2).await;
 
     let mut closing = start(store.close());
     assert!(matches!(store.append(append("a")).await, Err(AppendError::Closed)));
@@ -59,7 +62,7 @@ async fn closing_stops_admission_and_lets_the_admitted_finish() {
         assert!(poll_once(&mut closing).is_none() && !driver.is_closed(), "did not wait");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    driver.release();
+    driver.release_puts();
     for admitted in admitted {
         within("an admitted append", admitted).await.unwrap();
     }
@@ -72,7 +75,7 @@ async fn closing_stops_admission_and_lets_the_admitted_finish() {
     within("closing", closing).await.unwrap();
     assert_closed(&store).await;
 
-    let reopened = EventStore::builder().driver(Arc::new(driver.reopen())).open().await.unwrap();
+    let reopened = EventStore::builder().driver(Arc::new(memory.reopen())).open().await.unwrap();
     assert_eq!(history(&reopened, "a").await.len(), 4);
     assert_eq!(history(&reopened, "b").await.len(), 1);
     assert!(!reopened.exists("c").await.unwrap());
@@ -113,10 +116,10 @@ async fn what_is_answered_while_closing_is_durable() {
 
 #[tokio::test]
 async fn a_driver_that_hangs_ends_in_unfinished_and_indeterminate() {
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = held(&driver).close_deadline(SHORT).open().await.unwrap();
     let in_the_put = start(store.append(append("a")));
-    until("the put", || driver.puts().len() == 1).await;
+    until("the put", || driver.put_sizes().len() == 1).await;
     let behind_it = start(store.append(append("a")));
     let second_close = tokio::spawn({
         let store = store.clone();
@@ -140,8 +143,8 @@ async fn a_driver_that_hangs_ends_in_unfinished_and_indeterminate() {
 
 #[tokio::test]
 async fn a_driver_that_does_not_close_is_named_and_keeps_nobody_waiting() {
-    let driver = HeldDriver::new();
-    driver.release();
+    let driver = held_driver();
+    driver.release_puts();
     driver.close_hangs();
     let store = held(&driver).close_deadline(SHORT).open().await.unwrap();
     store.append(append("a")).await.unwrap();
@@ -155,12 +158,12 @@ async fn a_driver_that_does_not_close_is_named_and_keeps_nobody_waiting() {
 
 #[tokio::test]
 async fn closing_goes_on_without_its_future() {
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = held(&driver).open().await.unwrap();
     let admitted = start(store.append(append("a")));
     drop(start(store.close()));
     assert!(matches!(store.append(append("a")).await, Err(AppendError::Closed)));
-    driver.release();
+    driver.release_puts();
     assert_eq!(within("the admitted append", admitted).await.unwrap().last, 1);
     until("the driver is closed", || driver.is_closed()).await;
     within("its answer", store.close()).await.unwrap();

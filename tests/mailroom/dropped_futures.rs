@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    append, assert_busy, chance, event, held_driver::HeldDriver, history, poll_once, start, within,
+    append, assert_busy, chance, event, held_driver_over, history, poll_once, start, within,
 };
 use seriatim::driver::Driver;
+use seriatim::driver::memory::MemoryDriver;
 use seriatim::driver::redb::RedbDriver;
 use seriatim::{Append, Builder, EventStore, Expected};
 use uuid::Uuid;
@@ -139,8 +140,9 @@ fn small(driver: Arc<dyn Driver>) -> Builder {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_dropped_is_whole_or_not_there_and_leaves_no_permit_behind() {
-    let driver = HeldDriver::new();
-    driver.release();
+    let memory = MemoryDriver::new();
+    let driver = held_driver_over(memory.reopen());
+    driver.release_puts();
     let store = small(driver.clone()).open().await.unwrap();
     let attempts = drop_futures(&store, chance()).await;
 
@@ -151,17 +153,17 @@ async fn what_was_dropped_is_whole_or_not_there_and_leaves_no_permit_behind() {
     for key in 0..KEYS {
         let key = format!("a/{key}");
         within("a seat", store.append(append(&key))).await.unwrap();
-        driver.hold();
+        driver.hold_puts();
         let all: Vec<_> = (0..PERMITS).map(|_| start(store.try_append(append(&key)))).collect();
         assert_busy(poll_once(&mut Box::pin(store.try_append(append(&key)))), &key);
-        driver.release();
+        driver.release_puts();
         for append in all {
             within("an append that had its permit", append).await.unwrap();
         }
     }
     within("closing", store.close()).await.unwrap();
 
-    let reopened = EventStore::builder().driver(Arc::new(driver.reopen())).open().await.unwrap();
+    let reopened = EventStore::builder().driver(Arc::new(memory.reopen())).open().await.unwrap();
     repeat_everything(&reopened, &attempts).await;
     reopened.close().await.unwrap();
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{
-    append, append_after, assert_busy, chance, held_driver::HeldDriver, history, poll_once, start,
-    until, within,
+    append, append_after, assert_busy, chance, held_driver, history, poll_once, start, until,
+    within,
 };
 use seriatim::driver::memory::MemoryDriver;
 use seriatim::driver::{Driver, DriverError, EventPages, Fetch, Put, PutReceipt, async_trait};
@@ -153,7 +153,7 @@ async fn nothing_is_lost_or_given_twice_while_aggregates_come_and_go() {
 
 #[tokio::test]
 async fn an_aggregate_with_an_append_under_way_stays_while_idle_ones_go() {
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = EventStore::builder()
         .driver(driver.clone())
         .idle_timeout(Duration::from_millis(20))
@@ -165,7 +165,7 @@ async fn an_aggregate_with_an_append_under_way_stays_while_idle_ones_go() {
     driver.let_through(1);
     within("the first append", store.append(append("busy"))).await.unwrap();
     let under_way = start(store.append(append("busy")));
-    until("its put is on its way", || driver.puts().len() == 2).await;
+    until("its put is on its way", || driver.put_sizes().len() == 2).await;
 
     for _ in 0..3 {
         let ahead = within("an answer", store.append(append_after("idle", 99))).await;
@@ -176,7 +176,7 @@ async fn an_aggregate_with_an_append_under_way_stays_while_idle_ones_go() {
     let stale = poll_once(&mut Box::pin(store.append(append_after("busy", 0))));
     assert!(stale.expect("it was passivated").unwrap_err().is_conflict());
 
-    driver.release();
+    driver.release_puts();
     assert_eq!(within("the answer", under_way).await.unwrap().last, 2);
     until("nobody is resident", || store.resident() == 0).await;
     store.close().await.unwrap();
@@ -184,7 +184,7 @@ async fn an_aggregate_with_an_append_under_way_stays_while_idle_ones_go() {
 
 #[tokio::test]
 async fn who_waits_for_a_seat_gets_it_and_who_gives_up_does_not_keep_it() {
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = EventStore::builder().driver(driver.clone()).max_resident(1).open().await.unwrap();
     let seated = start(store.append(append("a")));
     assert_busy(poll_once(&mut Box::pin(store.try_append(append("b")))), "b");
@@ -194,13 +194,13 @@ async fn who_waits_for_a_seat_gets_it_and_who_gives_up_does_not_keep_it() {
     drop(gave_up);
     assert_eq!(store.resident(), 1);
 
-    driver.release();
+    driver.release_puts();
     within("the first", seated).await.unwrap();
     for (_, waiting) in waiting {
         assert_eq!(within("one that waited", waiting).await.unwrap().last, 1);
         assert!(store.resident() <= 1);
     }
     within("a seat for the next", store.append(append("b"))).await.unwrap();
-    assert_eq!(driver.puts().len(), 27, "somebody who gave up was put");
+    assert_eq!(driver.put_sizes().len(), 27, "somebody who gave up was put");
     store.close().await.unwrap();
 }

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    self, append, append_after, assert_busy, held_driver::HeldDriver, history, poll_once, start,
-    until, within,
+    self, append, append_after, assert_busy, held_driver, history, poll_once, start, until, within,
 };
 use actix::{Actor, Recipient};
 use seriatim::actors::{LatestSequence, StoreActor};
+use seriatim::driver::faults::FaultyDriver;
 use seriatim::{Append, AppendError, Builder, EventStore, Expected, NewEvent};
 use uuid::Uuid;
 
 const PERMITS: usize = 4;
 
 /// A store whose puts are held for as long as the test likes.
-fn held(driver: &Arc<HeldDriver>) -> Builder {
+fn held(driver: &Arc<FaultyDriver>) -> Builder {
     EventStore::builder()
         .driver(driver.clone())
         .permits_per_aggregate(PERMITS)
@@ -27,14 +27,14 @@ fn held(driver: &Arc<HeldDriver>) -> Builder {
 }
 
 /// Makes the aggregate known, so that its next append is put without a question before.
-async fn warm(driver: &HeldDriver, store: &EventStore, key: &str) {
+async fn warm(driver: &FaultyDriver, store: &EventStore, key: &str) {
     driver.let_through(1);
     within("the first append", store.append(append(key))).await.unwrap();
 }
 
 #[tokio::test]
 async fn append_waits_for_a_permit_and_try_append_is_busy() {
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = held(&driver).open().await.unwrap();
     warm(&driver, &store, "a").await;
     warm(&driver, &store, "b").await;
@@ -43,17 +43,17 @@ async fn append_waits_for_a_permit_and_try_append_is_busy() {
     let mut waiting = start(store.append(append("a")));
     assert_busy(poll_once(&mut Box::pin(store.try_append(append("a")))), "a");
     let other = start(store.try_append(append("b")));
-    until("both aggregates put", || driver.puts().len() == 4).await;
+    until("both aggregates put", || driver.put_sizes().len() == 4).await;
 
     driver.let_through(2);
     assert_eq!(within("the first answer", admitted.remove(0)).await.unwrap().last, 2);
     within("the other aggregate's answer", other).await.unwrap();
-    until("what was admitted is put", || driver.puts().len() == 5).await;
-    assert_eq!(driver.puts()[4], PERMITS - 1, "the put holds an append that had no permit");
+    until("what was admitted is put", || driver.put_sizes().len() == 5).await;
+    assert_eq!(driver.put_sizes()[4], PERMITS - 1, "the put holds an append that had no permit");
 
     assert!(poll_once(&mut waiting).is_none(), "answered, although it was not put");
     assert_busy(poll_once(&mut Box::pin(store.try_append(append("a")))), "a");
-    driver.release();
+    driver.release_puts();
     for admitted in admitted {
         within("an admitted append", admitted).await.unwrap();
     }
@@ -64,7 +64,7 @@ async fn append_waits_for_a_permit_and_try_append_is_busy() {
 #[actix::test]
 async fn addresses_clones_and_recipients_take_the_same_permits() {
     const SENDERS: usize = 40;
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = held(&driver).open().await.unwrap();
     warm(&driver, &store, "a").await;
     let address = StoreActor::new(store.clone()).start();
@@ -92,14 +92,14 @@ async fn addresses_clones_and_recipients_take_the_same_permits() {
     assert_busy(poll_once(&mut Box::pin(store.try_append(append("a")))), "a");
     drop(start(store.try_append(append("b"))));
 
-    driver.release();
+    driver.release_puts();
     let mut lasts = Vec::new();
     for request in requests {
         lasts.push(within("an answer", request).await.unwrap().unwrap().unwrap().last.get());
     }
     lasts.sort_unstable();
     assert_eq!(lasts, (2..2 + SENDERS as u64).collect::<Vec<_>>());
-    let most = driver.puts().into_iter().max().unwrap();
+    let most = driver.put_sizes().into_iter().max().unwrap();
     assert!(most <= PERMITS, "a put holds {most} appends, so {most} were admitted");
     store.close().await.unwrap();
 }
@@ -110,7 +110,7 @@ async fn bytes_in_flight_bound_the_whole_store() {
         let data = format!("\"{}\"", "x".repeat(bytes - key.len() - "T".len() - 2));
         Append::to(key).event(NewEvent::raw("T", data))
     };
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = held(&driver).bytes_in_flight(1_000).open().await.unwrap();
 
     let first = start(store.append(sized("a", 500)));
@@ -118,20 +118,20 @@ async fn bytes_in_flight_bound_the_whole_store() {
     assert_busy(poll_once(&mut Box::pin(store.try_append(sized("c", 10)))), "c");
     let third = start(store.append(sized("c", 10)));
     let larger_than_all_room = start(store.append(sized("d", 5_000)));
-    until("the admitted are put", || driver.puts().len() == 2).await;
+    until("the admitted are put", || driver.put_sizes().len() == 2).await;
 
     driver.let_through(2);
     within("the first", first).await.unwrap();
     within("the second", second).await.unwrap();
-    driver.release();
+    driver.release_puts();
     // The large one stands behind it, and waits until it is alone.
     within("the third", third).await.unwrap();
     within("the one larger than all room", larger_than_all_room).await.unwrap();
 
-    driver.hold();
+    driver.hold_puts();
     let all_room = start(store.try_append(sized("e", 1_000)));
     assert_busy(poll_once(&mut Box::pin(store.try_append(sized("f", 10)))), "f");
-    driver.release();
+    driver.release_puts();
     within("an append of all room", all_room).await.unwrap();
     store.close().await.unwrap();
 }
@@ -154,8 +154,8 @@ async fn a_permit_is_free_when_the_answer_is_there() {
 
 #[tokio::test]
 async fn every_kind_of_answer_gives_its_permit_back() {
-    let driver = HeldDriver::new();
-    driver.release();
+    let driver = held_driver();
+    driver.release_puts();
     let store = held(&driver).permits_per_aggregate(1).open().await.unwrap();
     let id = Uuid::new_v4();
     for round in 0..10 {
@@ -177,14 +177,14 @@ async fn every_kind_of_answer_gives_its_permit_back() {
 
 #[tokio::test]
 async fn a_dropped_future_that_waits_gives_its_place_back() {
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = held(&driver).permits_per_aggregate(1).open().await.unwrap();
     let admitted = start(store.append(append("a")));
     let second = start(store.append(append("a")));
     let third = start(store.append(append("a")));
     let fourth = start(store.append(append("a")));
     drop(second);
-    driver.release();
+    driver.release_puts();
     within("the admitted append", admitted).await.unwrap();
     // By now the permit is the third's, which has not been polled since.
     drop(third);
@@ -194,12 +194,12 @@ async fn a_dropped_future_that_waits_gives_its_place_back() {
 
 #[tokio::test]
 async fn a_dropped_future_that_waits_for_bytes_gives_its_permit_back() {
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = held(&driver).permits_per_aggregate(1).bytes_in_flight(30).open().await.unwrap();
     let all_room = start(store.append(append("a")));
     let waits_for_bytes = start(store.append(append("b")));
     drop(waits_for_bytes);
-    driver.release();
+    driver.release_puts();
     within("the append that took all room", all_room).await.unwrap();
     let again = within("the aggregate's only permit", store.try_append(append("b"))).await;
     assert_eq!(again.unwrap().last, 1);
@@ -208,13 +208,13 @@ async fn a_dropped_future_that_waits_for_bytes_gives_its_permit_back() {
 
 #[tokio::test]
 async fn a_dropped_future_that_was_admitted_keeps_its_permit_until_it_is_settled() {
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = held(&driver).permits_per_aggregate(1).open().await.unwrap();
     drop(start(store.append(append("a"))));
     assert_busy(poll_once(&mut Box::pin(store.try_append(append("a")))), "a");
-    until("it is put all the same", || driver.puts().len() == 1).await;
+    until("it is put all the same", || driver.put_sizes().len() == 1).await;
     assert_busy(poll_once(&mut Box::pin(store.try_append(append("a")))), "a");
-    driver.release();
+    driver.release_puts();
     let next = within("a permit", store.append(append("a"))).await.unwrap();
     assert_eq!(next.last, 2, "the dropped append was put, and must be there");
     store.close().await.unwrap();

@@ -2,7 +2,7 @@
 //! messages, a `Recipient<Append>` is all that an actor which writes needs to know, and a message
 //! that waits keeps no other from its answer.
 
-use crate::support::{self, append, append_after, event, held_driver::HeldDriver, until, within};
+use crate::support::{self, append, append_after, event, held_driver, until, within};
 use actix::prelude::*;
 use seriatim::actors::{LatestSequence, ReadPage, StoreActor};
 use seriatim::{Append, AppendError, EventStore, Expected, NewEvent, ReadError, Sequence};
@@ -118,18 +118,18 @@ async fn errors_are_those_of_the_methods() {
 
 #[actix::test]
 async fn a_message_that_waits_keeps_no_other_from_its_answer() {
-    let driver = HeldDriver::new();
+    let driver = held_driver();
     let store = EventStore::builder().driver(driver.clone()).open().await.unwrap();
     let address = StoreActor::new(store).start();
     let waiting = actix::spawn(address.send(append("a")));
-    until("its put is on its way", || driver.puts().len() == 1).await;
+    until("its put is on its way", || driver.put_sizes().len() == 1).await;
     for _ in 0..100 {
         let latest = within("an answer", address.send(LatestSequence::of("a"))).await.unwrap();
         assert_eq!(latest.unwrap(), Sequence::NONE);
         let page = within("a page", address.send(ReadPage::of("a"))).await.unwrap();
         assert_eq!(page.unwrap(), []);
     }
-    driver.release();
+    driver.release_puts();
     assert_eq!(within("the append", waiting).await.unwrap().unwrap().unwrap().last, 1);
 }
 

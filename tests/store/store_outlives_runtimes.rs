@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use crate::support::{self, append, append_after, held_driver::HeldDriver, history, start};
+use crate::support::{self, append, append_after, held_driver, history, start};
 use futures::executor::block_on;
 use seriatim::driver::memory::MemoryDriver;
 use seriatim::driver::{
@@ -183,14 +183,14 @@ fn a_driver_that_needs_tokio_is_polled_on_the_stores_threads_only() {
 #[test]
 fn an_append_outlives_the_runtime_its_caller_ran_on() {
     for runtime in runtimes() {
-        let driver = HeldDriver::new();
+        let driver = held_driver();
         let store = block_on(EventStore::builder().driver(driver.clone()).open()).unwrap();
         runtime.block_on(async { drop(start(store.append(append("a")))) });
         let caller = store.clone();
         runtime.spawn(async move { caller.append(append("a")).await });
-        support::until_blocking("a put", || driver.puts().len() == 1);
+        support::until_blocking("a put", || driver.put_sizes().len() == 1);
         runtime.shutdown_background();
-        driver.release();
+        driver.release_puts();
         let after = block_on(store.append(append("a"))).unwrap();
         assert!(after.last == 2 || after.last == 3, "{after:?}");
         block_on(store.close()).unwrap();

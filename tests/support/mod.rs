@@ -1,7 +1,7 @@
 //! What the test binaries share, compiled once in each:
 //!
-//! - here: waiting for a condition with a deadline, seeds that are printed, events to append;
-//! - [`held_driver`]: a driver over memory whose puts wait until the test lets them through;
+//! - here: waiting for a condition with a deadline, seeds that are printed, events to append, and
+//!   drivers over memory whose puts wait until the test lets them through;
 //! - [`entities`]: an account, and a replay that does not go through the code under test;
 //! - [`logged`]: stores of each driver that has a log;
 //! - [`puts`]: puts by hand, for tests that talk to a driver without a store;
@@ -9,9 +9,10 @@
 //! - [`proxy`]: a TCP proxy with faults that counts round trips;
 //! - [`engines`]: where the remote engines are, and how a test runs on each of them.
 //!
-//! The binaries, by floor (`cargo test --test NAME`): `redb`, `mailroom`, `store`, `entity`,
-//! `subscription`, `testing`, `engines`. `processes` runs programs and kills them. Tests that
-//! measure the memory of their process are binaries of their own: `bounded_memory`,
+//! The binaries, by floor (`cargo test --test NAME`): `redb`, `drivers`, `engines`, `mailroom`,
+//! `store`, `entity`, `subscription`, `testing`. `architecture` reads the sources, `histories`
+//! searches for answers that no order explains, `processes` runs programs and kills them. Tests
+//! that measure the memory of their process are binaries of their own: `bounded_memory`,
 //! `entity_replay_holds_memory_flat` and `slow_subscriber_holds_memory_flat`.
 
 #![allow(dead_code, reason = "each binary uses a part")]
@@ -20,7 +21,6 @@
 
 pub mod engines;
 pub mod entities;
-pub mod held_driver;
 pub mod logged;
 pub mod proxy;
 pub mod puts;
@@ -32,6 +32,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
+use seriatim::driver::Limits;
+use seriatim::driver::memory::MemoryDriver;
+use seriatim::testing::faulty_driver::FaultyDriver;
 use seriatim::{Append, AppendError, EventStore, Expected, KeyedEvent, NewEvent};
 
 /// After so long a test that waits for something has failed.
@@ -153,4 +158,23 @@ pub fn assert_says(error: &impl std::error::Error, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "{message:?} does not say {word:?}");
     }
+}
+
+/// A driver over memory that holds every put until the test lets it through, and counts its calls.
+pub fn held_driver() -> Arc<FaultyDriver> {
+    held_driver_over(MemoryDriver::new())
+}
+
+/// [`held_driver`] over events that the test keeps.
+pub fn held_driver_over(memory: MemoryDriver) -> Arc<FaultyDriver> {
+    let driver = FaultyDriver::around(memory);
+    driver.hold_puts();
+    driver
+}
+
+/// [`held_driver`] with these limits.
+pub fn held_driver_with(limits: Limits) -> Arc<FaultyDriver> {
+    let driver = FaultyDriver::with_limits(Arc::new(MemoryDriver::new()), limits);
+    driver.hold_puts();
+    driver
 }
