@@ -34,13 +34,13 @@ async fn stored(event: NewEvent) -> [KeyedEvent; 2] {
     events.try_into().unwrap()
 }
 
-/// `json` without the number of the append's call, which stands after the commit id.
+/// `json` with or without the number of the append's call, which stands after the commit id.
 fn assert_round_trips(event: &KeyedEvent, json: &str) {
     let whole = serde_json::to_string(event).unwrap();
     let attempt = whole.split_once(r#""attempt":"#).unwrap().1.split_once(',').unwrap().0;
     assert!(attempt.parse::<u64>().unwrap() < 1 << 53, "{attempt}");
     let field = format!(r#""attempt":{attempt},"#);
-    assert_eq!(whole.replacen(&field, "", 1), json);
+    assert_eq!(whole.replacen(&field, "", 1), json.replacen(&field, "", 1));
     let json = whole.as_str();
     let again: KeyedEvent = serde_json::from_str(json).unwrap();
     assert_eq!(again, *event);
