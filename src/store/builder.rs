@@ -61,14 +61,23 @@ enum DriverSource {
 impl EventStore {
     /// Opens the store that `url` names. The part before the first `:` chooses the driver.
     ///
-    /// | URL | driver |
-    /// |---|---|
-    /// | `memory:` | [`driver::memory`](crate::driver::memory): nothing outlives the process |
-    /// | `redb:DIRECTORY` | [`driver::redb`](crate::driver::redb): embedded, durable |
+    /// | URL | cargo feature | driver |
+    /// |---|---|---|
+    /// | `memory:` | none | `driver::memory`: nothing outlives the process |
+    /// | `redb:DIRECTORY` | `redb` (default) | `driver::redb`: embedded, durable |
+    /// | `dynamodb://TABLE?…` | `dynamodb` | `driver::dynamodb` |
+    /// | `mongodb://HOSTS/DATABASE?…`, `mongodb+srv://…` | `mongodb` | `driver::mongodb` |
+    /// | `cassandra://HOSTS/KEYSPACE?…` | `cassandra` | `driver::cassandra` |
+    /// | `azure-tables://ACCOUNT/TABLE?…` | `azure-tables` | `driver::azure_tables` |
+    ///
+    /// The feature `all-drivers` has all of them. `cassandra-tls` adds TLS to Cassandra, and
+    /// `mongodb-aws` the sign-in `MONGODB-AWS` to MongoDB. Each driver's module lists its options.
+    /// [`driver::URL_FORMS`] has the forms that this build opens.
     ///
     /// # Errors
     ///
-    /// [`OpenError`], naming the URL.
+    /// [`OpenError`]. It names the directory of an embedded store. Of every other URL it names the
+    /// scheme alone, because the rest can hold a secret.
     pub async fn open(url: impl AsRef<str>) -> Result<Self, OpenError> {
         Self::builder().url(url.as_ref()).open().await
     }
