@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_failed_flush_is_never_forgotten;
 mod checkpoints_survive_power_loss;
 mod redb_failed_flush;
 mod redb_full_disk;

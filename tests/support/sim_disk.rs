@@ -13,6 +13,8 @@ use seriatim::driver::redb::{Disk, DiskFile};
 
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;
+/// What a frame of the journal begins with.
+const FRAME: &[u8] = &[0xfe, b'S', b'J', 0];
 
 /// A disk; clones are the same one.
 #[derive(Clone)]
@@ -37,6 +39,9 @@ struct World {
     capacity: Option<u64>,
     /// Which of the next flushes fails, and of which files.
     failing_sync: Option<String>,
+    /// The next flush that the keeper makes of files whose names begin so fails; frames are not
+    /// written before that.
+    failing_keeper: Option<String>,
     /// Flushes of files whose names begin so do not return for now.
     held_sync: Option<String>,
 }
@@ -70,6 +75,14 @@ impl Content {
             }
             self.allocated[page] = true;
         }
+    }
+
+    fn has_unsynced_frame(&self) -> bool {
+        let is_frame = |change: &Change| match change {
+            Change::Write { data, .. } => data.starts_with(FRAME),
+            Change::Size(_) => false,
+        };
+        self.unsynced.iter().any(is_frame)
     }
 
     fn used(&self) -> u64 {
@@ -138,6 +151,10 @@ impl World {
         }
     }
 
+    fn keeper_fails(&self, name: &str) -> bool {
+        self.failing_keeper.as_ref().is_some_and(|failing| name.starts_with(failing.as_str()))
+    }
+
     fn powered(&self) -> io::Result<()> {
         if self.power == Some(0) { Err(io::Error::other("the power is gone")) } else { Ok(()) }
     }
@@ -191,6 +208,12 @@ impl SimDisk {
     /// The next flush of a file whose name begins so fails.
     pub fn fail_next_sync(&self, name: &str) {
         self.world().failing_sync = Some(name.to_owned());
+    }
+
+    /// The keeper's next flush of an unflushed frame in a file whose name begins so fails, and takes
+    /// the error away: whoever flushes the same file after it hears of nothing.
+    pub fn fail_next_keeper_sync(&self, name: &str) {
+        self.world().failing_keeper = Some(name.to_owned());
     }
 
     /// Flushes of files whose names begin so wait until this is called with `None`.
@@ -368,6 +391,16 @@ impl DiskFile for SimFile {
         file.allocate(offset as usize, data.len());
         write(&mut file.now, offset as usize, data);
         file.unsynced.push(Change::Write { offset: offset as usize, data: data.to_vec() });
+        // Between this write and its flush comes the keeper's, which is to fail.
+        let began = std::time::Instant::now();
+        while data.starts_with(FRAME)
+            && world.keeper_fails(&self.name)
+            && began.elapsed() < std::time::Duration::from_secs(10)
+        {
+            drop(world);
+            std::thread::yield_now();
+            world = self.disk.world();
+        }
         spent
     }
 
@@ -388,9 +421,20 @@ impl DiskFile for SimFile {
             std::thread::yield_now();
             world = self.disk.world();
         }
+        let is_keeper = std::thread::current().name() == Some("seriatim-keeper");
+        if is_keeper
+            && world.keeper_fails(&self.name)
+            && world.files[self.number].has_unsynced_frame()
+        {
+            world.failing_keeper = None;
+            world.files[self.number].unsynced.clear();
+            return Err(io::Error::other("the disk could not flush"));
+        }
         world.spend()?;
         if world.failing_sync.as_ref().is_some_and(|name| self.name.starts_with(name.as_str())) {
+            // Reported once, and what could not be flushed is dropped: that is what Linux does.
             world.failing_sync = None;
+            world.files[self.number].unsynced.clear();
             return Err(io::Error::other("the disk could not flush"));
         }
         let file = &mut world.files[self.number];

@@ -54,9 +54,30 @@ pub(in crate::driver::redb) struct JournalFile {
     pub(in crate::driver::redb) file: Arc<dyn DiskFile>,
     /// So far it is filled with zeros, durably.
     ready: AtomicU64,
+    /// A flush has failed. Held while one is under way.
+    has_failed: Mutex<bool>,
 }
 
 impl JournalFile {
+    /// Flushes the file. After one failure every flush fails: the system reports a failure once, to
+    /// whoever flushes next, and drops what it could not write. So writer and keeper flush one after
+    /// the other, and a failure that one of them hears of is the other's too.
+    pub(in crate::driver::redb) fn sync(&self) -> io::Result<()> {
+        let mut has_failed = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *has_failed {
+            return Err(io::Error::other(format!(
+                "an earlier flush of {} failed",
+                file_name(self.id)
+            )));
+        }
+        self.file.sync().inspect_err(|_| *has_failed = true)
+    }
+
+    /// Whether a flush has failed.
+    fn has_failed(&self) -> bool {
+        *self.has_failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ready(&self) -> u64 {
         self.ready.load(Ordering::Acquire)
     }
@@ -70,7 +91,7 @@ impl JournalFile {
             let bytes = (end - piece).min(PIECE as u64);
             self.file.write_at(piece, &zeros[..bytes as usize])?;
         }
-        self.file.sync()?;
+        self.sync()?;
         self.ready.store(end, Ordering::Release);
         Ok(())
     }
@@ -175,7 +196,7 @@ impl Journal {
             if cursor.offset + bytes > self.turn().max(bytes) {
                 if let Some(next) = files.spare.pop() {
                     if self.flush_interval.is_some() {
-                        cursor.file.file.sync().map_err(|e| flush_failed(&e))?;
+                        cursor.file.sync().map_err(|e| flush_failed(&e))?;
                         self.flushed.fetch_max(last_frame, Ordering::AcqRel);
                     }
                     let full = std::mem::replace(&mut files.current, next.clone());
@@ -296,9 +317,9 @@ impl Journal {
             }
             drop(files);
             let began = Instant::now();
-            let done = match task {
+            let done = match &task {
                 Task::Extend(file) => file.extend(self.file_bytes).map(|()| None),
-                Task::Make(id) => make(&*self.disk, id, self.file_bytes).map(Some),
+                Task::Make(id) => make(&*self.disk, *id, self.file_bytes).map(Some),
             };
             files = self.files();
             match done {
@@ -309,7 +330,19 @@ impl Journal {
                         files.spare.push(Arc::new(file));
                     }
                 }
-                Err(error) => files.failure = Some(error),
+                Err(error) => {
+                    if let Task::Extend(file) = &task
+                        && file.has_failed()
+                        && !self.discard_spare(&mut files, file)
+                    {
+                        // Frames may be lost that were written meanwhile.
+                        drop(files);
+                        failed(flush_failed(&error));
+                        self.give_up();
+                        return;
+                    }
+                    files.failure = Some(error);
+                }
             }
             self.space.notify_all();
             // Nobody waits yet: the disk is the writer's for as long as it was the keeper's.
@@ -319,6 +352,18 @@ impl Journal {
             let waited = self.work.wait_timeout_while(files, began.elapsed(), nobody_waits);
             files = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Lets go of a file that no frame was written to. False if one may have been.
+    fn discard_spare(&self, files: &mut Files, file: &Arc<JournalFile>) -> bool {
+        let before = files.spare.len();
+        files.spare.retain(|spare| !Arc::ptr_eq(spare, file));
+        let is_spare = files.spare.len() < before;
+        if is_spare {
+            // It is removed on closing at the latest, and no replay reads it.
+            let _ = self.disk.remove(&file_name(file.id));
+        }
+        is_spare
     }
 
     fn next_task(&self, files: &Files) -> Option<Task> {
@@ -354,7 +399,7 @@ impl Journal {
             let files = self.files();
             (files.current.clone(), self.written.load(Ordering::Acquire))
         };
-        file.file.sync()?;
+        file.sync()?;
         self.flushed.fetch_max(written, Ordering::AcqRel);
         Ok(())
     }
@@ -372,7 +417,7 @@ pub(in crate::driver::redb) fn flush_failed(error: &io::Error) -> DriverError {
 /// A file whose first step is filled, durable with its name.
 fn make(disk: &dyn Disk, id: u64, file_bytes: u64) -> io::Result<JournalFile> {
     let file = disk.create(&file_name(id))?;
-    let made = JournalFile { id, file, ready: AtomicU64::new(0) };
+    let made = JournalFile { id, file, ready: AtomicU64::new(0), has_failed: Mutex::default() };
     made.extend(file_bytes)?;
     disk.sync_names()?;
     Ok(made)

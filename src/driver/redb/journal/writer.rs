@@ -211,13 +211,18 @@ fn ready(core: &Core, c: &mut Committer, bytes: u64, may_wait: bool) -> Result<(
             signals = core.applied_more.wait(signals).unwrap_or_else(PoisonError::into_inner);
         }
     }
-    core.journal.make_room(&mut c.cursor, bytes, c.next.number - 1)
+    core.journal.make_room(&mut c.cursor, bytes, c.next.number - 1).inspect_err(|error| {
+        // A flush that failed at the switch of files may have lost frames that were answered.
+        if error.may_have_been_written() {
+            core.fail(error.clone());
+        }
+    })
 }
 
 fn write(core: &Core, c: &mut Committer) -> io::Result<()> {
     let frame = c.frame.finish(c.store, c.epoch, c.next, core.journal.flushed());
-    let file = &c.cursor.file.file;
-    file.write_at(c.cursor.offset, frame)?;
+    let file = &c.cursor.file;
+    file.file.write_at(c.cursor.offset, frame)?;
     if core.options.durability == Durability::Flushed {
         file.sync()?;
         core.journal.note_flushed(c.next.number);

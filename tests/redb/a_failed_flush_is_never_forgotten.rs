@@ -1,0 +1,62 @@
+//! A system reports a failed flush once, to whoever flushes the file next, and drops what it could not
+//! write. Whichever thread of the driver hears of it, no put that it may have lost is answered as
+//! durable, and the driver refuses puts from then on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use seriatim::driver::redb::{Durability, RedbDriver};
+use seriatim::driver::{Driver, DriverError};
+
+use crate::support::puts::{all, assert_dense, key, put, small};
+use crate::support::sim_disk::{Random, SimDisk};
+
+/// Puts of one event until one fails: how many were answered, and the failure.
+fn put_until_refused(driver: &RedbDriver, most: u64) -> (u64, Option<DriverError>) {
+    let one = key("one");
+    for sequence in 1..=most {
+        if let Err(error) = block_on(driver.put_events(put(&one, sequence, 1, 500))) {
+            return (sequence - 1, Some(error));
+        }
+    }
+    (most, None)
+}
+
+fn refuses(driver: &RedbDriver, sequence: u64) {
+    for _ in 0..3 {
+        let refused = block_on(driver.put_events(put(&key("one"), sequence, 1, 10))).unwrap_err();
+        assert!(matches!(refused, DriverError::Failed { .. }), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_failure_that_the_keeper_hears_of_is_no_success_for_the_writer() {
+    let disk = SimDisk::new();
+    disk.fail_next_keeper_sync("journal/");
+    let driver = RedbDriver::builder().open_on(Arc::new(disk.clone())).unwrap();
+    let (answered, failure) = put_until_refused(&driver, 3);
+    refuses(&driver, answered + 1);
+    let _failed = block_on(driver.close());
+
+    let disk = disk.after_power_loss(&mut Random::new(1));
+    let driver = small().open_on(Arc::new(disk)).unwrap();
+    let events = all(&driver, &key("one")).unwrap();
+    assert_dense(&events);
+    assert!(events.len() as u64 >= answered, "{answered} answered, {} there", events.len());
+    assert!(failure.is_some_and(|failure| failure.may_have_been_written()));
+    block_on(driver.close()).unwrap();
+}
+
+#[test]
+fn a_failure_at_the_switch_of_files_stops_puts_that_are_answered_when_written() {
+    let disk = SimDisk::new();
+    let never = Duration::from_secs(3_600);
+    let builder = small().durability(Durability::Written).flush_interval(never);
+    let driver = builder.open_on(Arc::new(disk.clone())).unwrap();
+    disk.fail_next_sync("journal/000001");
+    let (answered, failure) = put_until_refused(&driver, 10_000);
+    assert!(failure.is_some(), "no file was left");
+    refuses(&driver, answered + 1);
+    assert!(block_on(driver.close()).is_err());
+}
