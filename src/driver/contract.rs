@@ -18,7 +18,8 @@ pub type EventPages = Pin<Box<dyn Stream<Item = Result<Vec<KeyedEvent>, DriverEr
 /// Keys page by page, in the driver's order; a page may be empty. See [`Driver::keys`].
 pub type KeyPages = Pin<Box<dyn Stream<Item = Result<Vec<AggregateKey>, DriverError>> + Send>>;
 
-/// Takes a put's answer; see [`Driver::put_events_then`] and [`answer_together`].
+/// Takes a put's answer; see [`Driver::put_events_then`] and
+/// [`answer_together`](super::answer_together).
 pub type PutDone = Box<dyn FnOnce(Result<PutReceipt, DriverError>) + Send>;
 
 /// Which of an aggregate's events to read.

@@ -24,7 +24,7 @@ pub enum OpenError {
     /// and that the cargo feature of that driver is enabled.
     #[error("{url:?} names no driver of this build; known are: {known}")]
     UnknownScheme {
-        /// The URL, without its options and without the part before an `@`, which may hold secrets.
+        /// The URL. Of an engine's URL only the scheme is kept, because the rest may hold secrets.
         url: String,
         /// The forms of URL this build knows.
         known: String,
@@ -35,7 +35,7 @@ pub enum OpenError {
     /// The driver could not open what the URL names; the message says why.
     #[error("{url:?} could not be opened: {source}")]
     Driver {
-        /// The URL, without its options and without the part before an `@`, which may hold secrets.
+        /// The URL. Of an engine's URL only the scheme is kept, because the rest may hold secrets.
         url: String,
         /// The driver's error.
         source: DriverError,

@@ -115,6 +115,8 @@
 //! - `credential`: keys, signatures and connection strings
 //! - `row`: keys, events and snapshots as rows, and back
 //! - `failure`: what a failed call means
+//!
+//! [`DriverError::Unknown`]: crate::driver::DriverError::Unknown
 
 mod batch;
 mod builder;

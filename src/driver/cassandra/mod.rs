@@ -145,6 +145,10 @@
 //! - `snapshot`: the table of snapshots
 //! - `tls`: what is trusted, and shown
 //! - `failure`: what a failed call means
+//!
+//! [`DriverError::Failed`]: crate::driver::DriverError::Failed
+//! [`DriverError::Unavailable`]: crate::driver::DriverError::Unavailable
+//! [`DriverError::Unknown`]: crate::driver::DriverError::Unknown
 
 mod builder;
 mod driver;

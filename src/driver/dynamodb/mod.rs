@@ -144,6 +144,8 @@
 //! - `connection`: the open table, and how a call is tried
 //! - `item`: an event as an item, and back
 //! - `failure`: what a failed call means
+//!
+//! [`DriverError::Unknown`]: crate::driver::DriverError::Unknown
 
 mod builder;
 mod connection;

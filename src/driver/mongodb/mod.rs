@@ -130,6 +130,8 @@
 //! - `connection`: the open collection, and how a call is tried
 //! - `document`: a put as a document, and events out of it
 //! - `failure`: what a failed call means
+//!
+//! [`DriverError::Unknown`]: crate::driver::DriverError::Unknown
 
 mod builder;
 mod calls;

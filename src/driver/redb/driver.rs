@@ -277,8 +277,8 @@ impl SnapshotStore for RedbDriver {
     }
 }
 
-/// Under [`Durability::Written`] an event is shown when it is written: like an answered put, a loss
-/// of power may take it back.
+/// Under [`Durability::Written`](super::Durability::Written) an event is shown when it is written:
+/// like an answered put, a loss of power may take it back.
 #[async_trait]
 impl LogStore for RedbDriver {
     fn log_page_now(&self, fetch: LogFetch) -> Result<LogPage, DriverError> {

@@ -20,7 +20,8 @@ pub enum Durability {
     Written,
 }
 
-/// What a long step of opening, [`RedbDriver::verify`] or [`RedbDriver::reindex`] is about.
+/// What a long step of opening, [`RedbDriver::verify`](super::RedbDriver::verify) or
+/// [`RedbDriver::reindex`](super::RedbDriver::reindex) is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
@@ -48,7 +49,7 @@ pub struct Progress {
 
 type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 
-/// Opens a [`RedbDriver`] otherwise than by default.
+/// Opens a [`RedbDriver`](super::RedbDriver) otherwise than by default.
 ///
 /// ```no_run
 /// use seriatim::driver::redb::{Durability, RedbDriver};

@@ -60,8 +60,8 @@ pub(in crate::driver::redb) struct JournalFile {
 
 impl JournalFile {
     /// Flushes the file. After one failure every flush fails: the system reports a failure once, to
-    /// whoever flushes next, and drops what it could not write. So writer and keeper flush one after
-    /// the other, and a failure that one of them hears of is the other's too.
+    /// whoever flushes next, and drops what it could not write. So writer and keeper flush one
+    /// after the other, and a failure that one of them hears of is the other's too.
     pub(in crate::driver::redb) fn sync(&self) -> io::Result<()> {
         let mut has_failed = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
         if *has_failed {
