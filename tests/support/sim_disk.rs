@@ -232,8 +232,16 @@ impl SimDisk {
 
     pub fn set_content(&self, name: &str, content: Vec<u8>) {
         let mut world = self.world();
-        let number = world.names[name];
-        world.files[number] = Content::settled(content);
+        let content = Content::settled(content);
+        match world.names.get(name).copied() {
+            Some(number) => world.files[number] = content,
+            None => {
+                let number = world.files.len();
+                world.files.push(content);
+                world.names.insert(name.to_owned(), number);
+                world.durable_names.insert(name.to_owned(), number);
+            }
+        }
     }
 
     pub fn remove_file(&self, name: &str) {

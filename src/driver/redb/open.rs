@@ -76,9 +76,13 @@ fn open(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverE
 }
 
 fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverError> {
+    let is_new = disk.open(DATABASE).map_err(journal_failed)?.is_none();
+    if is_new {
+        refuse_orphaned_journal(&*disk)?;
+    }
     let room = Arc::new(DiskReserve::new(disk.clone()));
     room.remove().map_err(journal_failed)?;
-    if disk.open(DATABASE).map_err(journal_failed)?.is_none() {
+    if is_new {
         make_database(&options, &*disk, &room)?;
     }
     let database = open_database(&options, &*disk, &room, DATABASE)?;
@@ -98,6 +102,19 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
         disk.remove(&file_name(*id)).map_err(journal_failed)?;
     }
     Core::new(options, disk, room, journal, database, state)
+}
+
+/// A journal without redb's file may hold the only copy of answered events: a new store is not begun
+/// over it. redb's file is durable before the first file of the journal is made.
+fn refuse_orphaned_journal(disk: &dyn Disk) -> Result<(), DriverError> {
+    let names = disk.list(FOLDER).map_err(journal_failed)?;
+    match names.iter().find(|name| file_id(name).is_some()) {
+        None => Ok(()),
+        Some(name) => Err(DriverError::damaged(format!(
+            "{DATABASE} is missing, but {name} is there and may hold events. Nothing was changed: \
+             restore {DATABASE}, or move the folder {FOLDER} away to begin an empty store"
+        ))),
+    }
 }
 
 /// Makes redb's file with its tables and the store's id.

@@ -259,10 +259,10 @@ impl Journal {
         self.space.notify_all();
     }
 
-    /// Removes every file; the store was closed and everything is in redb.
+    /// Removes the journal's files, and no others; the store was closed and everything is in redb.
     pub(in crate::driver::redb) fn remove(&self) -> io::Result<()> {
-        for name in self.disk.list(FOLDER)? {
-            self.disk.remove(&name)?;
+        for name in self.disk.list(FOLDER)?.iter().filter(|name| file_id(name).is_some()) {
+            self.disk.remove(name)?;
         }
         self.disk.sync_names()
     }
