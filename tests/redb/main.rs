@@ -14,6 +14,7 @@ mod support;
 
 mod a_failed_flush_is_never_forgotten;
 mod checkpoints_survive_power_loss;
+mod closing_waits_for_readers;
 mod nothing_of_value_is_deleted;
 mod redb_failed_flush;
 mod redb_full_disk;

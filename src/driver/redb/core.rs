@@ -1,7 +1,8 @@
 //! What the driver's threads and its callers share.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::Database;
 
@@ -48,7 +49,25 @@ pub(in crate::driver::redb) struct Core {
     closed: AtomicBool,
     failed: OnceLock<DriverError>,
     database: Mutex<Option<Arc<Database>>>,
+    /// Held for reading by whoever uses redb's file, so that closing waits for them: whoever held the
+    /// file after the lock of the directory was released could write over the next opener's.
+    database_users: RwLock<()>,
     snapshot: RwLock<Option<Arc<CommittedView>>>,
+}
+
+/// The right to use redb's file; closing waits for it.
+pub(in crate::driver::redb) struct DatabaseLease<'a> {
+    // Dropped before the right to use it.
+    database: Arc<Database>,
+    _user: RwLockReadGuard<'a, ()>,
+}
+
+impl Deref for DatabaseLease<'_> {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.database
+    }
 }
 
 #[derive(Default)]
@@ -93,6 +112,7 @@ impl Core {
             closed: AtomicBool::new(false),
             failed: OnceLock::new(),
             database: Mutex::new(Some(Arc::new(database))),
+            database_users: RwLock::default(),
             snapshot: RwLock::new(Some(Arc::new(snapshot))),
         })
     }
@@ -115,20 +135,23 @@ impl Core {
         Ok(())
     }
 
-    pub(in crate::driver::redb) fn database(&self) -> Result<Arc<Database>, DriverError> {
+    /// redb, which stays open as long as this is held. Not to be asked for twice on one thread.
+    pub(in crate::driver::redb) fn database(&self) -> Result<DatabaseLease<'_>, DriverError> {
+        let user = self.database_users.read().unwrap_or_else(PoisonError::into_inner);
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        database.clone().ok_or(DriverError::Closed)
+        let database = database.clone().ok_or(DriverError::Closed)?;
+        Ok(DatabaseLease { database, _user: user })
     }
 
-    /// Closes redb's file. Reads under way get an error that says so.
+    /// Closes redb's file, after everybody who uses it. Later reads get an error that says so.
     pub(in crate::driver::redb) fn close_database(&self) -> Result<(), DriverError> {
         self.snapshot.write().unwrap_or_else(PoisonError::into_inner).take();
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _nobody = self.database_users.write().unwrap_or_else(PoisonError::into_inner);
         match database.map(Arc::try_unwrap) {
             None => Ok(()),
             Some(Ok(database)) => database.close().map_err(redb_failed),
-            // A verification holds it, and closes it when it ends.
-            Some(Err(_shared)) => Ok(()),
+            Some(Err(_shared)) => Err(DriverError::failed("redb's file is still in use")),
         }
     }
 
