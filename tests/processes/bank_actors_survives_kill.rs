@@ -2,6 +2,7 @@
 //! was begun is finished, each side is there once, and the balances add up.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,9 +24,16 @@ async fn killed_again_and_again_it_finishes_what_was_begun() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("bank");
     let mut killed = 0;
-    for _ in 0..10 {
+    for round in 0..10 {
         let mut running =
-            bank(&data, 100_000, chance.u64(..)).stdout(Stdio::null()).spawn().unwrap();
+            bank(&data, 100_000, chance.u64(..)).stdout(Stdio::piped()).spawn().unwrap();
+        // Every other time at any moment, opening included; else while transfers are under way,
+        // which its first line says.
+        if round % 2 == 0 {
+            let mut line = String::new();
+            BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        }
+        // The moment of the kill is what is tried.
         tokio::time::sleep(Duration::from_millis(chance.u64(20..400))).await;
         assert!(running.try_wait().unwrap().is_none(), "it ended before it was killed");
         running.kill().unwrap();

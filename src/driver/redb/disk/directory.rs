@@ -17,8 +17,9 @@ const LET_GO: Duration = Duration::from_millis(500);
 
 /// A directory that this process holds the lock of, until dropped.
 pub(in crate::driver::redb) struct Directory {
+    /// Absolute, without links: a change of the working directory or of a link changes nothing.
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -33,6 +34,9 @@ impl Directory {
             )));
         }
         fs::create_dir_all(path).map_err(|e| failed("the directory could not be made", e))?;
+        let path = &path
+            .canonicalize()
+            .map_err(|e| failed("the directory could not be found again", e))?;
         let lock = lock(path).map_err(|error| match error {
             Locked::Held(holder) => DriverError::failed(format!(
                 "{}: the store is open already, by {holder}",
@@ -40,7 +44,7 @@ impl Directory {
             )),
             Locked::Io(error) => failed("the directory could not be locked", error),
         })?;
-        let directory = Directory { path: path.to_owned(), _lock: lock };
+        let directory = Directory { path: path.clone(), lock };
         directory.check_format().map_err(|error| match error {
             Format::Unknown(found) => DriverError::damaged(format!(
                 "{}: the store's format is {found:?}; this version knows {:?}",
@@ -54,6 +58,25 @@ impl Directory {
 
     pub(in crate::driver::redb) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Fails if the path no longer leads to the directory that was locked: it was moved, removed or
+    /// replaced, and what stands there now may be another store's. Windows forbids all of that while
+    /// a file in it is open.
+    pub(in crate::driver::redb) fn check_place(&self) -> std::io::Result<()> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let identity = |file: fs::Metadata| (file.dev(), file.ino());
+            let there = fs::metadata(self.file("lock")).map(identity).ok();
+            if there != Some(identity(self.lock.metadata()?)) {
+                return Err(std::io::Error::other(format!(
+                    "{}: the directory was moved or replaced while the store was open",
+                    self.path.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn file(&self, name: &str) -> PathBuf {

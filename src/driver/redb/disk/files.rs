@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::driver::redb::disk::directory::{Directory, sync_directory};
@@ -65,14 +65,30 @@ impl DirectoryDisk {
     pub(in crate::driver::redb) fn new(directory: Directory) -> Self {
         DirectoryDisk { path: directory.path().to_owned(), directory: Mutex::new(Some(directory)) }
     }
+
+    /// The path of a file, if the directory still stands where it was locked.
+    fn checked_path(&self, name: &str) -> io::Result<PathBuf> {
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*directory {
+            Some(directory) => directory.check_place()?,
+            None => return Err(io::Error::other("the directory is not locked any more")),
+        }
+        Ok(self.path.join(name))
+    }
+}
+
+/// The error with the operation and the file.
+fn named(operation: &str, path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{operation} {}: {error}", path.display()))
 }
 
 impl Disk for DirectoryDisk {
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        let entries = match fs::read_dir(self.path.join(folder)) {
+        let path = self.checked_path(folder)?;
+        let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+            Err(error) => return Err(named("listing", &path)(error)),
         };
         let mut names = Vec::new();
         for entry in entries {
@@ -85,37 +101,40 @@ impl Disk for DirectoryDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
-        match OpenOptions::new().read(true).write(true).open(self.path.join(name)) {
+        let path = self.checked_path(name)?;
+        match OpenOptions::new().read(true).write(true).open(&path) {
             Ok(file) => Ok(Some(Arc::new(RealFile::new(file)))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(named("opening", &path)(error)),
         }
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let path = self.path.join(name);
+        let path = self.checked_path(name)?;
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            fs::create_dir_all(folder).map_err(named("making", folder))?;
         }
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        Ok(Arc::new(RealFile::new(file)))
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).open(&path);
+        Ok(Arc::new(RealFile::new(file.map_err(named("making", &path))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
+        let from = self.checked_path(from)?;
+        fs::rename(&from, self.path.join(to)).map_err(named("renaming", &from))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        let path = self.checked_path(name)?;
+        fs::remove_file(&path).map_err(named("removing", &path))
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        let journal = self.path.join("journal");
+        let journal = self.checked_path("journal")?;
         if journal.is_dir() {
-            sync_directory(&journal)?;
+            sync_directory(&journal).map_err(named("flushing", &journal))?;
         }
-        sync_directory(&self.path)
+        sync_directory(&self.path).map_err(named("flushing", &self.path))
     }
 
     fn release(&self) {

@@ -16,6 +16,11 @@ const STEP: usize = 1 << 20;
 /// A transaction over very many aggregates gets back the pages that the one before it freed.
 const MOST_INDEX_BYTES: u64 = 64 << 20;
 
+/// Whether the disk is full, or what this user may take of it.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The reserve: how much of it there is.
 pub(in crate::driver::redb) struct DiskReserve {
     disk: Arc<dyn Disk>,
@@ -64,7 +69,7 @@ impl DiskReserve {
         write: impl Fn() -> io::Result<()>,
     ) -> io::Result<()> {
         match write() {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.give_up() => write(),
+            Err(error) if is_full(&error) && self.give_up() => write(),
             result => result,
         }
     }
