@@ -19,7 +19,7 @@ pub enum ExecuteError<E> {
     /// The entity's state could not be loaded; nothing was written.
     Load(LoadError),
     /// `handle` or `apply` panicked on this command; nothing was written, and the state is folded
-    /// anew.
+    /// again.
     Panicked {
         /// The entity.
         key: AggregateKey,

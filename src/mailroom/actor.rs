@@ -214,8 +214,8 @@ impl AggregateActor {
             DriverReply::Has(sequence) => self.slot.raise_latest(sequence),
             DriverReply::HasNot { latest } => {
                 self.confirm_latest(latest);
-                // The two answers are of two moments: if the event has come meanwhile, the append is
-                // decided again, and may be found written.
+                // The two answers are of two moments: if the event has come meanwhile, the append
+                // is decided again, and may be found written.
                 let is_beyond = |mail: &Mail| mail.append.expected.exact() > Some(latest);
                 if self.queue.front().is_some_and(is_beyond) {
                     self.answer_front(|mail| {

@@ -149,7 +149,7 @@ impl Registry {
     }
 
     /// Passivates everything, leased or not: the store has ended. Batches that are still in flight
-    /// are dropped and thereby answered.
+    /// are dropped, which answers them.
     pub(super) fn clear(&self) {
         self.shared.end();
         drop(self.overdue(None));

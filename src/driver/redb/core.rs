@@ -49,8 +49,8 @@ pub(in crate::driver::redb) struct Core {
     closed: AtomicBool,
     failed: OnceLock<DriverError>,
     database: Mutex<Option<Arc<Database>>>,
-    /// Held for reading by whoever uses redb's file, so that closing waits for them: whoever held the
-    /// file after the lock of the directory was released could write over the next opener's.
+    /// Held for reading by whoever uses redb's file, so that closing waits for them: whoever held
+    /// the file after the lock of the directory was released could write over the next opener's.
     database_users: RwLock<()>,
     snapshot: RwLock<Option<Arc<CommittedView>>>,
 }

@@ -94,7 +94,7 @@ impl RedbDriver {
         guarded(|| verify::verify(&self.core))
     }
 
-    /// Makes the index anew from the log, and answers how many events it has. Appends go on until
+    /// Rebuilds the index from the log and returns the number of its events. Appends go on until
     /// the tail is full, then they wait. Blocks.
     ///
     /// # Errors

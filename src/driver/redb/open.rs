@@ -104,8 +104,8 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
     Core::new(options, disk, room, journal, database, state)
 }
 
-/// A journal without redb's file may hold the only copy of answered events: a new store is not begun
-/// over it. redb's file is durable before the first file of the journal is made.
+/// A journal without redb's file may hold the only copy of answered events: a new store is not
+/// begun over it. redb's file is durable before the first file of the journal is made.
 fn refuse_orphaned_journal(disk: &dyn Disk) -> Result<(), DriverError> {
     let names = disk.list(FOLDER).map_err(journal_failed)?;
     match names.iter().find(|name| file_id(name).is_some()) {

@@ -31,7 +31,7 @@ pub enum Step {
     Replaying,
     /// The log and the index are walked; counted in events.
     Verifying,
-    /// The index is made anew; counted in events.
+    /// The index is rebuilt; counted in events.
     Reindexing,
 }
 

@@ -1,4 +1,4 @@
-//! Reindexing: the index is made anew from the log, in one transaction: a crash leaves the old one.
+//! Reindexing: the index is rebuilt from the log in one transaction; a crash leaves the old index.
 
 use std::sync::PoisonError;
 
@@ -17,7 +17,7 @@ use crate::event::AggregateKey;
 /// Events indexed at once, sorted by key.
 const BATCH_EVENTS: usize = 100_000;
 
-/// Makes the index anew; answers how many events it has.
+/// Rebuilds the index and returns the number of its events.
 pub(in crate::driver::redb) fn reindex(core: &Core) -> Result<u64, DriverError> {
     let total = core.apply_all()?;
     // Keeps the apply thread out of redb until the new index is there.

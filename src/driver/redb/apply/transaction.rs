@@ -1,13 +1,14 @@
 //! Apply: journaled events go into redb in big sorted transactions.
 //!
-//! One transaction takes whole frames and writes: the events as segments of the log, where they
-//! stand into the index, the checkpoints, and how far it has come. When it is durable, readers get
-//! a new snapshot, the tail lets go of the events, and the journal takes its files back, in that
-//! order.
+//! A transaction takes whole frames. It writes the events as segments of the log, their positions
+//! into the index, the checkpoints, and how far it has come. When it is durable, in this order:
+//! readers get a new view of redb, the tail releases the events, and the journal recycles its
+//! files.
 //!
-//! The thread waits until much has come together, or for a second, because a transaction costs the
-//! disk more than the events in it. A full disk is found before the transaction ([`super::room`]);
-//! the thread tries again until there is room, and puts are refused when the tail is full.
+//! The thread waits until much has accumulated, or for a second, because a transaction costs the
+//! disk more than its events do. A full disk is found before the transaction begins
+//! (`disk::reserve`). The thread then tries again until there is room, and puts are refused when
+//! the tail is full.
 
 use std::ops::Bound;
 use std::sync::atomic::Ordering;

@@ -61,8 +61,8 @@ impl Directory {
     }
 
     /// Fails if the path no longer leads to the directory that was locked: it was moved, removed or
-    /// replaced, and what stands there now may be another store's. Windows forbids all of that while
-    /// a file in it is open.
+    /// replaced, and what stands there now may be another store's. Windows forbids all of that
+    /// while a file in it is open.
     pub(in crate::driver::redb) fn check_place(&self) -> std::io::Result<()> {
         #[cfg(unix)]
         {

@@ -1,21 +1,20 @@
-//! The journal's files, used in turn and again.
+//! The journal's files, used in turn and recycled.
 //!
 //! ```text
 //! spare ──▶ current ──▶ behind ──▶ spare …
 //!   ▲ made by the keeper   │ all its events are in redb
 //! ```
 //!
-//! A flush into space that was written before needs no change of the file system's own records, and
-//! takes half the time. So a file is filled with zeros before it is used, step by step and ahead of
-//! the writer, by a thread of its own: the keeper. Under [`Durability::Written`] the keeper
-//! flushes, too.
+//! A flush into space that was written before changes no metadata of the file system, and takes
+//! half the time. So a thread of its own, the keeper, fills files with zeros ahead of the writer,
+//! step by step. Under [`Durability::Written`] the keeper also flushes.
 //!
-//! Until there are files to be used again, all that is written is written twice, zeros first, and
-//! that holds up the flushes. So a file is left for the next long before it is full: few of them go
-//! round, soon. Only a frame that is larger than that takes more of a file.
+//! Until files can be recycled, everything is written twice, zeros first, which delays the flushes.
+//! So the writer leaves a file long before it is full: few files circulate, and soon. Only a frame
+//! that is larger than that uses more of a file.
 //!
-//! A frame never spans files. A full disk is found here, by the keeper, before any frame needs the
-//! space; puts are refused then, and taken again when there is room.
+//! A frame never spans files. The keeper finds a full disk before a frame needs the space. Puts are
+//! refused then, until there is room.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,13 +27,13 @@ use crate::driver::redb::disk::files::{Disk, DiskFile};
 use crate::driver::redb::options::{Durability, RedbBuilder};
 
 pub(in crate::driver::redb) const FOLDER: &str = "journal";
-/// How much is filled with zeros at once. A flush of the writer's meanwhile waits for all of it.
+/// Bytes that are filled with zeros at a time. A flush of the writer waits for all of them.
 const STEP: u64 = 512 << 10;
-/// A step is written in pieces. What was written at once the system keeps together, and goes
-/// through all of it whenever a small frame in it is flushed; but a large frame in many small
-/// pieces takes as much longer.
+/// A step is written in pieces. The file system keeps together what was written at once, and a
+/// flush of a small frame goes through all of it; a large frame over many small pieces takes
+/// longer.
 const PIECE: usize = 32 << 10;
-/// So much of a file is used before the next one's turn.
+/// Bytes of a file that are used before the next file.
 const TURN: u64 = 4 << 20;
 /// How soon the keeper tries again after a failure.
 const RETRY: Duration = Duration::from_millis(200);
@@ -267,7 +266,7 @@ impl Journal {
         self.disk.sync_names()
     }
 
-    /// No space will be made any more: whoever waits for it must not.
+    /// No more space will be made: wakes everybody who waits for it.
     pub(in crate::driver::redb) fn give_up(&self) {
         self.files().failure = Some(io::Error::other("its thread died"));
         self.space.notify_all();
@@ -286,7 +285,7 @@ impl Journal {
         while !files.stop {
             let until_flush = self.flush_interval.filter(|_| self.unflushed());
             let until_flush = until_flush.map(|every| every.saturating_sub(flushed_at.elapsed()));
-            // Before anything else, for a full disk leaves always something to be tried again.
+            // First, because a full disk always leaves another task to retry.
             if until_flush.is_some_and(|left| left.is_zero()) {
                 drop(files);
                 if let Err(error) = self.flush() {
@@ -345,7 +344,7 @@ impl Journal {
                 }
             }
             self.space.notify_all();
-            // Nobody waits yet: the disk is the writer's for as long as it was the keeper's.
+            // While nobody waits, the writer gets the disk for as long as the keeper had it.
             let nobody_waits = |files: &mut Files| {
                 files.awaited.is_none() && files.failure.is_none() && !files.stop
             };

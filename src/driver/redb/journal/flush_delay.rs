@@ -82,47 +82,47 @@ mod tests {
 
     /// A frame of 400 µs with so many puts was answered now.
     fn after_a_frame(puts: usize) -> (FlushDelay, Instant) {
-        let (mut company, began) = (FlushDelay::default(), Instant::now());
-        company.answered(puts, began, began + FRAME);
-        (company, began + FRAME)
+        let (mut flush_delay, began) = (FlushDelay::default(), Instant::now());
+        flush_delay.answered(puts, began, began + FRAME);
+        (flush_delay, began + FRAME)
     }
 
     #[test]
     fn callers_that_were_answered_are_waited_for_half_a_frame_at_most() {
-        let (mut company, now) = after_a_frame(16);
-        let wait = company.expected(16).unwrap();
+        let (mut flush_delay, now) = after_a_frame(16);
+        let wait = flush_delay.expected(16).unwrap();
         assert_eq!((wait.puts, wait.until), (28, now + FRAME / 2));
-        assert!(company.expected(16).is_none(), "once for each frame");
+        assert!(flush_delay.expected(16).is_none(), "once for each frame");
     }
 
     #[test]
     fn a_lone_caller_waits_for_nobody_and_nobody_for_many() {
-        let (mut company, _) = after_a_frame(1);
-        assert!(company.expected(0).is_none());
-        let (mut company, _) = after_a_frame(40);
-        assert!(company.expected(40).is_none());
+        let (mut flush_delay, _) = after_a_frame(1);
+        assert!(flush_delay.expected(0).is_none());
+        let (mut flush_delay, _) = after_a_frame(40);
+        assert!(flush_delay.expected(40).is_none());
         assert!(FlushDelay::default().expected(5).is_none());
     }
 
     #[test]
     fn what_was_waited_for_in_vain_is_not_waited_for_again_soon() {
-        let (mut company, now) = after_a_frame(16);
-        let wait = company.expected(16).unwrap();
-        company.came(wait, 20, now + FRAME / 2);
+        let (mut flush_delay, now) = after_a_frame(16);
+        let wait = flush_delay.expected(16).unwrap();
+        flush_delay.came(wait, 20, now + FRAME / 2);
         for frame in 0..FRAMES_WITHOUT {
-            company.answered(16, now, now + FRAME);
-            assert!(company.expected(16).is_none(), "frame {frame}");
+            flush_delay.answered(16, now, now + FRAME);
+            assert!(flush_delay.expected(16).is_none(), "frame {frame}");
         }
-        company.answered(16, now, now + FRAME);
-        assert!(company.expected(16).is_some());
+        flush_delay.answered(16, now, now + FRAME);
+        assert!(flush_delay.expected(16).is_some());
     }
 
     #[test]
     fn a_wait_that_paid_is_made_again() {
-        let (mut company, now) = after_a_frame(16);
-        let wait = company.expected(16).unwrap();
-        company.came(wait, 28, now + FRAME / 4);
-        company.answered(28, now, now + FRAME);
-        assert!(company.expected(4).is_some());
+        let (mut flush_delay, now) = after_a_frame(16);
+        let wait = flush_delay.expected(16).unwrap();
+        flush_delay.came(wait, 28, now + FRAME / 4);
+        flush_delay.answered(28, now, now + FRAME);
+        assert!(flush_delay.expected(4).is_some());
     }
 }

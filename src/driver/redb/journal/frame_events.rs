@@ -1,9 +1,8 @@
-//! Events as one frame of the journal holds them: the bytes that were written, and where in them
-//! each event begins.
+//! The events of a frame in memory: the bytes that were written, and where each event begins.
 //!
-//! This is what stays in memory of an event from its flush until redb has it. Side by side and
-//! encoded once, the events of a frame are cheap to keep, to walk and to let go of; the puts they
-//! came in are gone by then. An event is decoded when it is read.
+//! An event is kept like this from its flush until redb has it. Encoded once and side by side, the
+//! events of a frame are cheap to keep, to walk and to free; their puts are gone by then. An event
+//! is decoded when it is read.
 
 use bytes::Bytes;
 

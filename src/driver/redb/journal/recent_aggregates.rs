@@ -1,11 +1,11 @@
-//! The aggregates written lately: their latest sequences, and where their journaled events stand.
+//! The aggregates that were written lately: their latest sequences and journaled events.
 //!
-//! Per aggregate it knows the latest sequence *assigned*, which the writer checks the next put
+//! For each aggregate it has the latest *assigned* sequence, which the writer checks the next put
 //! against, and the latest *visible* one, which is durable. An aggregate without journaled events
-//! stays known for a while, so that a busy one is not looked up in redb again and again. It is
-//! forgotten in *sweeps*: when it was not put to since the sweep before, and only while nobody
-//! holds it. A put holds its aggregates from before it is queued until its events are released. A
-//! look-up in redb that a sweep has overtaken is worth nothing and is made anew.
+//! stays for a while, so that a busy one is not looked up in redb each time. *Sweeps* forget
+//! aggregates that got no put since the sweep before and that nobody holds. A put holds its
+//! aggregates from before it is queued until its events are released. A look-up in redb that a
+//! sweep has overtaken is repeated.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use crate::driver::redb::journal::frame_events::FrameEvents;
 use crate::driver::{DriverError, Put};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
-/// RecentAggregates that stay known, about. One takes some 140 bytes.
+/// About how many aggregates stay known. One takes about 140 bytes.
 const KNOWN_AGGREGATES: usize = 131_072;
 
 /// One aggregate.
@@ -75,20 +75,19 @@ pub(in crate::driver::redb) struct PutPart {
     pub(in crate::driver::redb) first_sequence: u64,
 }
 
-/// The aggregates that are known.
+/// The known aggregates.
 #[derive(Default)]
 pub(in crate::driver::redb) struct RecentAggregates {
     known: DashMap<AggregateKey, Arc<Known>>,
     count: AtomicUsize,
     sweeps: AtomicU64,
-    /// Held by who sweeps. One takes the marks of use, and the next one, which has counted anew,
-    /// forgets by them.
+    /// Held during a sweep. A sweep clears the marks of use; the next one forgets what has none.
     sweeping: Mutex<()>,
 }
 
 impl RecentAggregates {
-    /// On the calling side: the put's aggregates. `lookup` says what redb has of one that is not
-    /// known.
+    /// On the caller's thread: the put's aggregates. `lookup` returns the latest sequence in redb
+    /// of an aggregate that is not known.
     pub(in crate::driver::redb) fn look(
         &self,
         put: &Put,
@@ -155,7 +154,7 @@ impl RecentAggregates {
         }
     }
 
-    /// Lets go of what [`RecentAggregates::publish`] made readable longest ago.
+    /// Releases the oldest events that [`RecentAggregates::publish`] made readable.
     pub(in crate::driver::redb) fn release(part: &PutPart) {
         let mut state = part.known.state();
         state.pieces.pop_front();
@@ -173,9 +172,9 @@ impl RecentAggregates {
 
     fn sweep(&self) {
         let Ok(_sweeping) = self.sweeping.try_lock() else { return };
-        // Counted first: whoever misses an aggregate that this takes away sees the new count.
+        // Counted first: a look-up that misses an aggregate which this removes sees the new count.
         self.sweeps.fetch_add(1, Ordering::AcqRel);
-        // Held under the map's lock by the map alone, it is held by nobody until the lock is free.
+        // If only the map holds it while the map is locked, nobody can take it before the unlock.
         self.known.retain(|_, known| {
             let mut state = known.state();
             let used = std::mem::take(&mut state.used) || !state.pieces.is_empty();

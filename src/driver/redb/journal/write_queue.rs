@@ -1,8 +1,8 @@
 //! The queue of what waits for the writer: puts, and checkpoints beside them.
 //!
-//! The writer takes all that waits at once. It sleeps while nothing does, and [`FlushDelay`] may
-//! make it wait a moment longer; it is woken when as many puts wait as it asked for. A checkpoint
-//! that waits alone waits for puts to go with.
+//! The writer takes all that waits at once. It sleeps while nothing waits. [`FlushDelay`] can make
+//! it wait a moment longer; it is woken when as many puts wait as it asked for. A checkpoint that
+//! waits alone waits for puts to share their flush.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +16,12 @@ use crate::driver::redb::journal::recent_aggregates::LookedUp;
 use crate::driver::{DriverError, Put, PutDone, PutReceipt};
 use crate::spin_wait::SpinWait;
 
-/// Puts of one frame; more only make the first of them wait longer.
+/// The most puts of a frame. More of them would only make the first ones wait longer.
 const PUTS_PER_FRAME: usize = 4_096;
-/// How long a checkpoint waits for puts to go with.
+/// How long a checkpoint waits for puts to share their flush.
 const CHECKPOINT_WAITS: Duration = Duration::from_millis(1);
 
-/// A put in the queue. One that is dropped unanswered says that its fate is unknown.
+/// A put in the queue. If it is dropped without an answer, its fate is unknown.
 pub(in crate::driver::redb) struct PendingPut {
     pub(in crate::driver::redb) put: Arc<Put>,
     pub(in crate::driver::redb) looked: LookedUp,
@@ -56,7 +56,7 @@ impl Drop for PendingPut {
 pub(in crate::driver::redb) struct WriteQueue {
     state: Mutex<QueueState>,
     more: Condvar,
-    /// Grows with each put that comes, to be looked at without the lock.
+    /// Grows with each put, and is read without the lock.
     came: AtomicUsize,
     spin_wait: SpinWait,
 }
@@ -66,7 +66,7 @@ struct QueueState {
     waiting: VecDeque<PendingPut>,
     saving: VecDeque<PendingCheckpoint>,
     closed: bool,
-    /// The writer sleeps until so many puts wait.
+    /// The writer sleeps until this many puts wait.
     asleep_for: Option<usize>,
 }
 
@@ -104,7 +104,7 @@ impl WriteQueue {
             return;
         }
         state.saving.push_back(saving);
-        // One that joins another finds the writer awake, or waiting for company.
+        // One that joins another finds the writer awake, or waiting for more.
         if state.asleep_for == Some(1) && state.saving.len() == 1 {
             self.more.notify_one();
         }
@@ -130,12 +130,12 @@ impl WriteQueue {
     pub(in crate::driver::redb) fn next_group(
         &self,
         max_bytes: usize,
-        company: &mut FlushDelay,
+        flush_delay: &mut FlushDelay,
     ) -> Option<(Vec<PendingPut>, Vec<PendingCheckpoint>)> {
         let mut state = self.state();
-        if let Some(wait) = company.expected(state.waiting.len()) {
+        if let Some(wait) = flush_delay.expected(state.waiting.len()) {
             state = self.wait_for(state, wait);
-            company.came(wait, state.waiting.len(), Instant::now());
+            flush_delay.came(wait, state.waiting.len(), Instant::now());
         }
         if state.waiting.is_empty() && state.saving.is_empty() && !state.closed {
             let came = self.came.load(Ordering::Relaxed);

@@ -1,17 +1,17 @@
-//! The writer: all puts that wait, one frame, one flush, all answers.
+//! The writer: all waiting puts, one frame, one flush, all answers.
 //!
 //! ```text
-//! queue ─▶ room made sure of ─▶ each put checked and given its place ─▶ frame ─▶ write, flush
-//!       ─▶ published in the tail ─▶ answered
+//! queue ─▶ make room ─▶ check each put, assign positions ─▶ frame ─▶ write, flush
+//!       ─▶ publish in the tail ─▶ answer
 //! ```
 //!
-//! Checkpoints that wait are saved in the same frame, behind the events. One that waits alone waits
-//! a moment longer, because its flush would hold up the puts that come next, and then gets a frame
-//! of its own.
+//! Waiting checkpoints go into the same frame, after the events. A checkpoint that waits alone
+//! waits a moment longer, because its flush would delay the next puts; then it gets a frame of its
+//! own.
 //!
-//! Nobody is answered before the flush, not even with a conflict: what it collided with may be in
-//! the same frame. Positions are given here, dense and in commit order. A put that nothing waits
-//! beside can be committed by its caller, under the same lock and without a change of thread
+//! No answer is given before the flush, not even a conflict: the event that it collides with may be
+//! in the same frame. Positions are assigned here, dense and in commit order. If nothing else
+//! waits, a caller can commit its own put, under the same lock and without a change of thread
 //! ([`put_now`]).
 
 use std::io;
@@ -33,21 +33,21 @@ use crate::driver::redb::options::Durability;
 use crate::driver::{DriverError, Put, PutReceipt, answer_together};
 use crate::event::Position;
 
-/// A frame over this takes no further put. So that it leaves little of a journal file unused, half
-/// of one's turn.
+/// A frame over this size takes no further put. Half of what is used of a file, so that little of
+/// it is left unused.
 const FRAME_BYTES: usize = 2 << 20;
 
 type PutAnswer = Result<PutReceipt, DriverError>;
 
-/// The writer thread. When it ends the apply thread is told to apply the rest and end, too.
+/// The writer thread. When it ends, the apply thread applies the rest and ends too.
 pub(in crate::driver::redb) fn run(core: &Core) {
     let _end = WriterEnd(core);
     // A put takes half a journal file at most, and so do those that go with it; checkpoints a
     // quarter.
     let half_a_file = usize::try_from(core.options.journal_file_bytes / 2).unwrap_or(usize::MAX);
     let max_bytes = FRAME_BYTES.min(half_a_file);
-    let mut company = FlushDelay::default();
-    while let Some((mut group, saving)) = core.queue.next_group(max_bytes, &mut company) {
+    let mut flush_delay = FlushDelay::default();
+    while let Some((mut group, saving)) = core.queue.next_group(max_bytes, &mut flush_delay) {
         let (puts, began) = (group.len(), Instant::now());
         let checkpoints = saving.iter().map(|saving| saving.checkpoint.clone()).collect();
         let mut committer = core.committer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,13 +65,13 @@ pub(in crate::driver::redb) fn run(core: &Core) {
         if has_new_events {
             core.bell.ring();
         }
-        company.answered(puts, began, Instant::now());
+        flush_delay.answered(puts, began, Instant::now());
     }
     // A caller may be committing its own put just now; after it nobody does.
     core.committer.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
 }
 
-/// What holds when the thread ends, by a panic too: nobody queues, nobody waits.
+/// Runs when the thread ends, also by a panic: the queue is closed, and nobody waits.
 struct WriterEnd<'a>(&'a Core);
 
 impl Drop for WriterEnd<'_> {
