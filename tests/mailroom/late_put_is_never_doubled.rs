@@ -1,5 +1,5 @@
-//! Rule 3 at its worst: a put times out, its appends are repeated in other company, and the first
-//! put lands late. No answer is wrong, and nothing is there twice.
+//! Rule 3 at its worst: a put times out, its appends are repeated in puts with others, and the
+//! first put lands late. No answer is wrong, and nothing is there twice.
 
 use std::sync::Arc;
 use std::time::Duration;
