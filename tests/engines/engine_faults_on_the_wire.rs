@@ -140,6 +140,11 @@ impl Harness for Behind {
     fn refuses_gaps(&self) -> bool {
         false
     }
+
+    /// Delays and pauses of the wire add up within one put.
+    fn put_attempt(&self) -> Duration {
+        Duration::from_secs(2)
+    }
 }
 
 /// Answers that come late and pauses are not failures, as long as they end before the driver's

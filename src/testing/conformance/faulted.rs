@@ -15,27 +15,29 @@ use crate::event::{AggregateKey, NewEvent};
 use crate::store::EventStore;
 use crate::testing::faulty_driver::{FaultyDriver, PutFault, ReadFault};
 
-/// Short enough for a test, long enough for a driver that does its work.
-const ATTEMPT: Duration = Duration::from_millis(400);
-const DEADLINE: Duration = Duration::from_millis(1_200);
+/// So many sendings of a put fit before its deadline.
+const ATTEMPTS: u32 = 3;
 
 struct Faulted {
     store: EventStore,
     faults: Arc<FaultyDriver>,
     key: AggregateKey,
+    /// The time for one sending of a put.
+    attempt: Duration,
 }
 
 impl Faulted {
     async fn open(bench: &Bench<'_>) -> Result<Self, String> {
+        let attempt = bench.harness.put_attempt();
         let faults = FaultyDriver::around_shared(bench.open().await?);
         let store = EventStore::builder()
             .driver(faults.clone())
-            .put_attempt_timeout(ATTEMPT)
-            .put_deadline(DEADLINE)
+            .put_attempt_timeout(attempt)
+            .put_deadline(attempt * ATTEMPTS)
             .open()
             .await
             .map_err(|e| format!("a store over the driver did not open: {e}"))?;
-        Ok(Faulted { store, faults, key: bench.key("")? })
+        Ok(Faulted { store, faults, key: bench.key("")?, attempt })
     }
 
     fn one(&self, expected: impl Into<Expected>) -> Append {
@@ -151,10 +153,10 @@ pub(super) async fn failure_before_the_write_is_told(bench: &Bench<'_>) -> Check
 
 pub(super) async fn slow_put_is_awaited(bench: &Bench<'_>) -> Checked {
     let under = Faulted::open(bench).await?;
-    under.faults.next_put(PutFault::Slow(ATTEMPT / 4));
+    under.faults.next_put(PutFault::Slow(under.attempt / 4));
     said("an append whose put is slow", under.append(Expected::NoEvents).await)?;
     // Slower than one sending may take: it is sent again while the first is still on its way.
-    under.faults.next_put(PutFault::Slow(ATTEMPT * 2));
+    under.faults.next_put(PutFault::Slow(under.attempt * 2));
     said("an append whose put is too slow", under.append(1).await)?;
     under.has(2).await?;
     under.close().await

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -23,6 +24,12 @@ pub trait Harness: Send + Sync {
     /// engine's.
     fn keys_in_byte_order(&self) -> bool {
         true
+    }
+
+    /// The time for one sending of a put in the checks with injected faults: short enough for a
+    /// test, long enough for a driver that does its work. Provided: 400 ms.
+    fn put_attempt(&self) -> Duration {
+        Duration::from_millis(400)
     }
 
     /// Whether a put that would leave a gap is refused.
