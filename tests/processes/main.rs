@@ -16,6 +16,7 @@ mod bad_directories_are_refused;
 mod bank_actors_survives_kill;
 #[cfg(unix)]
 mod consumers_survive_sigkill;
+mod crash_cycles_find_nothing;
 #[cfg(unix)]
 mod git_history_imports_odd_repositories;
 mod publish_ndjson_survives_kill;
