@@ -128,6 +128,32 @@ fn lines_fit_on_a_screen() {
     assert!(long.is_empty(), "{} lines are too long: {long:#?}", long.len());
 }
 
+/// What a decision page does not say. 0027 gathers many small choices, under headings of its own.
+fn missing_sections(page: &str) -> Vec<&'static str> {
+    let sections = ["# ", "## Context", "## Decision", "## Rejected", "## Consequences"];
+    let has = |section: &&str| !page.lines().any(|line| line.starts_with(section));
+    sections.into_iter().filter(has).collect()
+}
+
+#[test]
+fn a_decision_page_has_all_sections() {
+    assert_eq!(missing_sections("# 0001 x\n## Decision\n## Rejected\n").len(), 2);
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/decisions");
+    let index = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut pages = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name != "README.md" {
+            let page = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(missing_sections(&page), Vec::<&str>::new(), "{name}");
+            assert!(index.contains(&name), "the index does not name {name}");
+            pages += 1;
+        }
+    }
+    assert!(pages > 30, "the pages were not found");
+}
+
 #[test]
 fn a_planted_climb_is_found() {
     for (path, line) in [

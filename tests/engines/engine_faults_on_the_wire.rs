@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::chance;
 use crate::support::engines::{Engine, block_on, seconds};
 use crate::support::proxy::{Fault, Faults, Proxy};
+use crate::support::{chance, until};
 use futures::future::join_all;
 use libtest_mimic::Failed;
 use seriatim::driver::conformance::{Harness, async_trait, run};
@@ -105,8 +105,7 @@ pub fn nothing_is_lost_or_doubled(engine: Engine) -> Result<(), Failed> {
             told_of.len()
         );
         assert!(struck > 0, "no fault struck");
-        // What was delivered late has landed or been refused by now.
-        tokio::time::sleep(Duration::from_millis(2_600)).await;
+        until("what is late is delivered", || proxy.is_quiet()).await;
         let store = EventStore::open(&direct).await.unwrap();
         let mut found = HashMap::new();
         for key in KEYS {

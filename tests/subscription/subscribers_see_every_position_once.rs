@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::logged::{happen, on_each};
-use crate::support::{DEADLINE, chance, event, poll_once, within};
+use crate::support::{DEADLINE, chance, event, poll_once, until, within};
 use seriatim::{Append, EventStore, Position, ReadError};
 
 const WRITERS: u64 = 8;
@@ -70,8 +70,10 @@ async fn watch(
     mut random: fastrand::Rng,
     stop: Arc<AtomicBool>,
 ) -> (u64, u64) {
-    // They join at different times.
-    tokio::time::sleep(Duration::from_millis(number * 40)).await;
+    // They join at different positions.
+    let join_at = number * 100;
+    let has_come = || store.log().unwrap().last_position().unwrap().get() >= join_at;
+    until("the log is long enough to join", || stop.load(Ordering::SeqCst) || has_come()).await;
     let mut seen = 0;
     let mut rejoined = 0;
     let mut subscription = store.subscribe();

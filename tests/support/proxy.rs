@@ -46,6 +46,8 @@ struct Shared {
     connections: AtomicU64,
     round_trips: AtomicU64,
     struck: AtomicU64,
+    /// Requests that were read from a client and not yet delivered or dropped.
+    underway: AtomicU64,
     paused: AtomicBool,
     resumed: Notify,
 }
@@ -72,6 +74,7 @@ impl Proxy {
             connections: AtomicU64::new(0),
             round_trips: AtomicU64::new(0),
             struck: AtomicU64::new(0),
+            underway: AtomicU64::new(0),
             paused: AtomicBool::new(false),
             resumed: Notify::new(),
         });
@@ -96,6 +99,11 @@ impl Proxy {
     /// How many faults have struck.
     pub fn struck(&self) -> u64 {
         self.shared.struck.load(Ordering::SeqCst)
+    }
+
+    /// Whether every request that a client sent was delivered, or dropped with its connection.
+    pub fn is_quiet(&self) -> bool {
+        self.shared.underway.load(Ordering::SeqCst) == 0
     }
 
     /// Round trips so far, on all connections.
@@ -158,6 +166,7 @@ async fn requests(
         if !line.asked.swap(true, Ordering::SeqCst) {
             shared.round_trips.fetch_add(1, Ordering::SeqCst);
         }
+        let underway = Underway::new(&shared);
         let fault = shared.next_fault();
         if let Some(Fault::DeliverLate(late)) = fault {
             sleep(late).await;
@@ -172,12 +181,29 @@ async fn requests(
         if engine.write_all(&buffer[..read]).await.is_err() {
             return;
         }
+        drop(underway);
         if fault == Some(Fault::CutAfterRequest) {
             line.cut.notify_one();
             // The engine gets to see the whole request before it sees the connection end.
             sleep(Duration::from_secs(1)).await;
             return;
         }
+    }
+}
+
+/// Counts one request until it is dropped.
+struct Underway(Arc<Shared>);
+
+impl Underway {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.underway.fetch_add(1, Ordering::SeqCst);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.underway.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
