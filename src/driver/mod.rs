@@ -36,6 +36,8 @@ pub mod cassandra;
 mod contract;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+#[cfg(test)]
+mod fuzz;
 mod log;
 pub mod memory;
 #[cfg(feature = "mongodb")]

@@ -19,6 +19,8 @@ mod context;
 mod entities;
 mod error;
 mod executed;
+#[cfg(test)]
+mod fuzz;
 mod handle;
 mod options;
 mod pauses;

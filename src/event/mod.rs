@@ -9,6 +9,10 @@
 
 mod checked;
 mod codec;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+pub(crate) mod fuzzing;
 mod key;
 mod keyed_event;
 mod new_event;

@@ -48,13 +48,13 @@ impl ConsumerCheckpoint {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredParked {
+pub(super) struct StoredParked {
     version: u32,
     aggregates: Vec<Parked>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct StoredNames {
+pub(super) struct StoredNames {
     version: u32,
     names: BTreeSet<String>,
 }

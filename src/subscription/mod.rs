@@ -36,6 +36,8 @@ mod earlier_commits;
 mod error;
 mod feed;
 mod filter;
+#[cfg(test)]
+mod fuzz;
 mod handle;
 mod handler;
 mod log;

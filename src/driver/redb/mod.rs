@@ -62,6 +62,9 @@ mod disk;
 mod driver;
 mod failure;
 mod format;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fuzz;
 mod journal;
 mod open;
 mod options;

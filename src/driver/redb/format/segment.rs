@@ -159,6 +159,7 @@ impl<'a> Segment<'a> {
         let mut reader = Reader(bytes);
         let (_version, flags) = (reader.u8()?, reader.u8()?);
         let events = usize::from(reader.u16()?);
+        first_position.checked_add(events as u64)?;
         let _sum = reader.u64()?;
         let wide = flags & WIDE != 0;
         let ends = reader.bytes(events * if wide { 4 } else { 2 })?;

@@ -228,6 +228,9 @@ pub(in crate::driver::redb) struct Content {
 /// The content of a frame whose checksum was right. What cannot be read then was written by a later
 /// version, and the message says so.
 pub(in crate::driver::redb) fn decode(header: &Header, body: Bytes) -> Result<Content, String> {
+    if header.first_position.checked_add(u64::from(header.events)).is_none() {
+        return Err(format!("the journal at position {}: no position follows", u64::MAX));
+    }
     let mut starts = Vec::new();
     let mut latest_time = None;
     let mut checkpoints = Vec::new();
