@@ -1,6 +1,6 @@
-//! A system reports a failed flush once, to whoever flushes the file next, and drops what it could not
+//! A system reports a failed flush once, to whoever flushes next, and drops what it could not
 //! write. Whichever thread of the driver hears of it, no put that it may have lost is answered as
-//! durable, and the driver refuses puts from then on.
+//! durable, and the driver refuses puts from then on. The names of files are flushed too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,4 +59,51 @@ fn a_failure_at_the_switch_of_files_stops_puts_that_are_answered_when_written() 
     assert!(failure.is_some(), "no file was left");
     refuses(&driver, answered + 1);
     assert!(block_on(driver.close()).is_err());
+}
+
+#[test]
+fn a_file_whose_name_may_be_lost_takes_no_puts() {
+    for chance in 0..8 {
+        let disk = SimDisk::new();
+        let driver = small().open_on(Arc::new(disk.clone())).unwrap();
+        disk.fail_next_sync_of_names();
+        let (answered, failure) = put_until_refused(&driver, 10_000);
+        assert!(failure.is_some() && !disk.is_to_fail_names(), "no file was made");
+        refuses(&driver, answered + 1);
+        let _failed = block_on(driver.close());
+
+        let disk = disk.after_power_loss(&mut Random::new(chance));
+        let driver = small().open_on(Arc::new(disk)).unwrap();
+        let events = all(&driver, &key("one")).unwrap();
+        assert_dense(&events);
+        assert!(events.len() as u64 >= answered, "{answered} answered, {} there", events.len());
+        block_on(driver.close()).unwrap();
+    }
+}
+
+#[test]
+fn an_opening_whose_names_may_be_lost_begins_again() {
+    // The first flush of names is that of redb's file, the second that of the journal's.
+    for flush in 0..2 {
+        for chance in 0..8 {
+            let disk = SimDisk::new();
+            if flush == 1 {
+                let driver = small().open_on(Arc::new(disk.clone())).unwrap();
+                block_on(driver.close()).unwrap();
+            }
+            disk.fail_next_sync_of_names();
+            let Err(error) = small().open_on(Arc::new(disk.clone())) else {
+                panic!("opened on names that may be lost");
+            };
+            assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
+            let driver = small().open_on(Arc::new(disk.clone())).unwrap();
+            let (answered, failure) = put_until_refused(&driver, 20);
+            assert!(failure.is_none() && answered == 20, "{failure:?}");
+
+            let disk = disk.after_power_loss(&mut Random::new(chance));
+            let driver = small().open_on(Arc::new(disk)).unwrap();
+            assert_eq!(all(&driver, &key("one")).unwrap().len(), 20);
+            block_on(driver.close()).unwrap();
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! A store whose directory is moved or replaced while it is open touches no file of the store that stands
-//! in its place; a link that is turned elsewhere changes nothing.
+//! A store whose directory is moved or replaced while it is open touches no file of the store that
+//! stands in its place; a link that is turned elsewhere changes nothing.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The directory is given up only after the last reader has let go of redb's file: a reader that held
-//! it longer could write over the file of the next opener.
+//! The directory is given up only after the last reader has let go of redb's file: a reader that
+//! held it longer could write over the file of the next opener.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};

@@ -1,5 +1,5 @@
-//! Opening and closing delete only what is surely not needed: a journal whose redb file is missing is
-//! damage, and files that the driver did not make stay where they are.
+//! Opening and closing delete only what is surely not needed: a journal whose redb file is missing
+//! is damage, and files that the driver did not make stay where they are.
 
 use std::sync::Arc;
 

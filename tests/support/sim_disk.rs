@@ -5,7 +5,7 @@
 //! loses, tears and reorders. File names that were not flushed come and go the same way. Everything
 //! random comes from one seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -42,6 +42,11 @@ struct World {
     /// The next flush that the keeper makes of files whose names begin so fails; frames are not
     /// written before that.
     failing_keeper: Option<String>,
+    /// The next flush of names fails.
+    failing_names: bool,
+    /// Names that a failed flush dropped: no later flush makes them durable, unless they are
+    /// written again.
+    lost_names: BTreeSet<String>,
     /// Flushes of files whose names begin so do not return for now.
     held_sync: Option<String>,
 }
@@ -210,6 +215,17 @@ impl SimDisk {
         self.world().failing_sync = Some(name.to_owned());
     }
 
+    /// The next flush of names fails, and drops what was not durable: the flush after it succeeds
+    /// all the same.
+    pub fn fail_next_sync_of_names(&self) {
+        self.world().failing_names = true;
+    }
+
+    /// Whether the failure is still to come.
+    pub fn is_to_fail_names(&self) -> bool {
+        self.world().failing_names
+    }
+
     /// The keeper's next flush of an unflushed frame in a file whose name begins so fails, and takes
     /// the error away: whoever flushes the same file after it hears of nothing.
     pub fn fail_next_keeper_sync(&self, name: &str) {
@@ -274,7 +290,9 @@ impl SimDisk {
         // A name that was made or removed without a flush may have come through.
         let touched: Vec<&String> = world.names.keys().chain(world.durable_names.keys()).collect();
         for name in touched {
-            if world.names.get(name) != world.durable_names.get(name) && random.one_in(2) {
+            let is_lost = world.lost_names.contains(name);
+            let is_open = world.names.get(name) != world.durable_names.get(name);
+            if is_open && !is_lost && random.one_in(2) {
                 match world.names.get(name) {
                     Some(number) => left.names.insert(name.clone(), *number),
                     None => left.names.remove(name),
@@ -342,9 +360,13 @@ impl Disk for SimDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.world();
         world.spend()?;
+        if world.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         world.files.push(Content::default());
         let number = world.files.len() - 1;
         world.names.insert(name.to_owned(), number);
+        world.lost_names.remove(name);
         Ok(Arc::new(SimFile { disk: self.clone(), number, name: name.to_owned() }))
     }
 
@@ -353,19 +375,35 @@ impl Disk for SimDisk {
         world.spend()?;
         let number = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         world.names.insert(to.to_owned(), number);
+        world.lost_names.remove(from);
+        world.lost_names.remove(to);
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut world = self.world();
         world.spend()?;
+        world.lost_names.remove(name);
         world.names.remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_names(&self) -> io::Result<()> {
         let mut world = self.world();
         world.spend()?;
-        world.durable_names = world.names.clone();
+        let World { names, durable_names, lost_names, failing_names, .. } = &mut *world;
+        let all: BTreeSet<String> = names.keys().chain(durable_names.keys()).cloned().collect();
+        let changed = all.into_iter().filter(|name| names.get(name) != durable_names.get(name));
+        let changed: Vec<String> = changed.filter(|name| !lost_names.contains(name)).collect();
+        if std::mem::take(failing_names) {
+            lost_names.extend(changed);
+            return Err(io::Error::other("the disk could not flush"));
+        }
+        for name in changed {
+            match names.get(&name) {
+                Some(number) => durable_names.insert(name, *number),
+                None => durable_names.remove(&name),
+            };
+        }
         Ok(())
     }
 }

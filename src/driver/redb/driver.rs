@@ -73,7 +73,7 @@ impl RedbDriver {
         let applier = core.clone();
         let apply = spawn("apply", Box::new(move || apply_until_stopped(&applier, keeper, end)));
         if let Err(error) = writer.and(apply) {
-            // Whichever did start ends without the other.
+            // A thread that did start ends without the other.
             core.queue.close();
             core.journal.stop();
             core.signals().stop = true;

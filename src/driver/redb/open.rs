@@ -123,6 +123,9 @@ fn make_database(
     disk: &dyn Disk,
     room: &Arc<DiskReserve>,
 ) -> Result<(), DriverError> {
+    if disk.open(UNFINISHED).map_err(journal_failed)?.is_some() {
+        disk.remove(UNFINISHED).map_err(journal_failed)?;
+    }
     disk.create(UNFINISHED).map_err(journal_failed)?;
     let database = open_database(options, disk, room, UNFINISHED)?;
     let transaction = database.begin_write().map_err(redb_failed)?;
@@ -133,7 +136,11 @@ fn make_database(
     transaction.commit().map_err(redb_failed)?;
     database.close().map_err(redb_failed)?;
     disk.rename(UNFINISHED, DATABASE).map_err(journal_failed)?;
-    disk.sync_names().map_err(journal_failed)
+    disk.sync_names().map_err(|error| {
+        // A later flush may succeed without this name. The next opening begins again.
+        let _ = disk.rename(DATABASE, UNFINISHED);
+        journal_failed(error)
+    })
 }
 
 fn open_database(

@@ -1,7 +1,7 @@
 //! For unit tests: events for those of the encodings, and a disk in memory.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -84,6 +84,8 @@ pub(in crate::driver::redb) fn journaled(
 pub(in crate::driver::redb) struct Plain {
     pub(in crate::driver::redb) bytes: Mutex<Vec<u8>>,
     pub(in crate::driver::redb) writes: AtomicUsize,
+    /// Reported once, as a system does.
+    pub(in crate::driver::redb) fail_next_sync: AtomicBool,
 }
 
 impl DiskFile for Plain {
@@ -116,6 +118,9 @@ impl DiskFile for Plain {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if self.fail_next_sync.swap(false, Ordering::SeqCst) {
+            return Err(io::Error::other("the disk could not flush"));
+        }
         Ok(())
     }
 }

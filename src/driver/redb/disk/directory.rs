@@ -33,7 +33,7 @@ impl Directory {
                 path.display()
             )));
         }
-        fs::create_dir_all(path).map_err(|e| failed("the directory could not be made", e))?;
+        make_directory(path).map_err(|e| failed("the directory could not be made", e))?;
         let path = &path
             .canonicalize()
             .map_err(|e| failed("the directory could not be found again", e))?;
@@ -106,8 +106,22 @@ impl Directory {
         file.write_all(FORMAT.as_bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, self.file("format"))?;
-        sync_directory(&self.path)
+        sync_directory(&self.path).inspect_err(|_| {
+            // A later flush may succeed without this name. The next opening writes it again.
+            let _ = fs::remove_file(self.file("format"));
+        })
     }
+}
+
+/// Makes a directory and its missing parents, each durable in the one above it.
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
+    fs::create_dir_all(path)?;
+    for made in missing {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+        sync_directory(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// Makes the names in a directory durable. Windows has no such call, and needs none.

@@ -21,7 +21,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Opens a file; `None` where there is none of that name.
     fn open(&self, name: &str) -> io::Result<Option<Arc<dyn DiskFile>>>;
 
-    /// Makes an empty file, or empties the one that is there.
+    /// Makes an empty file. Fails if there is one of that name.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Gives a file another name, in one step: after a crash it has the one or the other.
@@ -115,7 +115,7 @@ impl Disk for DirectoryDisk {
             fs::create_dir_all(folder).map_err(named("making", folder))?;
         }
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(true).open(&path);
+        let file = options.read(true).write(true).create_new(true).open(&path);
         Ok(Arc::new(RealFile::new(file.map_err(named("making", &path))?)))
     }
 

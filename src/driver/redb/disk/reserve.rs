@@ -48,8 +48,11 @@ impl DiskReserve {
             return Ok(());
         }
         let file = match self.disk.open(RESERVE)? {
-            Some(file) if *there > 0 => file,
-            _ => self.disk.create(RESERVE)?,
+            Some(file) => {
+                file.set_size(*there)?;
+                file
+            }
+            None => self.disk.create(RESERVE)?,
         };
         let zeros = vec![0; STEP];
         while *there < bytes {

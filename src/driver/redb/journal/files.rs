@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::driver::DriverError;
 use crate::driver::redb::disk::files::{Disk, DiskFile};
+use crate::driver::redb::disk::sync_gate::SyncGate;
 use crate::driver::redb::options::{Durability, RedbBuilder};
 
 pub(in crate::driver::redb) const FOLDER: &str = "journal";
@@ -42,8 +43,10 @@ pub(in crate::driver::redb) fn file_name(id: u64) -> String {
     format!("{FOLDER}/{id:06}")
 }
 
+/// The number of a file of the journal; `None` for a name that the journal does not give.
 pub(in crate::driver::redb) fn file_id(name: &str) -> Option<u64> {
-    name.strip_prefix(FOLDER)?.strip_prefix('/')?.parse().ok()
+    let id = name.strip_prefix(FOLDER)?.strip_prefix('/')?.parse().ok()?;
+    (file_name(id) == name).then_some(id)
 }
 
 /// One file of the journal.
@@ -53,28 +56,13 @@ pub(in crate::driver::redb) struct JournalFile {
     pub(in crate::driver::redb) file: Arc<dyn DiskFile>,
     /// So far it is filled with zeros, durably.
     ready: AtomicU64,
-    /// A flush has failed. Held while one is under way.
-    has_failed: Mutex<bool>,
+    gate: SyncGate,
 }
 
 impl JournalFile {
-    /// Flushes the file. After one failure every flush fails: the system reports a failure once, to
-    /// whoever flushes next, and drops what it could not write. So writer and keeper flush one
-    /// after the other, and a failure that one of them hears of is the other's too.
+    /// Flushes the file. The writer and the keeper both do.
     pub(in crate::driver::redb) fn sync(&self) -> io::Result<()> {
-        let mut has_failed = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if *has_failed {
-            return Err(io::Error::other(format!(
-                "an earlier flush of {} failed",
-                file_name(self.id)
-            )));
-        }
-        self.file.sync().inspect_err(|_| *has_failed = true)
-    }
-
-    /// Whether a flush has failed.
-    fn has_failed(&self) -> bool {
-        *self.has_failed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gate.pass(&file_name(self.id), || self.file.sync())
     }
 
     fn ready(&self) -> u64 {
@@ -105,6 +93,8 @@ pub(in crate::driver::redb) struct Cursor {
 
 pub(in crate::driver::redb) struct Journal {
     disk: Arc<dyn Disk>,
+    /// Of the names in the store's directory.
+    names: SyncGate,
     file_bytes: u64,
     flush_interval: Option<Duration>,
     files: Mutex<Files>,
@@ -139,9 +129,11 @@ impl Journal {
         options: &RedbBuilder,
         last_id: u64,
     ) -> io::Result<Self> {
-        let current = make(&*disk, last_id + 1, options.journal_file_bytes)?;
+        let names = SyncGate::default();
+        let current = make(&*disk, &names, last_id + 1, options.journal_file_bytes)?;
         Ok(Journal {
             disk,
+            names,
             file_bytes: options.journal_file_bytes,
             flush_interval: match options.durability {
                 Durability::Flushed => None,
@@ -263,7 +255,7 @@ impl Journal {
         for name in self.disk.list(FOLDER)?.iter().filter(|name| file_id(name).is_some()) {
             self.disk.remove(name)?;
         }
-        self.disk.sync_names()
+        self.names.pass(FOLDER, || self.disk.sync_names())
     }
 
     /// No more space will be made: wakes everybody who waits for it.
@@ -318,7 +310,7 @@ impl Journal {
             let began = Instant::now();
             let done = match &task {
                 Task::Extend(file) => file.extend(self.file_bytes).map(|()| None),
-                Task::Make(id) => make(&*self.disk, *id, self.file_bytes).map(Some),
+                Task::Make(id) => make(&*self.disk, &self.names, *id, self.file_bytes).map(Some),
             };
             files = self.files();
             match done {
@@ -330,11 +322,15 @@ impl Journal {
                     }
                 }
                 Err(error) => {
-                    if let Task::Extend(file) = &task
-                        && file.has_failed()
-                        && !self.discard_spare(&mut files, file)
-                    {
+                    let is_lost = match &task {
                         // Frames may be lost that were written meanwhile.
+                        Task::Extend(file) => {
+                            file.gate.has_failed() && !self.discard_spare(&mut files, file)
+                        }
+                        // No name that is made from now on can be known to be durable.
+                        Task::Make(_) => self.names.has_failed(),
+                    };
+                    if is_lost {
                         drop(files);
                         failed(flush_failed(&error));
                         self.give_up();
@@ -413,13 +409,18 @@ pub(in crate::driver::redb) fn flush_failed(error: &io::Error) -> DriverError {
     DriverError::unknown(format!("the journal could not be flushed: {error}"))
 }
 
-/// A file whose first step is filled, durable with its name.
-fn make(disk: &dyn Disk, id: u64, file_bytes: u64) -> io::Result<JournalFile> {
-    let file = disk.create(&file_name(id))?;
-    let made = JournalFile { id, file, ready: AtomicU64::new(0), has_failed: Mutex::default() };
-    made.extend(file_bytes)?;
-    disk.sync_names()?;
-    Ok(made)
+/// A file whose first step is filled, durable with its name. Removed again if that fails.
+fn make(disk: &dyn Disk, names: &SyncGate, id: u64, file_bytes: u64) -> io::Result<JournalFile> {
+    let name = file_name(id);
+    let file = disk.create(&name)?;
+    let made = JournalFile { id, file, ready: AtomicU64::new(0), gate: SyncGate::default() };
+    let is_durable =
+        made.extend(file_bytes).and_then(|()| names.pass(FOLDER, || disk.sync_names()));
+    if is_durable.is_err() {
+        // A file that is left is removed by the next opening.
+        let _ = disk.remove(&name);
+    }
+    is_durable.map(|()| made)
 }
 
 #[cfg(test)]
@@ -443,6 +444,15 @@ mod tests {
         let mut files = journal.files();
         files.awaited = Some(bytes);
         journal.next_task(&files)
+    }
+
+    #[test]
+    fn only_names_that_the_journal_gives_are_its_own() {
+        assert_eq!(file_id("journal/000007"), Some(7));
+        assert_eq!(file_id("journal/1234567"), Some(1_234_567));
+        for other in ["journal/7", "journal/+00007", "journal/0000007", "journal/x", "000007"] {
+            assert_eq!(file_id(other), None, "{other}");
+        }
     }
 
     #[test]
