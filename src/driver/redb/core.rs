@@ -135,7 +135,8 @@ impl Core {
         Ok(())
     }
 
-    /// redb, which stays open as long as this is held. Not to be asked for twice on one thread.
+    /// redb, which stays open as long as this is held. A thread that holds one must not ask for
+    /// another: closing may wait between the two.
     pub(in crate::driver::redb) fn database(&self) -> Result<DatabaseLease<'_>, DriverError> {
         let user = self.database_users.read().unwrap_or_else(PoisonError::into_inner);
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);

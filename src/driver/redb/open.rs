@@ -1,9 +1,9 @@
 //! Opening: the journal's rest goes into redb before anything is served.
 //!
 //! redb says how far it has come and where the next frame stands. From there each frame must carry
-//! the expected number and position, in this place or at another file's start. None there: the end,
-//! unless a frame further on says that the missing one had been flushed: then the journal is
-//! damaged, and opening fails with an error that names the position. Frames of another epoch or
+//! the expected number and position, in this place or at another file's start. The journal ends
+//! where no such frame follows. If a later frame says that the missing one was flushed, the journal
+//! is damaged, and opening fails with an error that names the position. Frames of another epoch or
 //! store are stale.
 //!
 //! The transaction that ends the replay raises the epoch, so that nothing the old files hold is

@@ -8,7 +8,9 @@ use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(not(unix))]
+use std::sync::Mutex;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::driver::redb::disk::directory::{Directory, sync_directory};
 
@@ -55,24 +57,41 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A directory of this machine, locked for as long as the store is open.
+/// A directory of this machine, locked for as long as the store is open. Its files hold the lock
+/// too, so that nothing touches one of them after another opener may have come.
 pub(in crate::driver::redb) struct DirectoryDisk {
     path: PathBuf,
-    directory: Mutex<Option<Directory>>,
+    lock: DirectoryLock,
+}
+
+/// The lock of a directory, shared by its files.
+#[derive(Clone)]
+struct DirectoryLock(Arc<RwLock<Option<Directory>>>);
+
+impl DirectoryLock {
+    /// Runs `work` while the lock is held. Fails if it was released.
+    fn held<T>(&self, work: impl FnOnce(&Directory) -> io::Result<T>) -> io::Result<T> {
+        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(directory) => work(directory),
+            None => Err(io::Error::other("the store is closed: its directory is not locked")),
+        }
+    }
+
+    /// Waits for work in progress.
+    fn release(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 impl DirectoryDisk {
     pub(in crate::driver::redb) fn new(directory: Directory) -> Self {
-        DirectoryDisk { path: directory.path().to_owned(), directory: Mutex::new(Some(directory)) }
+        let path = directory.path().to_owned();
+        DirectoryDisk { path, lock: DirectoryLock(Arc::new(RwLock::new(Some(directory)))) }
     }
 
     /// The path of a file, if the directory still stands where it was locked.
     fn checked_path(&self, name: &str) -> io::Result<PathBuf> {
-        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*directory {
-            Some(directory) => directory.check_place()?,
-            None => return Err(io::Error::other("the directory is not locked any more")),
-        }
+        self.lock.held(Directory::check_place)?;
         Ok(self.path.join(name))
     }
 }
@@ -103,7 +122,10 @@ impl Disk for DirectoryDisk {
     fn open(&self, name: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let path = self.checked_path(name)?;
         match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => Ok(Some(Arc::new(RealFile::new(file)))),
+            Ok(file) => Ok(Some(Arc::new(LockedFile {
+                file: RealFile::new(file),
+                lock: self.lock.clone(),
+            }))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(named("opening", &path)(error)),
         }
@@ -116,7 +138,8 @@ impl Disk for DirectoryDisk {
         }
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).open(&path);
-        Ok(Arc::new(RealFile::new(file.map_err(named("making", &path))?)))
+        let file = RealFile::new(file.map_err(named("making", &path))?);
+        Ok(Arc::new(LockedFile { file, lock: self.lock.clone() }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -138,7 +161,7 @@ impl Disk for DirectoryDisk {
     }
 
     fn release(&self) {
-        self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.lock.release();
     }
 }
 
@@ -195,24 +218,65 @@ impl RealFile {
     }
 }
 
-impl DiskFile for RealFile {
+/// A file that can be used only while the directory is locked.
+struct LockedFile {
+    file: RealFile,
+    lock: DirectoryLock,
+}
+
+impl Debug for LockedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+impl DiskFile for LockedFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.file().metadata()?.len())
+        self.lock.held(|_| Ok(self.file.file().metadata()?.len()))
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.read(offset, out)
+        self.lock.held(|_| self.file.read(offset, out))
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.write(offset, data)
+        self.lock.held(|_| self.file.write(offset, data))
     }
 
     fn set_size(&self, bytes: u64) -> io::Result<()> {
-        self.file().set_len(bytes)
+        self.lock.held(|_| self.file.file().set_len(bytes))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file().sync_data()
+        self.lock.held(|_| self.file.file().sync_data())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_touched_after_the_lock_is_released() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = DirectoryDisk::new(Directory::open(folder.path()).unwrap());
+        let file = disk.create("journal/000001").unwrap();
+        file.write_at(0, b"before").unwrap();
+        assert_eq!(disk.create("journal/000001").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        disk.release();
+        file.write_at(0, b"after!").unwrap_err();
+        file.set_size(0).unwrap_err();
+        file.sync().unwrap_err();
+        file.read_at(0, &mut [0; 6]).unwrap_err();
+        file.size().unwrap_err();
+        disk.create("journal/000002").unwrap_err();
+        disk.remove("journal/000001").unwrap_err();
+        disk.rename("journal/000001", "journal/000002").unwrap_err();
+        disk.list("journal").unwrap_err();
+        disk.sync_names().unwrap_err();
+        assert_eq!(fs::read(folder.path().join("journal/000001")).unwrap(), b"before");
+        // Nobody is kept out.
+        Directory::open(folder.path()).unwrap();
     }
 }
