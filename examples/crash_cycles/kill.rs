@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Fault;
-use crate::witness::{Line, Witness};
+use crate::witness::{Fault, Line, Witness};
 
 /// A child that says nothing for so long hangs.
 const SILENCE: Duration = Duration::from_secs(60);

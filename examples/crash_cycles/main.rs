@@ -10,7 +10,7 @@
 //! opens the store, works, or closes. What it had sent without an answer, the next child sends again under
 //! the same commit id.
 //!
-//! Then this process opens the store ([`check`]): nothing answered is lost, doubled, torn or moved; nothing
+//! Then this process opens the store ([`witness::check`]): nothing answered is lost, doubled, torn or moved; nothing
 //! that was read is gone; nothing is there that nobody sent; positions and sequences are dense; the
 //! checkpoint is not ahead of what was handled, and does not go back; the driver's `verify` finds all sound.
 //!
@@ -21,22 +21,18 @@
 
 #![allow(clippy::print_stderr, reason = "what went wrong is told on standard error")]
 
-mod check;
 mod child;
 mod kill;
-mod tally;
+#[path = "../witness/mod.rs"]
 mod witness;
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use seriatim::driver::redb::{RedbBuilder, RedbDriver};
-use witness::Witness;
-
-type Fault = Box<dyn Error + Send + Sync>;
+use witness::{Fault, Witness, check};
 
 /// Cycles on one directory, then a new one begins: each check reads all of it.
 const CYCLES_PER_STORE: u64 = 25;
@@ -161,7 +157,9 @@ fn one_store(
         kill::one_life(directory, random, &mut witness)?;
         // Now and then the next process finds what no other has repaired.
         if cycle == cycles || random.u8(..3) > 0 {
-            check::check(directory, random, &mut witness)?;
+            let driver = options(random).open(directory)?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(check::check(driver, &mut witness))?;
         }
         total.cycles += 1;
     }

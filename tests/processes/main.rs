@@ -23,3 +23,4 @@ mod publish_ndjson_survives_kill;
 #[cfg(unix)]
 mod redb_survives_sigkill;
 mod sigkill_loses_nothing_answered;
+mod simulated_histories_are_sound;

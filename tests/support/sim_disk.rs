@@ -1,7 +1,7 @@
 //! A disk that exists in memory only and can lose power.
 //!
 //! What was not flushed is kept as a list of writes. When the power fails, each of them survives
-//! whole, in some of its 512-byte sectors, or not at all, whatever was written after it: that
+//! whole, in some of its sectors, or not at all, whatever was written after it: that
 //! loses, tears and reorders. File names that were not flushed come and go the same way. Everything
 //! random comes from one seed.
 
@@ -49,6 +49,8 @@ struct World {
     lost_names: BTreeSet<String>,
     /// Flushes of files whose names begin so do not return for now.
     held_sync: Option<String>,
+    /// What the disk writes whole: 512 bytes unless told.
+    tear: Option<usize>,
 }
 
 #[derive(Clone, Default)]
@@ -192,6 +194,14 @@ impl SimDisk {
         self.world().power = Some(operations);
     }
 
+    /// The power stays, if it has not failed by now.
+    pub fn keep_power(&self) {
+        let mut world = self.world();
+        if world.power != Some(0) {
+            world.power = None;
+        }
+    }
+
     pub fn has_failed(&self) -> bool {
         self.world().power == Some(0)
     }
@@ -235,6 +245,16 @@ impl SimDisk {
     /// Flushes of files whose names begin so wait until this is called with `None`.
     pub fn hold_syncs(&self, name: Option<&str>) {
         self.world().held_sync = name.map(str::to_owned);
+    }
+
+    /// Whether the flush that is to fail has not come yet.
+    pub fn awaits_sync(&self) -> bool {
+        self.world().failing_sync.is_some()
+    }
+
+    /// A loss of power tears writes at multiples of this many bytes.
+    pub fn tear_at(&self, bytes: usize) {
+        self.world().tear = Some(bytes);
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -301,13 +321,13 @@ impl SimDisk {
         }
         left.durable_names = left.names.clone();
         for file in &world.files {
-            left.files.push(survivor(file, random));
+            left.files.push(survivor(file, world.tear.unwrap_or(SECTOR), random));
         }
         SimDisk(Arc::new(Mutex::new(left)))
     }
 }
 
-fn survivor(file: &Content, random: &mut Random) -> Content {
+fn survivor(file: &Content, tear: usize, random: &mut Random) -> Content {
     let mut content = file.durable.clone();
     // All of it, nothing of it, or each change for itself: every kind of loss must be common.
     let mood = random.below(4);
@@ -323,7 +343,7 @@ fn survivor(file: &Content, random: &mut Random) -> Content {
             (_, Change::Write { offset, data }) => {
                 let mut at = 0;
                 while at < data.len() {
-                    let end = (at + SECTOR - (offset + at) % SECTOR).min(data.len());
+                    let end = (at + tear - (offset + at) % tear).min(data.len());
                     if random.one_in(2) {
                         write(&mut content, offset + at, &data[at..end]);
                     }

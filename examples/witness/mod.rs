@@ -1,14 +1,24 @@
-//! What the world outside the store knows: each line that a child wrote before it died.
+//! What the world outside of a store knows, for the programs that let stores die.
+//!
+//! A [`client`] says what it is about to send, what it was answered and what it saw, a [`Line`] each.
+//! The [`Witness`] keeps that, and [`check`] holds a store against it.
+
+#![allow(dead_code, reason = "each program uses a part")]
+
+pub(crate) mod check;
+pub(crate) mod client;
+pub(crate) mod tally;
 
 use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::fmt;
 use std::str::{FromStr, SplitWhitespace};
 
 use uuid::Uuid;
 
-use crate::Fault;
+pub(crate) type Fault = Box<dyn Error + Send + Sync>;
 
-/// One line of a child.
+/// What a client says.
 pub(crate) enum Line {
     /// It is about to send this.
     Sending(Sent),
@@ -103,12 +113,12 @@ impl FromStr for Line {
             Some("open") => Line::Open,
             Some("closing") => Line::Closing,
             Some("closed") => Line::Closed,
-            _ => return Err(format!("the child said {line:?}").into()),
+            _ => return Err(format!("a client said {line:?}").into()),
         })
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Witness {
     /// All that was ever sent, by commit id; and of that, what has no answer yet.
     pub(crate) sent: HashMap<Uuid, Sent>,
@@ -144,7 +154,7 @@ impl Witness {
         self.unanswered += self.pending.len() as u64;
     }
 
-    /// Notes what a child said; an error if it cannot be.
+    /// Notes what a client said; an error if it cannot be.
     pub(crate) fn note(&mut self, line: Line) -> Result<(), Fault> {
         match line {
             Line::Sending(sent) => {
@@ -176,6 +186,11 @@ impl Witness {
             Line::Open | Line::Closing => {}
         }
         Ok(())
+    }
+
+    /// What the last life's consumer handled last.
+    pub(crate) fn handled_in_life(&self) -> Option<u64> {
+        self.next.map(|next| next - 1)
     }
 
     pub(crate) fn note_checkpoint(&mut self, position: u64) -> Result<(), Fault> {
