@@ -231,17 +231,17 @@ impl AggregateActor {
                 self.confirm_latest(latest);
                 self.front_is_up_to_date();
             }
-            DriverReply::Whose(events) => {
+            DriverReply::Whose(stored) => {
                 let latest = self.slot.latest();
                 match self.queue.pop_front() {
                     Some(mail) if mail.command().is_some() => {
                         // The window says that it is there, and what is durable stays so.
-                        if let Some(answer) = repeated_command(mail.append.commit_id, events) {
+                        if let Some(answer) = repeated_command(mail.append.commit_id, stored) {
                             mail.answer_command(answer);
                         }
                     }
                     Some(mail) => {
-                        let answer = repeated_or(&mail, &events, latest);
+                        let answer = repeated_or(&mail, &stored, latest);
                         mail.answer(answer);
                     }
                     None => {}
@@ -261,7 +261,7 @@ impl AggregateActor {
                 }
             }
             DriverReply::Window(backwards) => {
-                let latest = backwards.first().map_or(Sequence::NONE, |event| event.sequence);
+                let latest = backwards.first().map_or(Sequence::NONE, |(sequence, _)| *sequence);
                 self.confirm_latest(latest);
                 let window =
                     CommitWindow::new(self.slot.shared().config.commit_id_window, &backwards);

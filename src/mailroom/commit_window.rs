@@ -16,8 +16,9 @@ pub(super) struct CommitWindow {
     /// The latest sequence that it covers.
     pub(super) latest: Sequence,
     size: u64,
-    /// In sequence order.
-    appends: VecDeque<Uuid>,
+    /// The id and the last event of each append, in sequence order.
+    appends: VecDeque<(Uuid, Sequence)>,
+    /// Where each id was last used.
     spans: HashMap<Uuid, AppendSpan>,
     /// The window began with this event, possibly in the middle of an append.
     cut_at: Option<Sequence>,
@@ -31,8 +32,8 @@ struct AppendSpan {
 
 impl CommitWindow {
     /// A window over the `size` latest events; `backwards` lists them from the last to the first.
-    pub(super) fn new(size: usize, backwards: &[KeyedEvent]) -> Self {
-        let oldest = backwards.last().map_or(Sequence::NONE, |event| event.sequence);
+    pub(super) fn new(size: usize, backwards: &[(Sequence, Uuid)]) -> Self {
+        let oldest = backwards.last().map_or(Sequence::NONE, |(sequence, _)| *sequence);
         let mut window = CommitWindow {
             latest: oldest.previous(),
             size: size as u64,
@@ -40,8 +41,8 @@ impl CommitWindow {
             spans: HashMap::new(),
             cut_at: (oldest > Sequence::FIRST).then_some(oldest),
         };
-        for event in backwards.iter().rev() {
-            window.push(event);
+        for (sequence, id) in backwards.iter().rev() {
+            window.push(*sequence, *id);
         }
         window
     }
@@ -50,25 +51,33 @@ impl CommitWindow {
     /// behind and is read again.
     pub(super) fn push_all(&mut self, events: &[KeyedEvent]) {
         for event in events {
-            self.push(event);
+            self.push(event.sequence, event.commit_id);
         }
     }
 
-    fn push(&mut self, event: &KeyedEvent) {
-        let (sequence, id) = (event.sequence, event.commit_id);
+    fn push(&mut self, sequence: Sequence, id: Uuid) {
         if self.latest.next() != sequence {
             return;
         }
         self.latest = sequence;
-        let span = self.spans.entry(id).or_insert_with(|| {
-            self.appends.push_back(id);
-            AppendSpan { first: sequence, last: sequence }
-        });
-        span.last = sequence;
-        while let Some(oldest) = self.appends.front()
-            && self.spans.get(oldest).is_none_or(|span| span.last.plus(self.size) <= sequence)
+        match self.appends.back_mut().filter(|(latest, _)| *latest == id) {
+            Some((_, last)) => *last = sequence,
+            // An id that is used again leaves its earlier use behind.
+            None => {
+                self.appends.push_back((id, sequence));
+                self.spans.insert(id, AppendSpan { first: sequence, last: sequence });
+            }
+        }
+        if let Some(span) = self.spans.get_mut(&id) {
+            span.last = sequence;
+        }
+        let size = self.size;
+        while let Some((id, last)) =
+            self.appends.front().filter(|(_, at)| at.plus(size) <= sequence)
         {
-            self.spans.remove(oldest);
+            if self.spans.get(id).is_some_and(|span| span.last == *last) {
+                self.spans.remove(id);
+            }
             self.appends.pop_front();
         }
     }
@@ -111,7 +120,9 @@ mod tests {
 
     #[test]
     fn a_window_knows_each_append_of_its_latest_events() {
-        let window = CommitWindow::new(3, &events(&[(6, 30), (5, 20), (4, 20)]));
+        let ids =
+            [(6, 30), (5, 20), (4, 20)].map(|(at, id)| (Sequence::new(at), Uuid::from_u128(id)));
+        let window = CommitWindow::new(3, &ids);
         assert_eq!(window.latest, 6);
         assert_eq!(window.behind(Uuid::from_u128(30), 1), Some(Sequence::new(5)));
         assert_eq!(window.behind(Uuid::from_u128(10), 1), None);
@@ -128,5 +139,16 @@ mod tests {
         window.push_all(&events(&[(5, 50)]));
         assert_eq!(window.latest, 3);
         assert_eq!(window.behind(Uuid::from_u128(50), 1), None);
+    }
+
+    #[test]
+    fn an_id_that_is_used_again_does_not_keep_what_lies_between() {
+        let mut window = CommitWindow::new(16, &[]);
+        for n in 1..=10_000 {
+            window.push(Sequence::new(n), Uuid::from_u128(if n % 8 == 0 { 0 } else { n.into() }));
+            assert!(window.appends.len() <= 16 && window.spans.len() <= 16, "at {n}");
+        }
+        assert_eq!(window.behind(Uuid::nil(), 1), Some(Sequence::new(9_999)));
+        assert_eq!(window.behind(Uuid::from_u128(9_984), 1), None);
     }
 }

@@ -216,7 +216,9 @@ fn verdict(
             Verdict::Hold(HeldRefusal::CommitIdReused)
         };
     }
-    let whose = |after| Verdict::Ask(DriverQuestion::Whose { after, events: append.len() });
+    let commit_id = append.commit_id;
+    let whose =
+        |after| Verdict::Ask(DriverQuestion::Whose { commit_id, after, events: append.len() });
     let key = || append.key.clone();
     let Some(expected) = append.expected.exact() else {
         return match grounds.window.filter(|window| window.latest == grounds.latest) {
@@ -266,8 +268,9 @@ fn command_verdict(
         match grounds.window.filter(|window| window.latest == grounds.latest) {
             None => return Verdict::Ask(DriverQuestion::Window),
             Some(window) => {
-                if let Some((after, events)) = window.whole(mail.append.commit_id, grounds.limits) {
-                    return Verdict::Ask(DriverQuestion::Whose { after, events });
+                let commit_id = mail.append.commit_id;
+                if let Some((after, events)) = window.whole(commit_id, grounds.limits) {
+                    return Verdict::Ask(DriverQuestion::Whose { commit_id, after, events });
                 }
             }
         }

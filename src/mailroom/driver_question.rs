@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use uuid::Uuid;
 
 use super::entity_state::EntityState;
 use super::load::load;
+use super::repetition::StoredAppend;
 use super::shared::Shared;
 use crate::driver::bounded::{NoAnswer, bounded, guarded};
 use crate::driver::{DriverError, EventPages, Fetch};
 use crate::error::LoadError;
-use crate::event::{AggregateKey, KeyedEvent, Sequence};
+use crate::event::{AggregateKey, Sequence};
 
 /// What only the driver can tell. It concerns the first append of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +21,8 @@ pub(super) enum DriverQuestion {
     Has(Sequence),
     /// The writer named no sequence: what is the latest?
     Latest,
-    /// Which append do the events after this sequence belong to?
-    Whose { after: Sequence, events: u64 },
+    /// What is stored under this commit id, among so many events after this sequence?
+    Whose { commit_id: Uuid, after: Sequence, events: u64 },
     /// Which are the latest commit ids?
     Window,
     /// On which state is the first command decided?
@@ -30,10 +32,13 @@ pub(super) enum DriverQuestion {
 /// The driver's answer to a [`DriverQuestion`].
 pub(super) enum DriverReply {
     Has(Sequence),
-    HasNot { latest: Sequence },
+    HasNot {
+        latest: Sequence,
+    },
     Latest(Sequence),
-    Whose(Vec<KeyedEvent>),
-    Window(Vec<KeyedEvent>),
+    Whose(StoredAppend),
+    /// From the last event to the first.
+    Window(Vec<(Sequence, Uuid)>),
     State(Result<EntityState, LoadError>),
 }
 
@@ -63,14 +68,16 @@ pub(super) async fn ask(
                 false => DriverReply::HasNot { latest: driver.latest_sequence(&key).await? },
             },
             DriverQuestion::Latest => DriverReply::Latest(driver.latest_sequence(&key).await?),
-            DriverQuestion::Whose { after, events } => {
-                let limit = usize::try_from(events).unwrap_or(usize::MAX).saturating_add(1);
-                let fetch = Fetch::ALL.after(after).limit(limit);
-                DriverReply::Whose(fetch_all(driver.fetch_events(&key, fetch)).await?)
+            DriverQuestion::Whose { commit_id, after, events } => {
+                // The event before them and the one after them say whether the append is whole.
+                let limit = usize::try_from(events).unwrap_or(usize::MAX).saturating_add(2);
+                let fetch = Fetch::ALL.after(after.previous()).limit(limit);
+                let pages = driver.fetch_events(&key, fetch);
+                DriverReply::Whose(StoredAppend::read(pages, commit_id, after).await?)
             }
             DriverQuestion::Window => {
                 let fetch = Fetch::ALL.backwards().limit(shared.config.commit_id_window);
-                DriverReply::Window(fetch_all(driver.fetch_events(&key, fetch)).await?)
+                DriverReply::Window(commit_ids(driver.fetch_events(&key, fetch)).await?)
             }
             DriverQuestion::State => {
                 return Err(DriverError::failed("no command waits for a state"));
@@ -81,10 +88,11 @@ pub(super) async fn ask(
     answered.unwrap_or_else(|no_answer| Err(no_answer.to_read()))
 }
 
-async fn fetch_all(mut pages: EventPages) -> Result<Vec<KeyedEvent>, DriverError> {
-    let mut events = Vec::new();
+/// No more than one page of events is in memory.
+async fn commit_ids(mut pages: EventPages) -> Result<Vec<(Sequence, Uuid)>, DriverError> {
+    let mut ids = Vec::new();
     while let Some(page) = pages.next().await {
-        events.extend(page?);
+        ids.extend(page?.iter().map(|event| (event.sequence, event.commit_id)));
     }
-    Ok(events)
+    Ok(ids)
 }

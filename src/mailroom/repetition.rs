@@ -1,25 +1,69 @@
 //! What a caller is told whose commit id is stored already.
 
+use futures_util::StreamExt;
 use uuid::Uuid;
 
 use super::entity_state::CommandAnswer;
 use super::slot::{AppendAnswer, Mail};
 use crate::append::Appended;
+use crate::driver::{DriverError, EventPages};
 use crate::error::AppendError;
 use crate::event::{KeyedEvent, Sequence};
 
-/// The answer to an append whose expectation fails. `events` are those that follow its expectation
-/// (or the place where its commit id was last seen): as many as it has, and one more.
-pub(super) fn repeated_or(mail: &Mail, events: &[KeyedEvent], latest: Sequence) -> AppendAnswer {
+/// What is stored under one commit id, after a place that was looked at.
+#[derive(Clone, Default)]
+pub(super) struct StoredAppend {
+    /// Side by side, in sequence order.
+    pub(super) events: Vec<KeyedEvent>,
+    /// The event before the first one has the same commit id: the stored append began earlier.
+    began_before: bool,
+}
+
+impl StoredAppend {
+    /// Reads what is stored under this commit id after `after`. The pages begin with the event at
+    /// `after`. Events of other appends are not kept.
+    pub(super) async fn read(
+        mut pages: EventPages,
+        commit_id: Uuid,
+        after: Sequence,
+    ) -> Result<Self, DriverError> {
+        let mut stored = StoredAppend::default();
+        while let Some(page) = pages.next().await {
+            for event in page? {
+                if event.commit_id == commit_id {
+                    stored.take(event, after);
+                } else if !stored.events.is_empty() {
+                    return Ok(stored);
+                } else {
+                    stored.began_before = false;
+                }
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Takes the next event with this commit id. One at `after` or before it is not kept.
+    pub(super) fn take(&mut self, event: KeyedEvent, after: Sequence) {
+        match event.sequence > after {
+            true => self.events.push(event),
+            false => self.began_before = true,
+        }
+    }
+}
+
+/// The answer to an append whose expectation fails. `stored` is looked for after its expectation,
+/// or after the place where its commit id was last seen.
+pub(super) fn repeated_or(mail: &Mail, stored: &StoredAppend, latest: Sequence) -> AppendAnswer {
     let append = &mail.append;
     let key = append.key.clone();
-    let own: Vec<&KeyedEvent> =
-        events.iter().take_while(|event| event.commit_id == append.commit_id).collect();
-    let Some(first) = own.first() else {
+    let exact = append.expected.exact();
+    let follows = |event: &&KeyedEvent| exact.is_none_or(|after| event.sequence == after.next());
+    let Some(first) = stored.events.first().filter(follows) else {
         return Err(AppendError::Conflict { key, expected: append.expected, actual: latest });
     };
-    let same = own.len() == append.events.len()
-        && append.events.iter().zip(&own).all(|(new, stored)| new.same_content(stored));
+    let same = !stored.began_before
+        && stored.events.len() == append.events.len()
+        && append.events.iter().zip(&stored.events).all(|(new, event)| new.same_content(event));
     if !same {
         return Err(AppendError::CommitIdReused { key, commit_id: append.commit_id });
     }
@@ -38,10 +82,9 @@ pub(super) fn is_own_work(mail: &Mail, stored: Option<&KeyedEvent>) -> bool {
     mail.append.attempt.is_none_or(|attempt| stored == Some(attempt))
 }
 
-/// The answer to a command whose commit id was seen before, if its events are among `events`.
-pub(super) fn repeated_command(commit_id: Uuid, events: Vec<KeyedEvent>) -> Option<CommandAnswer> {
-    let own: Vec<KeyedEvent> =
-        events.into_iter().filter(|event| event.commit_id == commit_id).collect();
+/// The answer to a command whose commit id was seen before, if its events are found.
+pub(super) fn repeated_command(commit_id: Uuid, stored: StoredAppend) -> Option<CommandAnswer> {
+    let own = stored.events;
     let (first, last) = (own.first()?, own.last()?);
     let appended = Appended {
         first: first.sequence,

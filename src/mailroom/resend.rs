@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::repetition::StoredAppend;
 use super::shared::Shared;
 use super::slot::{AggregateFacts, Slot};
 use crate::driver::bounded::{NoAnswer, bounded};
@@ -20,11 +21,14 @@ use crate::event::{KeyedEvent, Sequence};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// So many events are read beyond the put's place. A store that lost a race learns the latest
+/// sequence from the same read, unless more were written.
+const EVENTS_BEYOND: usize = 128;
 
 /// What became of a put.
 pub(super) enum PutFate {
     Committed(PutReceipt),
-    /// Not written as a whole; what is stored from its first sequence on.
+    /// Not written as a whole; what stands in its place.
     Conflicted(ReadBack),
     /// Surely not written.
     NotWritten(DriverError),
@@ -33,8 +37,8 @@ pub(super) enum PutFate {
 
 /// What was read back after a conflict.
 pub(super) struct ReadBack {
-    /// The stored events of each append of the put.
-    pub(super) by_commit: HashMap<Uuid, Vec<KeyedEvent>>,
+    /// What is stored of each append of the put.
+    pub(super) by_commit: HashMap<Uuid, StoredAppend>,
 }
 
 /// A put whose fate is sought. Its mail is not touched until the fate is known.
@@ -97,23 +101,32 @@ impl Resend<'_> {
         })
     }
 
-    /// Reads from the put's first sequence to the end, and keeps the events of the put's own
-    /// appends.
+    /// Reads what stands in the put's place, and keeps the events of the put's own appends.
     ///
-    /// A conflict with nothing stored is an error, like a read that fails.
+    /// A bounded read: it ends some events after the last place of the put. An append that was
+    /// written further on is found when it is decided again. A conflict with nothing stored is an
+    /// error, like a read that fails.
     async fn read_back(&self, facts: &mut AggregateFacts) -> Result<ReadBack, DriverError> {
-        let first = self.put.events().first().map_or(Sequence::NONE, |event| event.sequence);
-        let by_commit =
-            self.put.events().iter().map(|event| (event.commit_id, Vec::new())).collect();
-        let mut found = ReadBack { by_commit };
+        let events = self.put.events();
+        let first = events.first().map_or(Sequence::NONE, |event| event.sequence);
+        let before = first.previous();
+        let own = events.iter().map(|event| (event.commit_id, StoredAppend::default())).collect();
+        let mut found = ReadBack { by_commit: own };
+        let beyond = facts
+            .window
+            .as_ref()
+            .map_or(0, |_| self.shared.config.commit_id_window)
+            .max(EVENTS_BEYOND);
+        let limit = events.len().saturating_add(beyond);
         let reading = async {
             let (mut latest, mut of_another) = (Sequence::NONE, false);
-            let mut pages = self
-                .shared
-                .driver
-                .fetch_events(self.slot.key(), Fetch::ALL.after(first.previous()));
+            let mut read = 0;
+            let driver = &self.shared.driver;
+            let fetch = Fetch::ALL.after(before).limit(limit);
+            let mut pages = driver.fetch_events(self.slot.key(), fetch);
             while let Some(page) = pages.next().await {
                 let page = page?;
+                read += page.len();
                 // Without this the window would stay behind, and be read again as a whole.
                 if let Some(window) = &mut facts.window {
                     window.push_all(&page);
@@ -121,9 +134,29 @@ impl Resend<'_> {
                 for event in page {
                     latest = event.sequence;
                     match found.by_commit.get_mut(&event.commit_id) {
-                        Some(events) => events.push(event),
+                        Some(stored) => stored.take(event, before),
                         None => of_another = true,
                     }
+                }
+                // What was learned stays, even if the next page cannot be read.
+                self.slot.raise_latest(latest);
+            }
+            if read >= limit {
+                latest = latest.max(driver.latest_sequence(self.slot.key()).await?);
+            }
+            // An append that began before the put is not the put's own.
+            let at_first = |stored: &&mut StoredAppend| {
+                stored.events.first().is_some_and(|event| event.sequence == first)
+            };
+            if before > Sequence::NONE
+                && let Some(stored) = found.by_commit.values_mut().find(at_first)
+            {
+                let fetch = Fetch::ALL.after(before.previous()).limit(1);
+                let mut pages = driver.fetch_events(self.slot.key(), fetch);
+                let commit_id = stored.events.first().map(|event| event.commit_id);
+                while let Some(page) = pages.next().await {
+                    let own = |event: &KeyedEvent| Some(event.commit_id) == commit_id;
+                    page?.into_iter().filter(own).for_each(|event| stored.take(event, before));
                 }
             }
             Ok::<_, DriverError>((latest, of_another))
@@ -146,7 +179,7 @@ impl Resend<'_> {
         if std::mem::replace(&mut facts.is_latest_confirmed, true) && of_another {
             facts.fairness().met_another();
         }
-        found.by_commit.retain(|_, events: &mut Vec<KeyedEvent>| !events.is_empty());
+        found.by_commit.retain(|_, stored: &mut StoredAppend| !stored.events.is_empty());
         Ok(found)
     }
 }

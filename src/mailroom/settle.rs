@@ -236,24 +236,26 @@ fn conflicted(batch: Batch, found: &ReadBack) {
                 continue;
             }
         };
-        let events = found.by_commit.get(&mail.append.commit_id);
+        let stored = found.by_commit.get(&mail.append.commit_id);
         // An exact append follows what it expects; elsewhere, its id was used for another append.
         let exact = mail.append.expected.exact();
-        let events = events.filter(|events| {
-            let first = events.first().map(|event| event.sequence);
+        let stored = stored.filter(|stored| {
+            let first = stored.events.first().map(|event| event.sequence);
             exact.is_none_or(|expected| first == Some(expected.next()))
         });
-        match events {
+        match stored {
             None => undecided.push(mail),
             // Another process may have decided the same command differently; what it wrote counts.
-            Some(events) if mail.command().is_some() && !is_own_work(&mail, events.first()) => {
+            Some(stored)
+                if mail.command().is_some() && !is_own_work(&mail, stored.events.first()) =>
+            {
                 let commit_id = mail.append.commit_id;
-                if let Some(answer) = repeated_command(commit_id, events.clone()) {
+                if let Some(answer) = repeated_command(commit_id, stored.clone()) {
                     mail.answer_command(answer);
                 }
             }
-            Some(events) => {
-                let answer = repeated_or(&mail, events, latest);
+            Some(stored) => {
+                let answer = repeated_or(&mail, stored, latest);
                 mail.answer(answer);
             }
         }

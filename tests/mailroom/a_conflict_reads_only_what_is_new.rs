@@ -1,4 +1,5 @@
-//! After a conflict with another store, what that one wrote is read, once, and nothing before it.
+//! After a conflict with another store, what that one wrote is read, once, and nothing before it. A
+//! refusal reads no more than it needs.
 
 use std::sync::Arc;
 
@@ -40,4 +41,29 @@ async fn commit_ids_known_before_a_conflict_are_not_read_again() {
     let again = here.append(of_there).await.unwrap();
     assert!(again.repeated);
     assert_eq!(again.first, BEFORE + 1);
+}
+
+#[tokio::test]
+async fn a_stale_append_to_a_long_history_reads_a_bounded_part() {
+    let memory = MemoryDriver::new();
+    let there = store_over(Arc::new(memory.reopen())).await;
+    for _ in 0..20 {
+        let events = (0..500).map(|_| NewEvent::raw("Counted", "1"));
+        there.append(Append::to("shared").events(events)).await.unwrap();
+    }
+    let driver = FaultyDriver::around(memory.reopen());
+    let here = store_over(driver.clone()).await;
+    let stale = |commit_id: Option<Uuid>| {
+        let append = Append::to("shared").event(NewEvent::raw("Counted", "1"));
+        let append = append.expect(seriatim::Expected::from(10));
+        commit_id.map_or(append.clone(), |id| append.commit_id(id))
+    };
+    for commit_id in [None, Some(Uuid::new_v4())] {
+        driver.take_counts();
+        let refused = here.append(stale(commit_id)).await.unwrap_err();
+        assert!(refused.is_conflict(), "{refused}");
+        let counts = driver.take_counts();
+        assert!(counts.fetch_events <= 2 && counts.events_fetched <= 200, "{counts:?}");
+    }
+    assert_eq!(here.append(append()).await.unwrap().last, 10_001);
 }

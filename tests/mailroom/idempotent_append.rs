@@ -171,6 +171,33 @@ async fn a_window_that_begins_inside_an_append_finds_all_of_it() {
     assert_eq!((again.first.get(), again.last.get(), again.repeated), (2, 6, true));
 }
 
+/// The same id with other content, of which the window or the expectation shows a part only.
+#[tokio::test]
+async fn an_append_that_looks_like_a_part_of_the_stored_one_is_refused() {
+    let memory = MemoryDriver::new();
+    let id = Uuid::new_v4();
+    let of = |events: std::ops::Range<u64>| Append::to("a").events(events.map(event)).commit_id(id);
+    let writer = store_over(&memory).await;
+    writer.append(Append::to("a").event(event(9))).await.unwrap();
+    // Sequences 2 to 6.
+    writer.append(of(0..5)).await.unwrap();
+    // A part at its end, one as long as the window, and one that is longer.
+    let any = [of(3..5), of(4..5), of(0..6), of(0..9)];
+    // At sequences 3, 5 and 6.
+    let inside = [(2, of(1..5)), (4, of(3..5)), (5, of(4..5))];
+    let exact = inside.map(|(after, append)| append.expect(Expected::from(after)));
+    for append in any.into_iter().chain(exact) {
+        for window in [1, 2, 1_024] {
+            let driver = Arc::new(memory.reopen());
+            let builder = EventStore::builder().driver(driver).commit_id_window(window);
+            let store = builder.open().await.unwrap();
+            let answer = store.append(append.clone()).await;
+            let is_refused = matches!(answer, Err(AppendError::CommitIdReused { .. }));
+            assert!(is_refused, "window {window}, {append:?}: {answer:?}");
+        }
+    }
+}
+
 /// Many callers repeat each other's appends through two stores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_load_each_id_is_written_once() {
