@@ -58,6 +58,7 @@ mod store;
 pub mod subscription;
 pub mod testing;
 mod upcast;
+mod user_code;
 
 pub use append::{Append, Appended, ExecuteOptions, Expected};
 pub use entity::{

@@ -7,9 +7,11 @@
 
 use std::cell::{Cell, RefCell};
 
+use crate::user_code;
+
 /// An answer that is ready, and the caller that waits for it.
 pub(crate) trait ReadyAnswer {
-    /// Wakes the caller with the answer.
+    /// Wakes the caller with the answer. The caller's waker can be any code, and panic.
     fn deliver(self: Box<Self>);
 }
 
@@ -30,8 +32,13 @@ pub fn answer_together<T>(settle: impl FnOnce() -> T) -> T {
 pub(crate) fn deliver(answer: Box<dyn ReadyAnswer>) {
     match GATHERING.get() {
         true => GATHERED.with_borrow_mut(|gathered| gathered.push(answer)),
-        false => answer.deliver(),
+        false => deliver_one(answer),
     }
+}
+
+fn deliver_one(answer: Box<dyn ReadyAnswer>) {
+    // A caller whose waker panics harms neither this thread nor the others that wait.
+    let _reported = user_code::call(|| answer.deliver());
 }
 
 /// Delivers what was gathered, also when `settle` panics.
@@ -42,9 +49,7 @@ impl Drop for Gathering {
         GATHERING.set(false);
         // Taken out first: a caller's waker can run any code, which may gather again.
         let mut gathered = GATHERED.take();
-        for answer in gathered.drain(..) {
-            answer.deliver();
-        }
+        gathered.drain(..).for_each(deliver_one);
         GATHERED.set(gathered);
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{DriverError, async_trait};
 use crate::event::{KeyedEvent, Position};
+use crate::user_code;
 
 /// The longest name of a checkpoint, in bytes.
 pub const MAX_CHECKPOINT_NAME_BYTES: usize = 512;
@@ -152,7 +153,8 @@ impl LogListener {
     /// Waits for a ring since the last [`LogListener::begin`]. False if the driver is gone and no
     /// ring will come.
     pub async fn rung(&mut self) -> bool {
-        self.0.changed().await.is_ok()
+        // The bell is rung by a driver's thread, and for many listeners.
+        user_code::with_guarded_waker(self.0.changed()).await.is_ok()
     }
 }
 

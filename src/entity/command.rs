@@ -16,14 +16,14 @@ use crate::error::{AppendError, LoadError};
 use crate::event::{
     AggregateKey, CheckedEvents, EventError, KeyedEvent, RawJson, Sequence, is_same_json,
 };
-use crate::mailroom::{BoxedCommand, BoxedState, CommandAnswer, Decision};
+use crate::mailroom::{BoxedCommand, BoxedState, CommandAnswer, Decision, Mailroom};
 
 pub(super) type CommandResult<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
 
 /// Events in their stored form, and as they will be read back.
 type EncodedEvents<A> = (CheckedEvents, Vec<<A as Aggregate>::Event>);
 
-/// The answer to a command, which comes back with it.
+/// The result of a command, with the command.
 pub(super) struct AnsweredCommand<A: Aggregate> {
     pub(super) result: CommandResult<A>,
     pub(super) command: A::Command,
@@ -31,15 +31,29 @@ pub(super) struct AnsweredCommand<A: Aggregate> {
     pub(super) repeated: Vec<KeyedEvent>,
 }
 
-/// One command, its last decision, and its caller.
+/// One command and its caller.
 pub(super) struct SentCommand<A: Aggregate> {
+    pub(super) decided: DecidedCommand<A>,
+    pub(super) answer: oneshot::Sender<CommandReply<A>>,
+    /// Drops what nobody waits for any more.
+    pub(super) mailroom: Arc<Mailroom>,
+}
+
+/// One command and its last decision.
+pub(super) struct DecidedCommand<A: Aggregate> {
     pub(super) key: AggregateKey,
     pub(super) command: A::Command,
     pub(super) metadata: Option<RawJson>,
     pub(super) expected: Expected,
     pub(super) setup: Arc<EntitySetup<A>>,
     pub(super) outcome: Option<DecisionOutcome<A>>,
-    pub(super) answer: oneshot::Sender<AnsweredCommand<A>>,
+}
+
+/// What the mailroom answers. Only the caller makes a result of it, in its own task: that runs the
+/// application's code, and drops its values.
+pub(super) struct CommandReply<A: Aggregate> {
+    decided: DecidedCommand<A>,
+    answer: CommandAnswer,
 }
 
 /// What a command was decided to be.
@@ -51,7 +65,7 @@ pub(super) enum DecisionOutcome<A: Aggregate> {
     Unexpected(Sequence),
 }
 
-impl<A: Aggregate> SentCommand<A> {
+impl<A: Aggregate> DecidedCommand<A> {
     fn decided_events(&self) -> &[A::Event] {
         match &self.outcome {
             Some(DecisionOutcome::Events(events)) => events,
@@ -78,12 +92,6 @@ impl<A: Aggregate> SentCommand<A> {
             read_back.push(event);
         }
         Ok((checked, read_back))
-    }
-}
-
-impl<A: Aggregate> BoxedCommand for SentCommand<A> {
-    fn blank(&self) -> Box<dyn BoxedState> {
-        Box::new(Folded::<A>::blank(self.setup.clone()))
     }
 
     fn decide(&mut self, state: &dyn BoxedState) -> Decision {
@@ -123,9 +131,34 @@ impl<A: Aggregate> BoxedCommand for SentCommand<A> {
             folded.sequence = folded.sequence.plus(events.len() as u64);
         }
     }
+}
+
+impl<A: Aggregate> BoxedCommand for SentCommand<A> {
+    fn blank(&self) -> Box<dyn BoxedState> {
+        Box::new(Folded::<A>::blank(self.decided.setup.clone()))
+    }
+
+    fn decide(&mut self, state: &dyn BoxedState) -> Decision {
+        self.decided.decide(state)
+    }
+
+    fn apply(&self, state: &mut dyn BoxedState) {
+        self.decided.apply(state);
+    }
 
     fn answer(self: Box<Self>, answer: CommandAnswer) {
-        let SentCommand { key, command, setup, outcome, expected, answer: waiting, .. } = *self;
+        let SentCommand { decided, answer: waiting, mailroom } = *self;
+        if let Err(unheard) = waiting.send(CommandReply { decided, answer }) {
+            mailroom.discard(unheard);
+        }
+    }
+}
+
+impl<A: Aggregate> CommandReply<A> {
+    /// Called by the caller.
+    pub(super) fn into_answered(self) -> AnsweredCommand<A> {
+        let CommandReply { decided, answer } = self;
+        let DecidedCommand { key, command, setup, outcome, expected, .. } = decided;
         let wrong_kind = || {
             let (other, this) = ("another type", type_name::<A>());
             ExecuteError::Load(LoadError::WrongKind { kind: A::KIND, other, this })
@@ -163,8 +196,7 @@ impl<A: Aggregate> BoxedCommand for SentCommand<A> {
             CommandAnswer::NotLoaded(error) => Err(ExecuteError::Load(error)),
             CommandAnswer::Panicked => Err(ExecuteError::Panicked { key }),
         };
-        // The caller may have dropped its future.
-        let _ = waiting.send(AnsweredCommand { result, command, repeated });
+        AnsweredCommand { result, command, repeated }
     }
 }
 

@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Aggregate;
-use super::command::{AnsweredCommand, CommandResult, SentCommand, is_another_command};
+use super::command::{
+    AnsweredCommand, CommandReply, CommandResult, DecidedCommand, SentCommand, is_another_command,
+};
 use super::error::ExecuteError;
 use super::executed::{Executed, Loaded};
 use super::pauses::Pauses;
@@ -208,22 +210,22 @@ impl<A: Aggregate> Entities<A> {
         let (answer, answered) = oneshot::channel();
         let metadata_bytes = sent.metadata.as_ref().map_or(0, RawJson::len);
         let bytes = A::command_bytes(&command).saturating_add(metadata_bytes);
-        let execution = SentCommand::<A> {
+        let mailroom = self.store.mailroom();
+        let decided = DecidedCommand::<A> {
             key: key.clone(),
             command,
             metadata: sent.metadata,
             expected: sent.expected,
             setup: self.setup.clone(),
             outcome: None,
-            answer,
         };
-        let mailroom = self.store.mailroom();
+        let execution = SentCommand { decided, answer, mailroom: mailroom.clone() };
         mailroom
             .execute(key.clone(), sent.commit_id, bytes, Box::new(execution))
             .await
             .map_err(ExecuteError::Append)?;
         let lost = |_| ExecuteError::Append(AppendError::ActorFailed { key: key.clone() });
-        answered.await.map_err(lost)
+        answered.await.map(CommandReply::into_answered).map_err(lost)
     }
 
     /// Tells the caller of a command whose commit id stands there for something else.

@@ -38,7 +38,9 @@ impl RawJson {
     ///
     /// When it is not UTF-8, not JSON, or more than one value.
     pub fn parse(text: impl Into<Bytes>) -> Result<Self, RawJsonError> {
-        let bytes = text.into();
+        // Memory of the caller's own kind (`Bytes::from_owner`) is copied: a driver's thread may be
+        // the last to drop an event, and must not run another's code. A plain vector is not.
+        let bytes = Bytes::from(Vec::from(text.into()));
         let value: &str = {
             let text = std::str::from_utf8(&bytes).map_err(RawJsonError::new)?;
             let value: &RawValue = serde_json::from_str(text).map_err(RawJsonError::new)?;

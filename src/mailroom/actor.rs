@@ -32,6 +32,7 @@ use super::slot::{
 use crate::driver::{DriverError, Put};
 use crate::error::AppendError;
 use crate::event::Sequence;
+use crate::user_code::{self, Panicked};
 
 /// Starts an actor for this aggregate on the aggregate's thread. It takes over from one that died:
 /// it learns from the driver what it needs, and the slot's put permit makes it wait for a put that
@@ -147,8 +148,13 @@ impl AggregateActor {
     }
 
     /// Freezes the put and sends it off.
-    fn put(&mut self, mut items: BatchItems, permit: PutPermit, formed: Instant) {
-        let recorded_at = self.slot.shared().now();
+    fn put(&mut self, mut items: BatchItems, mut permit: PutPermit, formed: Instant) {
+        let Ok(recorded_at) = self.slot.shared().now() else {
+            // None of it was sent: dropped, the mail says so. A state that is ahead is folded
+            // again.
+            permit.facts.failed_puts += 1;
+            return;
+        };
         let mut events = SmallVec::with_capacity(items.len());
         for item in &mut items {
             if let BatchItem::Accepted { mail, first } = item {
@@ -166,6 +172,7 @@ impl AggregateActor {
             // PutPlan in order from the latest sequence on, it cannot be out of order; if it were,
             // nobody's append was sent.
             Err(error) => {
+                permit.facts.failed_puts += 1;
                 let error = DriverError::failed(error.to_string());
                 for mail in items.into_iter().map(BatchItem::into_mail) {
                     let key = mail.append.key.clone();
@@ -181,13 +188,24 @@ impl AggregateActor {
     }
 
     fn ask(&mut self, question: DriverQuestion, permit: PutPermit, ctx: &mut Context<Self>) {
-        self.asking = true;
-        let entity = match question {
-            DriverQuestion::State => {
-                self.entity.take().or_else(|| self.blank_entity(&permit.facts))
+        let entity = match (question, self.entity.take()) {
+            (DriverQuestion::State, None) => match self.blank_entity(&permit.facts) {
+                Ok(blank) => blank,
+                Err(Panicked) => {
+                    self.permit = Some(permit);
+                    if let Some(mail) = self.queue.pop_front() {
+                        mail.answer_command(CommandAnswer::Panicked);
+                    }
+                    return;
+                }
+            },
+            (DriverQuestion::State, entity) => entity,
+            (_, entity) => {
+                self.entity = entity;
+                None
             }
-            _ => None,
         };
+        self.asking = true;
         self.permit = Some(permit);
         let asking = ask(self.slot.shared().clone(), self.slot.key().clone(), question, entity);
         ctx.spawn(asking.into_actor(self).map(|reply, actor, ctx| {
@@ -274,9 +292,16 @@ impl AggregateActor {
     }
 
     /// A state without events, of the type that the first command is for.
-    fn blank_entity(&self, facts: &AggregateFacts) -> Option<Box<EntityState>> {
-        let command = self.queue.front()?.command()?;
-        Some(Box::new(EntityState::blank(command.blank(), facts.failed_puts)))
+    ///
+    /// # Errors
+    ///
+    /// When making it panics.
+    fn blank_entity(&self, facts: &AggregateFacts) -> Result<Option<Box<EntityState>>, Panicked> {
+        let Some(command) = self.queue.front().and_then(|mail| mail.command()) else {
+            return Ok(None);
+        };
+        let state = user_code::call(|| command.blank())?;
+        Ok(Some(Box::new(EntityState::blank(state, facts.failed_puts))))
     }
 
     fn confirm_latest(&mut self, latest: Sequence) {

@@ -6,7 +6,6 @@
 //! append of this put is held until the put is settled.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -20,6 +19,7 @@ use super::slot::{
 use crate::driver::Limits;
 use crate::error::AppendError;
 use crate::event::{Sequence, Timestamp};
+use crate::user_code;
 
 /// What decisions rest on.
 pub(super) struct Grounds<'a> {
@@ -320,11 +320,11 @@ fn decide_on_state(
                 return Verdict::Wait;
             }
             let state = &mut *folded.state;
-            let applied = catch_unwind(AssertUnwindSafe(|| {
+            let applied = user_code::call(|| {
                 if let Some(command) = mail.command() {
                     command.apply(state);
                 }
-            }));
+            });
             if applied.is_err() {
                 *entity = None;
                 return Verdict::AnswerCommand(CommandAnswer::Panicked);

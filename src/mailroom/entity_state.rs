@@ -5,13 +5,12 @@
 //! ahead of what is durable while a put is in flight. When that put fails, the state is dropped and
 //! folded again from what the driver holds; it is never corrected.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use bytes::Bytes;
 
 use crate::append::Appended;
 use crate::error::{AppendError, LoadError};
 use crate::event::{CheckedEvents, KeyedEvent, Sequence};
+use crate::user_code;
 
 /// An entity's state, boxed.
 pub(crate) trait BoxedState: std::any::Any + Send {
@@ -46,6 +45,8 @@ pub(crate) trait BoxedCommand: Send {
     /// Folds the decided events into the state they were decided on.
     fn apply(&self, state: &mut dyn BoxedState);
 
+    /// Hands the answer to the caller. None of the application's code runs here, but the waker of
+    /// the caller.
     fn answer(self: Box<Self>, answer: CommandAnswer);
 }
 
@@ -87,6 +88,35 @@ pub(super) struct EntityState {
     pub(super) snapshot_at: Sequence,
 }
 
+impl Drop for EntityState {
+    fn drop(&mut self) {
+        user_code::discard(std::mem::replace(&mut self.state, Box::new(Dropped)));
+    }
+}
+
+/// Stands in for a state that is being dropped.
+struct Dropped;
+
+impl BoxedState for Dropped {
+    fn apply(&mut self, event: KeyedEvent) -> Result<(), LoadError> {
+        Err(LoadError::Panicked { key: event.key.clone(), sequence: event.sequence })
+    }
+
+    fn snapshot_every(&self) -> Option<u64> {
+        None
+    }
+
+    fn to_snapshot(&self, _: Sequence) -> Option<Bytes> {
+        None
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<Sequence, String> {
+        Err("the state is dropped".to_owned())
+    }
+
+    fn reset(&mut self) {}
+}
+
 impl EntityState {
     pub(super) fn blank(state: Box<dyn BoxedState>, failed_puts: u32) -> Self {
         EntityState { state, at: Sequence::NONE, failed_puts, snapshot_at: Sequence::NONE }
@@ -95,7 +125,7 @@ impl EntityState {
     /// Folds in the next stored event. After an error the state must not be used.
     pub(super) fn fold(&mut self, event: KeyedEvent) -> Result<(), LoadError> {
         let (key, sequence) = (event.key.clone(), event.sequence);
-        let applied = catch_unwind(AssertUnwindSafe(|| self.state.apply(event)));
+        let applied = user_code::call(|| self.state.apply(event));
         applied.unwrap_or(Err(LoadError::Panicked { key, sequence }))?;
         self.at = sequence;
         Ok(())
@@ -116,6 +146,6 @@ impl EntityState {
         }
         self.snapshot_at = self.at;
         let at = self.at;
-        catch_unwind(AssertUnwindSafe(|| self.state.to_snapshot(at))).ok().flatten()
+        user_code::call(|| self.state.to_snapshot(at)).ok().flatten()
     }
 }

@@ -20,6 +20,7 @@ use super::supervisor::{Started, Supervisor};
 use crate::driver::bounded::{bounded, guarded};
 use crate::driver::{Driver, DriverError};
 use crate::error::{CloseError, OpenError};
+use crate::user_code;
 
 /// Opens the driver; called and polled on the store's own runtime.
 pub(crate) type OpenDriver = Box<dyn FnOnce() -> DriverBeingOpened + Send>;
@@ -60,7 +61,7 @@ impl Runtime {
         // The receiver is gone only after closing has begun.
         let _ = self.close.send(());
         let mut closed = self.closed.clone();
-        match closed.wait_for(Option::is_some).await {
+        match user_code::with_guarded_waker(closed.wait_for(Option::is_some)).await {
             Ok(report) => report.clone().unwrap_or(Ok(())),
             Err(_) => Err(CloseError::Driver(DriverError::failed("the store's thread died"))),
         }

@@ -13,6 +13,7 @@ use super::seats::Seats;
 use crate::driver::{Driver, Limits};
 use crate::event::Timestamp;
 use crate::upcast::Upcasters;
+use crate::user_code::{self, Discarded, Panicked};
 
 /// The time that the answer of a driver may take after the driver gave up a put.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
@@ -82,8 +83,20 @@ impl Shared {
         self.has_ended.load(Ordering::SeqCst)
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        (self.config.clock)().into()
+    /// The time by the store's clock.
+    ///
+    /// # Errors
+    ///
+    /// When the clock panics.
+    pub(super) fn now(&self) -> Result<Timestamp, Panicked> {
+        user_code::call(|| (self.config.clock)()).map(Timestamp::from)
+    }
+
+    /// Drops a value of the application on the store's own runtime, because the calling thread may
+    /// be a driver's.
+    pub(crate) fn discard<T: Send + 'static>(&self, value: T) {
+        let value = Discarded::new(value);
+        self.spawn(async move { drop(value) });
     }
 
     /// Runs a future on the store's own runtime. False when the runtime has ended.

@@ -21,6 +21,7 @@ mod idempotent_append;
 mod late_put_is_never_doubled;
 mod model;
 mod one_bad_append_spares_its_neighbours;
+mod panics_of_user_code_harm_their_caller;
 mod passivation_under_load;
 mod permits_bound_the_mailbox;
 mod racing_writers_see_a_legal_order;

@@ -30,6 +30,7 @@ use crate::driver::{
     check_checkpoint_name, paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
+use crate::user_code;
 
 /// Events in a journal and a redb file. See the [module](crate::driver::redb).
 pub struct RedbDriver {
@@ -183,7 +184,8 @@ impl Driver for RedbDriver {
         let (answer, answered) = oneshot::channel();
         let done = Box::new(|result| drop(answer.send(result)));
         self.core.queue.push(PendingPut::new(put, looked, done));
-        answered.await.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
+        let answered = user_code::with_guarded_waker(answered).await;
+        answered.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
     }
 
     fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
@@ -314,6 +316,7 @@ impl LogStore for RedbDriver {
         let (done, saved) = oneshot::channel();
         let checkpoint = Checkpoint { name: name.into(), bytes: checkpoint };
         self.core.queue.push_saving(PendingCheckpoint { checkpoint, done });
-        saved.await.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
+        let saved = user_code::with_guarded_waker(saved).await;
+        saved.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
     }
 }

@@ -5,7 +5,6 @@
 //! allocator's locks.
 
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -15,6 +14,7 @@ use crate::append::{Appended, CheckedAppend};
 use crate::driver::{self, DriverError};
 use crate::error::AppendError;
 use crate::mailroom::entity_state::{BoxedCommand, BoxedState, CommandAnswer, Decision};
+use crate::user_code::{self, Panicked};
 
 pub(in crate::mailroom) type AppendAnswer = Result<Appended, AppendError>;
 
@@ -103,9 +103,8 @@ impl Mail {
         let ReplyTo::Command(command) = &mut self.0.reply_to else {
             return CommandOutcome::Nothing;
         };
-        let decided = catch_unwind(AssertUnwindSafe(|| command.decide(state)));
-        match decided {
-            Err(_panic) => CommandOutcome::Panicked,
+        match user_code::call(|| command.decide(state)) {
+            Err(Panicked) => CommandOutcome::Panicked,
             Ok(Decision::Nothing) => CommandOutcome::Nothing,
             Ok(Decision::Unexpected) if self.up_to_date => CommandOutcome::Nothing,
             Ok(Decision::Unexpected) => CommandOutcome::Unexpected,
@@ -183,13 +182,14 @@ impl Drop for Envelope {
             },
         };
         drop(self.ticket.take());
-        match reply_to {
+        // The caller's waker can be any code.
+        let _reported = user_code::call(|| match reply_to {
             ReplyTo::Append(waiting) => {
                 drop(waiting.send(Reply { answer: Err(error), _mail: None }));
             }
             ReplyTo::Command(command) => command.answer(CommandAnswer::NotAppended(error)),
             ReplyTo::Answered => {}
-        }
+        });
     }
 }
 
