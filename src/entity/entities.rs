@@ -1,11 +1,11 @@
 //! The handle of all entities of one type: executes commands, loads states.
 
-use std::any::{TypeId, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use futures_util::FutureExt;
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream, TryStreamExt};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -21,9 +21,9 @@ use super::state::Folded;
 use crate::append::{ExecuteOptions, Expected};
 use crate::error::{AppendError, LoadError};
 use crate::event::{AggregateKey, KeyError, KeyedEvent, RawJson, Sequence, Timestamp};
-use crate::mailroom::BoxedState;
+use crate::mailroom::{EntityHistory, EntityState, load};
 use crate::middleware::{Execution, NextExecute, Outcome};
-use crate::store::{EventStore, Read};
+use crate::store::EventStore;
 
 /// All entities of one type in one store. Cheap to clone; holds the store open.
 ///
@@ -300,45 +300,21 @@ impl<A: Aggregate> Entities<A> {
         last: Option<Sequence>,
         wanted: impl Fn(&KeyedEvent) -> bool,
     ) -> Result<Loaded<A>, LoadError> {
-        let mut folded = Folded::<A>::blank(self.setup.clone());
-        let mut at = Sequence::NONE;
-        if folded.snapshot_every().is_some()
-            && last != Some(Sequence::NONE)
-            && let Some(snapshot) = self.store.load_snapshot(key).await
-        {
-            match folded.restore(&snapshot) {
-                Ok(sequence) if last.is_none_or(|last| sequence <= last) => at = sequence,
-                Ok(_) => folded.reset(),
-                Err(reason) => {
-                    tracing::warn!(%key, reason, "a snapshot cannot be used and is ignored");
-                }
-            }
-        }
-        if at > Sequence::NONE {
-            // The event that the snapshot was taken at is read too: is it there?
-            let mut events = self.store.read(key).without_upcasters().from(at);
-            match events.next().await.transpose()? {
-                Some(event) if event.sequence == at => {
-                    return fold(folded, at, events, wanted).await;
-                }
-                _ => {
-                    tracing::warn!(%key, %at, "a snapshot ahead of its events is ignored");
-                    folded.reset();
-                }
-            }
-        }
-        fold(folded, Sequence::NONE, self.store.read(key).without_upcasters(), wanted).await
+        let blank = Folded::<A>::blank(self.setup.clone());
+        let blank = EntityState::folded(Box::new(blank), Sequence::NONE);
+        loaded(load(&StoreHistory { store: &self.store, key }, blank, last, wanted).await?)
     }
 
     /// Folds in what happened since.
     pub(super) async fn catch_up(
         &self,
         key: &AggregateKey,
-        loaded: Loaded<A>,
+        since: Loaded<A>,
     ) -> Result<Loaded<A>, LoadError> {
-        let folded = Folded::of(loaded.state, loaded.sequence, self.setup.clone());
-        let events = self.store.read(key).without_upcasters().from(loaded.sequence.next());
-        fold(folded, loaded.sequence, events, |_| true).await
+        let at = since.sequence;
+        let folded = Folded::of(since.state, at, self.setup.clone());
+        let folded = EntityState::folded(Box::new(folded), at);
+        loaded(load(&StoreHistory { store: &self.store, key }, folded, None, |_| true).await?)
     }
 
     pub(super) fn checked_key(&self, id: &str) -> Result<AggregateKey, LoadError> {
@@ -363,21 +339,38 @@ fn outcome<A: Aggregate>(answer: &CommandResult<A>) -> Result<Outcome, AppendErr
     }
 }
 
-async fn fold<A: Aggregate>(
-    mut folded: Folded<A>,
-    mut at: Sequence,
-    mut events: Read,
-    wanted: impl Fn(&KeyedEvent) -> bool,
-) -> Result<Loaded<A>, LoadError> {
-    while let Some(event) = events.next().await {
-        let event = event?;
-        if !wanted(&event) {
-            break;
-        }
-        let (key, sequence) = (event.key.clone(), event.sequence);
-        let applied = catch_unwind(AssertUnwindSafe(|| folded.apply(event)));
-        applied.unwrap_or(Err(LoadError::Panicked { key, sequence }))?;
-        at = sequence;
+/// One aggregate as a caller reads it: through the middleware, page by page.
+struct StoreHistory<'a> {
+    store: &'a EventStore,
+    key: &'a AggregateKey,
+}
+
+impl EntityHistory for StoreHistory<'_> {
+    fn key(&self) -> &AggregateKey {
+        self.key
     }
-    Ok(Loaded { state: folded.state, sequence: at })
+
+    async fn snapshot(&self) -> Result<Option<Bytes>, String> {
+        Ok(self.store.load_snapshot(self.key).await)
+    }
+
+    fn events(
+        &self,
+        after: Sequence,
+    ) -> impl Stream<Item = Result<KeyedEvent, LoadError>> + Send + Unpin {
+        self.store.read(self.key).without_upcasters().from(after.next()).map_err(LoadError::from)
+    }
+}
+
+/// The state in its type again.
+fn loaded<A: Aggregate>(entity: EntityState) -> Result<Loaded<A>, LoadError> {
+    let sequence = entity.at;
+    let state: Box<dyn Any> = entity.into_state();
+    match state.downcast::<Folded<A>>() {
+        Ok(folded) => Ok(Loaded { state: folded.state, sequence }),
+        Err(_) => {
+            let (other, this) = ("another type", type_name::<A>());
+            Err(LoadError::WrongKind { kind: A::KIND, other, this })
+        }
+    }
 }

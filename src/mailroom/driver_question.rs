@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use uuid::Uuid;
 
 use super::entity_state::EntityState;
-use super::load::load;
+use super::load::{DriverHistory, load};
 use super::repetition::StoredAppend;
 use super::shared::Shared;
 use crate::driver::bounded::{NoAnswer, bounded, guarded};
@@ -55,7 +55,8 @@ pub(super) async fn ask(
 ) -> Result<DriverReply, DriverError> {
     let driver = &shared.driver;
     if let (DriverQuestion::State, Some(entity)) = (question, entity) {
-        let loading = guarded(|| load(&shared, &key, *entity)).await;
+        let history = DriverHistory { shared: &shared, key: &key };
+        let loading = guarded(|| load(&history, *entity, None, |_| true)).await;
         let panicked = |no_answer: NoAnswer| {
             Err(LoadError::Driver { key: key.clone(), source: no_answer.to_read() })
         };

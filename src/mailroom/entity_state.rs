@@ -78,10 +78,10 @@ pub(crate) enum CommandAnswer {
     Panicked,
 }
 
-/// The state of the actor's entity, folded up to a sequence.
-pub(super) struct EntityState {
+/// The state of an entity, folded up to a sequence.
+pub(crate) struct EntityState {
     pub(super) state: Box<dyn BoxedState>,
-    pub(super) at: Sequence,
+    pub(crate) at: Sequence,
     /// The count of failed puts when the state was folded. If it has grown since, the state may
     /// hold events that were never written.
     pub(super) failed_puts: u32,
@@ -120,6 +120,16 @@ impl BoxedState for Dropped {
 impl EntityState {
     pub(super) fn blank(state: Box<dyn BoxedState>, failed_puts: u32) -> Self {
         EntityState { state, at: Sequence::NONE, failed_puts, snapshot_at: Sequence::NONE }
+    }
+
+    /// A state that has the events up to this sequence.
+    pub(crate) fn folded(state: Box<dyn BoxedState>, at: Sequence) -> Self {
+        EntityState { state, at, failed_puts: 0, snapshot_at: Sequence::NONE }
+    }
+
+    /// The state itself, for a caller that asked for it.
+    pub(crate) fn into_state(mut self) -> Box<dyn BoxedState> {
+        std::mem::replace(&mut self.state, Box::new(Dropped))
     }
 
     /// Folds in the next stored event. After an error the state must not be used.

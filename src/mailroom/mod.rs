@@ -31,7 +31,8 @@
 //! - `actor`, `driver_question`: the actor, and what it asks the driver
 //! - `decide`, `repetition`, `commit_window`: which mail goes into the next put; repeated commit
 //!   ids
-//! - `entity_state`, `load`: boxed states and commands of entities; loading a state
+//! - `entity_state`, `load`, `time_slice`: boxed states and commands of entities; loading a state;
+//!   giving way meanwhile
 //! - `settle`, `resend`, `fairness`: a put on its way to its answer; pauses for other stores
 //! - `arbiters`, `supervisor`, `runtime`: threads, passivation, opening and closing
 
@@ -57,10 +58,12 @@ mod settle;
 mod shared;
 mod slot;
 mod supervisor;
+mod time_slice;
 
 pub(crate) use admission::Wait;
 pub(crate) use consumers::RunningConsumer;
-pub(crate) use entity_state::{BoxedCommand, BoxedState, CommandAnswer, Decision};
+pub(crate) use entity_state::{BoxedCommand, BoxedState, CommandAnswer, Decision, EntityState};
+pub(crate) use load::{EntityHistory, load};
 pub(crate) use mailroom::Mailroom;
 pub(crate) use runtime::{OpenDriver, Runtime};
 pub(crate) use shared::{Clock, Config};

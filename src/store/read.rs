@@ -244,8 +244,9 @@ async fn fetch_page(
     if let Some(page) = mailroom.driver.fetch_page_now(&key, fetch) {
         return page.map_err(ReadError::from_driver);
     }
-    let fetch_events = move |driver: &dyn Driver| driver.fetch_events(&key, fetch);
-    let mut pages = forward(&mailroom, fetch_events);
+    // One page and no more: the next page is a fetch of its own, which middleware may change.
+    let one_page = move |driver: &dyn Driver| driver.fetch_events(&key, fetch).take(1).boxed();
+    let mut pages = forward(&mailroom, one_page);
     match pages.recv().await {
         // Only the next fetch can tell whether more events follow.
         Some(Ok(Some(events))) => Ok(EventPage::new(events, true)),

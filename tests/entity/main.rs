@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_long_load_gives_way;
 mod command_bytes_are_in_flight;
 mod entity_answers_rest_on_durable_events;
 mod entity_commands_and_appends_agree;

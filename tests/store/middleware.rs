@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::append;
 use serde::{Deserialize, Serialize};
-use seriatim::driver::EventPage;
+use seriatim::driver::faults::FaultyDriver;
+use seriatim::driver::memory::MemoryDriver;
+use seriatim::driver::{Driver, DriverError, EventPage, EventPages, Fetch, Put, PutReceipt};
 use seriatim::middleware::{
     Execution, FetchRequest, Middleware, NextAppend, NextExecute, NextFetch, Outcome, Spans,
     async_trait,
 };
 use seriatim::{
-    Aggregate, Append, AppendError, Appended, Context, EventStore, ExecuteError, ReadError,
+    Aggregate, AggregateKey, Append, AppendError, Appended, Context, EventStore, ExecuteError,
+    ReadError, Sequence,
 };
 
 #[derive(Clone)]
@@ -174,4 +177,49 @@ async fn commands_pass_too_and_keep_their_own_answers() {
     let events = store.read("counter/1").collect().await.unwrap();
     let metadata = events[0].metadata.as_ref().unwrap().as_str();
     assert_eq!(metadata, r#"{"inner":true,"outer":true}"#);
+}
+
+/// Waits for a network, as the store sees it: no page is read in the caller's thread.
+struct Remote(MemoryDriver);
+
+#[async_trait]
+impl Driver for Remote {
+    async fn check_sequence(
+        &self,
+        key: &AggregateKey,
+        sequence: Sequence,
+    ) -> Result<bool, DriverError> {
+        self.0.check_sequence(key, sequence).await
+    }
+
+    fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
+        self.0.fetch_events(key, fetch)
+    }
+
+    async fn put_events(&self, put: Arc<Put>) -> Result<PutReceipt, DriverError> {
+        self.0.put_events(put).await
+    }
+
+    async fn close(&self) -> Result<(), DriverError> {
+        self.0.close().await
+    }
+}
+
+#[tokio::test]
+async fn each_page_of_a_remote_read_is_fetched_once() {
+    const EVENTS: usize = 10_500;
+    let driver = FaultyDriver::around(Remote(MemoryDriver::new()));
+    let store = EventStore::builder()
+        .driver(driver.clone())
+        .middleware(Named("outer", Arc::default()))
+        .open()
+        .await
+        .unwrap();
+    for _ in 0..EVENTS / 500 {
+        let events = (0..500).map(crate::support::event);
+        store.append(Append::to("a").events(events)).await.unwrap();
+    }
+    driver.take_counts();
+    assert_eq!(store.read("a").collect().await.unwrap().len(), EVENTS);
+    assert_eq!(driver.take_counts().events_fetched, EVENTS as u64);
 }
