@@ -90,7 +90,7 @@ struct Life<'a> {
 const OWN: &str = "own/1";
 
 /// Lives, and answers the disk as the next life finds it, what is known then, and the last position
-/// that was answered before the last batch.
+/// that was answered before the last batch in which something was.
 pub(crate) async fn live(
     driver: RedbDriver,
     disk: &SimDisk,
@@ -120,8 +120,11 @@ pub(crate) async fn live(
     let batches = random.u64(1..30);
     let mut settled = 0;
     for _ in 0..batches {
-        settled = life.answered();
+        let before = life.answered();
         life.batch(random).await?;
+        if life.answered() > before {
+            settled = before;
+        }
         if life.is_hurt() {
             break;
         }

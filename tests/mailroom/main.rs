@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_conflict_is_judged_append_by_append;
 mod a_conflict_reads_only_what_is_new;
 mod a_race_with_the_check_is_seen;
 mod actor_panics_lose_nothing;
@@ -29,3 +30,4 @@ mod recorded_at_never_decreases;
 mod refused_writers_keep_no_aggregate;
 mod stale_appends_make_no_driver_call;
 mod two_stores_take_turns;
+mod unknown_stays_unknown;
