@@ -55,18 +55,18 @@ pub(in crate::driver::redb) struct Core {
     snapshot: RwLock<Option<Arc<CommittedView>>>,
 }
 
-/// The right to use redb's file; closing waits for it.
-pub(in crate::driver::redb) struct DatabaseLease<'a> {
+/// redb, or a view of it, and the right to use its file; closing waits for it.
+pub(in crate::driver::redb) struct FileLease<'a, T> {
     // Dropped before the right to use it.
-    database: Arc<Database>,
+    used: Arc<T>,
     _user: RwLockReadGuard<'a, ()>,
 }
 
-impl Deref for DatabaseLease<'_> {
-    type Target = Database;
+impl<T> Deref for FileLease<'_, T> {
+    type Target = T;
 
-    fn deref(&self) -> &Database {
-        &self.database
+    fn deref(&self) -> &T {
+        &self.used
     }
 }
 
@@ -122,33 +122,38 @@ impl Core {
     }
 
     /// redb's latest committed state. Taken after the tail was looked at: what has left the tail
-    /// by then is in it.
-    pub(in crate::driver::redb) fn snapshot(&self) -> Result<Arc<CommittedView>, DriverError> {
+    /// by then is in it. The rule of [`Core::database`] holds for it too.
+    pub(in crate::driver::redb) fn snapshot(
+        &self,
+    ) -> Result<FileLease<'_, CommittedView>, DriverError> {
+        let user = self.database_users.read().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        snapshot.clone().ok_or(DriverError::Closed)
+        let used = snapshot.clone().ok_or(DriverError::Closed)?;
+        Ok(FileLease { used, _user: user })
     }
 
     /// Shows readers what was just committed.
     pub(in crate::driver::redb) fn renew_snapshot(&self) -> Result<(), DriverError> {
-        let fresh = Arc::new(CommittedView::take(&*self.database()?)?);
+        let database = self.database()?;
+        let fresh = Arc::new(CommittedView::take(&database)?);
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok(())
     }
 
-    /// redb, which stays open as long as this is held. A thread that holds one must not ask for
+    /// redb, which stays open as long as this is held. A thread that holds a lease must not ask for
     /// another: closing may wait between the two.
-    pub(in crate::driver::redb) fn database(&self) -> Result<DatabaseLease<'_>, DriverError> {
+    pub(in crate::driver::redb) fn database(&self) -> Result<FileLease<'_, Database>, DriverError> {
         let user = self.database_users.read().unwrap_or_else(PoisonError::into_inner);
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        let database = database.clone().ok_or(DriverError::Closed)?;
-        Ok(DatabaseLease { database, _user: user })
+        let used = database.clone().ok_or(DriverError::Closed)?;
+        Ok(FileLease { used, _user: user })
     }
 
     /// Closes redb's file, after everybody who uses it. Later reads get an error that says so.
     pub(in crate::driver::redb) fn close_database(&self) -> Result<(), DriverError> {
+        let _nobody = self.database_users.write().unwrap_or_else(PoisonError::into_inner);
         self.snapshot.write().unwrap_or_else(PoisonError::into_inner).take();
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let _nobody = self.database_users.write().unwrap_or_else(PoisonError::into_inner);
         match database.map(Arc::try_unwrap) {
             None => Ok(()),
             Some(Ok(database)) => database.close().map_err(redb_failed),
@@ -178,11 +183,12 @@ impl Core {
 
     /// What a put is refused with after a failure.
     pub(in crate::driver::redb) fn refusal(&self) -> Option<DriverError> {
-        self.failed.get().map(|error| {
-            DriverError::failed(format!(
+        self.failed.get().map(|error| match error {
+            DriverError::Damaged { .. } => error.clone(),
+            _ => DriverError::failed(format!(
                 "an earlier write failed, so it is not known what the disk holds: close the store \
                  and open it again ({error})"
-            ))
+            )),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::driver::redb::apply::checkpoints::{Checkpoint, PendingCheckpoint};
 use crate::driver::redb::apply::entity_snapshots as snapshots;
 use crate::driver::redb::apply::transaction as apply;
 use crate::driver::redb::core::Core;
-use crate::driver::redb::failure::guarded;
+use crate::driver::redb::failure::{guarded, redb_panicked};
 use crate::driver::redb::journal::recent_aggregates as known;
 use crate::driver::redb::journal::write_queue::PendingPut;
 use crate::driver::redb::journal::writer;
@@ -119,7 +119,8 @@ impl RedbDriver {
     fn prepare(&self, put: &Put) -> Result<known::LookedUp, DriverError> {
         self.limits().check(put)?;
         self.core.open()?;
-        self.core.tail.aggregates.look(put, |key| self.core.snapshot()?.latest_sequence(key))
+        let stored = |key: &_| guarded(|| self.core.snapshot()?.latest_sequence(key));
+        self.core.tail.aggregates.look(put, stored)
     }
 }
 
@@ -133,7 +134,7 @@ fn apply_until_stopped(
         match catch_unwind(AssertUnwindSafe(|| apply::run(core))) {
             Ok(applied) => break applied,
             // From here on it waits to be stopped, and reads go on as long as redb answers.
-            Err(_panic) => core.fail(DriverError::failed("redb panicked")),
+            Err(_panic) => core.fail(redb_panicked()),
         }
     };
     core.journal.stop();
@@ -171,7 +172,8 @@ impl Driver for RedbDriver {
         key: &AggregateKey,
         sequence: Sequence,
     ) -> Result<bool, DriverError> {
-        Ok(sequence != Sequence::NONE && sequence.get() <= read::latest(&self.core, key)?)
+        let latest = self.latest_sequence(key).await?;
+        Ok(sequence != Sequence::NONE && sequence <= latest)
     }
 
     fn fetch_events(&self, key: &AggregateKey, fetch: Fetch) -> EventPages {
@@ -215,7 +217,7 @@ impl Driver for RedbDriver {
     }
 
     async fn latest_sequence(&self, key: &AggregateKey) -> Result<Sequence, DriverError> {
-        read::latest(&self.core, key).map(Sequence::new)
+        guarded(|| read::latest(&self.core, key)).map(Sequence::new)
     }
 
     fn fetch_page_now(
@@ -269,7 +271,7 @@ impl SnapshotStore for RedbDriver {
         if let Some(pending) = self.core.pending_snapshots.get(key) {
             return Ok(Some(pending));
         }
-        snapshots::stored(&begin_read(&*self.core.database()?)?, key)
+        guarded(|| snapshots::stored(&begin_read(&*self.core.database()?)?, key))
     }
 
     async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {

@@ -8,9 +8,12 @@ use crate::driver::DriverError;
 pub(in crate::driver::redb) fn guarded<T>(
     read: impl FnOnce() -> Result<T, DriverError>,
 ) -> Result<T, DriverError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        Err(DriverError::damaged("events.redb is damaged: redb cannot read it"))
-    })
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(redb_panicked()))
+}
+
+/// What a panic of redb means.
+pub(in crate::driver::redb) fn redb_panicked() -> DriverError {
+    DriverError::damaged("events.redb is damaged: redb cannot read it")
 }
 
 /// A failure of redb, as the driver's.

@@ -22,6 +22,7 @@ use crate::driver::redb::core::Core;
 use crate::driver::redb::disk::directory::Directory;
 use crate::driver::redb::disk::files::DirectoryDisk;
 use crate::driver::redb::disk::files::{Disk, DiskFile};
+use crate::driver::redb::disk::locked_disk::LockedDisk;
 use crate::driver::redb::disk::redb_file::RedbFile;
 use crate::driver::redb::disk::reserve::{DATABASE, DiskReserve};
 use crate::driver::redb::driver::RedbDriver;
@@ -61,7 +62,7 @@ impl RedbBuilder {
     ///
     /// Those of [`RedbBuilder::open`].
     pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverError> {
-        open(self, disk)
+        open(self, Arc::new(LockedDisk::new(disk)))
     }
 }
 

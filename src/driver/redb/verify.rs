@@ -70,6 +70,8 @@ pub(in crate::driver::redb) fn verify(core: &Core) -> Result<Verified, DriverErr
         next = segment.next_position();
         if seen.len() >= BATCH_EVENTS {
             compare(&snapshot, &mut seen)?;
+            // Closing waits for this.
+            core.open()?;
             core.options.tell(Step::Verifying, next - 1, total.max(next - 1));
         }
     }

@@ -8,9 +8,9 @@ use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 #[cfg(not(unix))]
-use std::sync::Mutex;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError};
 
 use crate::driver::redb::disk::directory::{Directory, sync_directory};
 
@@ -57,42 +57,18 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A directory of this machine, locked for as long as the store is open. Its files hold the lock
-/// too, so that nothing touches one of them after another opener may have come.
-pub(in crate::driver::redb) struct DirectoryDisk {
-    path: PathBuf,
-    lock: DirectoryLock,
-}
-
-/// The lock of a directory, shared by its files.
-#[derive(Clone)]
-struct DirectoryLock(Arc<RwLock<Option<Directory>>>);
-
-impl DirectoryLock {
-    /// Runs `work` while the lock is held. Fails if it was released.
-    fn held<T>(&self, work: impl FnOnce(&Directory) -> io::Result<T>) -> io::Result<T> {
-        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(directory) => work(directory),
-            None => Err(io::Error::other("the store is closed: its directory is not locked")),
-        }
-    }
-
-    /// Waits for work in progress.
-    fn release(&self) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
+/// A directory of this machine. Whoever drops it gives up the directory's lock.
+pub(in crate::driver::redb) struct DirectoryDisk(Directory);
 
 impl DirectoryDisk {
     pub(in crate::driver::redb) fn new(directory: Directory) -> Self {
-        let path = directory.path().to_owned();
-        DirectoryDisk { path, lock: DirectoryLock(Arc::new(RwLock::new(Some(directory)))) }
+        DirectoryDisk(directory)
     }
 
     /// The path of a file, if the directory still stands where it was locked.
     fn checked_path(&self, name: &str) -> io::Result<PathBuf> {
-        self.lock.held(Directory::check_place)?;
-        Ok(self.path.join(name))
+        self.0.check_place()?;
+        Ok(self.0.path().join(name))
     }
 }
 
@@ -122,10 +98,7 @@ impl Disk for DirectoryDisk {
     fn open(&self, name: &str) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let path = self.checked_path(name)?;
         match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => Ok(Some(Arc::new(LockedFile {
-                file: RealFile::new(file),
-                lock: self.lock.clone(),
-            }))),
+            Ok(file) => Ok(Some(Arc::new(RealFile::new(file)))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(named("opening", &path)(error)),
         }
@@ -138,13 +111,12 @@ impl Disk for DirectoryDisk {
         }
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).open(&path);
-        let file = RealFile::new(file.map_err(named("making", &path))?);
-        Ok(Arc::new(LockedFile { file, lock: self.lock.clone() }))
+        Ok(Arc::new(RealFile::new(file.map_err(named("making", &path))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let from = self.checked_path(from)?;
-        fs::rename(&from, self.path.join(to)).map_err(named("renaming", &from))
+        fs::rename(&from, self.0.path().join(to)).map_err(named("renaming", &from))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -157,11 +129,7 @@ impl Disk for DirectoryDisk {
         if journal.is_dir() {
             sync_directory(&journal).map_err(named("flushing", &journal))?;
         }
-        sync_directory(&self.path).map_err(named("flushing", &self.path))
-    }
-
-    fn release(&self) {
-        self.lock.release();
+        sync_directory(self.0.path()).map_err(named("flushing", self.0.path()))
     }
 }
 
@@ -218,65 +186,24 @@ impl RealFile {
     }
 }
 
-/// A file that can be used only while the directory is locked.
-struct LockedFile {
-    file: RealFile,
-    lock: DirectoryLock,
-}
-
-impl Debug for LockedFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.file.fmt(f)
-    }
-}
-
-impl DiskFile for LockedFile {
+impl DiskFile for RealFile {
     fn size(&self) -> io::Result<u64> {
-        self.lock.held(|_| Ok(self.file.file().metadata()?.len()))
+        Ok(self.file().metadata()?.len())
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.lock.held(|_| self.file.read(offset, out))
+        self.read(offset, out)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.lock.held(|_| self.file.write(offset, data))
+        self.write(offset, data)
     }
 
     fn set_size(&self, bytes: u64) -> io::Result<()> {
-        self.lock.held(|_| self.file.file().set_len(bytes))
+        self.file().set_len(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.lock.held(|_| self.file.file().sync_data())
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_touched_after_the_lock_is_released() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = DirectoryDisk::new(Directory::open(folder.path()).unwrap());
-        let file = disk.create("journal/000001").unwrap();
-        file.write_at(0, b"before").unwrap();
-        assert_eq!(disk.create("journal/000001").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        disk.release();
-        file.write_at(0, b"after!").unwrap_err();
-        file.set_size(0).unwrap_err();
-        file.sync().unwrap_err();
-        file.read_at(0, &mut [0; 6]).unwrap_err();
-        file.size().unwrap_err();
-        disk.create("journal/000002").unwrap_err();
-        disk.remove("journal/000001").unwrap_err();
-        disk.rename("journal/000001", "journal/000002").unwrap_err();
-        disk.list("journal").unwrap_err();
-        disk.sync_names().unwrap_err();
-        assert_eq!(fs::read(folder.path().join("journal/000001")).unwrap(), b"before");
-        // Nobody is kept out.
-        Directory::open(folder.path()).unwrap();
+        self.file().sync_data()
     }
 }
