@@ -36,32 +36,69 @@ struct Witness {
 /// A put's commit id and what became of it.
 type Answered = (Uuid, Result<Position, DriverError>);
 
+/// How large everything is.
+#[derive(Clone, Copy, Debug)]
+enum Scale {
+    /// Journal files of 64 KiB, switched all the time.
+    Small,
+    /// Journal files of several MiB, filled ahead step by step while frames go into them.
+    Large,
+}
+
 #[test]
 fn every_answered_put_survives_power_loss() {
-    run(Durability::Flushed);
+    run(Durability::Flushed, Scale::Small, 60);
 }
 
 #[test]
 fn written_durability_loses_only_the_end() {
-    run(Durability::Written);
+    run(Durability::Written, Scale::Small, 60);
 }
 
-fn run(durability: Durability) {
+#[test]
+fn every_answered_put_survives_power_loss_in_large_journal_files() {
+    run(Durability::Flushed, Scale::Large, 8);
+}
+
+#[test]
+fn written_durability_loses_only_the_end_of_large_journal_files() {
+    run(Durability::Written, Scale::Large, 8);
+}
+
+fn run(durability: Durability, scale: Scale, cases: u64) {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
     let seeds: Vec<u64> = match number("SERIATIM_CRASH_SEED") {
         Some(seed) => vec![seed],
-        None => (1..=number("SERIATIM_CRASH_CASES").unwrap_or(60)).collect(),
+        None => (1..=number("SERIATIM_CRASH_CASES").unwrap_or(cases)).collect(),
     };
-    for seed in seeds {
-        eprintln!("{durability:?}, seed {seed}");
-        case(seed, durability);
+    let mut furthest = 0;
+    for &seed in &seeds {
+        eprintln!("{durability:?}, {scale:?}, seed {seed}");
+        furthest = furthest.max(case(seed, durability, scale));
     }
+    let filled_at_first = match scale {
+        Scale::Small => 0,
+        Scale::Large => 512 << 10,
+    };
+    assert!(seeds.len() == 1 || furthest > filled_at_first, "frames came to {furthest} only");
 }
 
-fn case(seed: u64, durability: Durability) {
+/// The greatest offset of a frame in a file of the journal.
+fn furthest_frame(disk: &SimDisk) -> usize {
+    let names = disk.names().into_iter().filter(|name| name.starts_with("journal/"));
+    let last = |content: Vec<u8>| {
+        let mut sectors = (0..content.len()).step_by(512).rev();
+        sectors.find(|at| content[*at..].starts_with(&[0xfe, b'S', b'J', 0]))
+    };
+    names.filter_map(|name| last(disk.content(&name))).max().unwrap_or(0)
+}
+
+/// Answers with the greatest offset of a frame.
+fn case(seed: u64, durability: Durability, scale: Scale) -> usize {
     let mut random = Random::new(seed);
     let mut disk = SimDisk::new();
     let mut witness = Witness::default();
+    let mut furthest = 0;
     for _ in 0..ROUNDS {
         // Every second life the power may fail while opening, as often as it likes.
         if random.one_in(2) {
@@ -70,6 +107,14 @@ fn case(seed: u64, durability: Durability) {
         // Much in the tail, in several journal files; or little, which waits for redb all the time.
         let much = random.one_in(2);
         let options = small().tail_bytes(if much { 512 << 10 } else { 16 << 10 });
+        let options = match scale {
+            Scale::Small => options,
+            // More than the journal uses of a file, or less.
+            Scale::Large => {
+                let file = if random.one_in(2) { 2 << 20 } else { 6 << 20 };
+                options.journal_file_bytes(file).tail_bytes(if much { 16 << 20 } else { 512 << 10 })
+            }
+        };
         let opened = options.durability(durability).open_on(Arc::new(disk.clone()));
         match opened {
             Err(error) => {
@@ -79,11 +124,21 @@ fn case(seed: u64, durability: Durability) {
                 if !disk.has_failed() {
                     check(&driver, &mut witness, durability);
                     if !disk.has_failed() {
-                        let ahead = if random.one_in(4) { 4 } else { 400 };
+                        let most = match scale {
+                            Scale::Small => 400,
+                            Scale::Large => 800,
+                        };
+                        let ahead = if random.one_in(4) { 4 } else { most };
                         disk.fail_power_after(1 + random.below(ahead));
                     }
                 }
-                live(&driver, &mut witness, &mut random, &disk, much);
+                let long = match (scale, much) {
+                    (Scale::Small, false) => 2_000,
+                    (Scale::Small, true) => 4_000,
+                    (Scale::Large, _) => 24_000,
+                };
+                live(&driver, &mut witness, &mut random, &disk, (much, long));
+                furthest = furthest.max(furthest_frame(&disk));
                 let _ = block_on(driver.close());
             }
         }
@@ -93,6 +148,7 @@ fn case(seed: u64, durability: Durability) {
     check(&driver, &mut witness, durability);
     driver.verify().unwrap();
     block_on(driver.close()).unwrap();
+    furthest
 }
 
 /// Writers and a reader, until the power is gone or they have had enough.
@@ -101,7 +157,7 @@ fn live(
     witness: &mut Witness,
     random: &mut Random,
     disk: &SimDisk,
-    much: bool,
+    (much, long): (bool, usize),
 ) {
     let mut next: Vec<u64> = (0..KEYS)
         .map(|n| block_on(driver.latest_sequence(&key_of(n))).map_or(0, |s| s.get()) + 1)
@@ -118,7 +174,6 @@ fn live(
             }
             let n = random.below(KEYS);
             let count = if random.one_in(5) { 1 + random.below(20) } else { 1 };
-            let long = if much { 4_000 } else { 2_000 };
             let filler = if random.one_in(if much { 2 } else { 10 }) { long } else { 60 };
             let sent = put(&key_of(n), next[n as usize], count, filler);
             next[n as usize] += count;
