@@ -17,16 +17,16 @@ use crate::driver::redb::disk::reserve::DiskReserve;
 use crate::driver::redb::disk::sync_gate::SyncGate;
 use crate::spin_wait::yield_now;
 
-/// Kept pages beyond this are written without waiting for the flush.
+/// When the kept pages take more than this, they are written before the flush.
 const KEPT_BYTES: usize = 16 << 20;
-/// As many neighbours in one write.
+/// One write takes no more than this.
 const WRITE_BYTES: usize = 256 << 10;
-/// The memory of written pages is kept for the next ones, up to so many pages of at most this size.
-/// The system would otherwise have to give and clear it again for every transaction.
+/// The buffers of written pages are reused for the next pages: so many, of at most this size. The
+/// system would otherwise give and clear that memory for every transaction.
 const SPARE_PAGES: usize = 2_048;
 const SPARE_BYTES: usize = 4 << 10;
-/// A flush of the journal meanwhile waits for all that redb's file has to flush, so that is not
-/// left to the end.
+/// A flush of the journal waits for a flush of redb's file that is under way, so the bytes to flush
+/// are kept few.
 const FLUSH_EVERY: usize = 512 << 10;
 
 /// redb's file.
