@@ -59,6 +59,12 @@ pub(super) struct StoredNames {
     names: BTreeSet<String>,
 }
 
+/// What is read of a record before the rest of it is.
+#[derive(Deserialize)]
+struct RecordVersion {
+    version: u32,
+}
+
 /// An aggregate whose events a consumer skips, because one of them failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -164,9 +170,15 @@ impl ConsumerRecords {
         if bytes.is_empty() {
             return Ok(None);
         }
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-            self.failed(DriverError::damaged(format!("the {what} record cannot be read: {error}")))
-        })
+        let unreadable = |why: String| {
+            self.failed(DriverError::damaged(format!("the {what} record cannot be read: {why}")))
+        };
+        let RecordVersion { version } =
+            serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if version != VERSION {
+            return Err(unreadable(format!("its version {version} is not known")));
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(error.to_string()))
     }
 
     async fn save<T: Serialize>(&self, what: &str, record: &T) -> Result<(), ConsumerError> {

@@ -13,5 +13,6 @@ mod consumers_park_what_fails;
 mod projections_count_once;
 mod publisher_resumes;
 mod reactions_happen_once;
+mod records_of_a_later_version_are_refused;
 mod subscribers_see_every_position_once;
 mod subscription_pushes_to_actors;
