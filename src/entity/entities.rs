@@ -220,12 +220,11 @@ impl<A: Aggregate> Entities<A> {
             outcome: None,
         };
         let execution = SentCommand { decided, answer, mailroom: mailroom.clone() };
-        mailroom
-            .execute(key.clone(), sent.commit_id, bytes, Box::new(execution))
-            .await
-            .map_err(ExecuteError::Append)?;
+        let place = mailroom.execute(key, sent.commit_id, bytes, Box::new(execution));
         let lost = |_| ExecuteError::Append(AppendError::ActorFailed { key: key.clone() });
-        answered.await.map(CommandReply::into_answered).map_err(lost)
+        let reply = answered.await;
+        place.give_up();
+        reply.map(CommandReply::into_answered).map_err(lost)
     }
 
     /// Tells the caller of a command whose commit id stands there for something else.

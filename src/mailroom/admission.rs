@@ -1,22 +1,21 @@
 //! What bounds the whole store: bytes in flight, and the door that closes.
 //!
 //! ```text
-//! caller ── permit of the aggregate ─▶ room for its bytes? ── yes: one step ───────────▶ ticket
-//!                                          └── no: counted, and in line until there is ─▶ ticket
+//! mail ── permit of the aggregate ─▶ room for its bytes? ── yes: one step ────────────▶ inbox
+//!                                        └── no: in line, until whoever leaves lets it in ─▶ inbox
 //! ```
 //!
 //! # What must stay true
 //!
 //! - One word holds whether the door is open, how many are inside and how many bytes they hold. So
 //!   nobody enters after the door was seen closed and empty.
-//! - A caller that waits for room is counted first. So either it sees the room that another caller
-//!   gives back, or that caller sees that somebody waits.
-//! - Nobody overtakes the line: room that is too small for its head is kept for the head.
+//! - Nobody overtakes the line ([`Line`]).
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
+use super::line::{Line, Place};
 use crate::error::AppendError;
 
 /// Whether an append waits for room or is refused.
@@ -30,17 +29,24 @@ const CLOSED: u64 = 1 << 63;
 /// One append inside. The bits below count the bytes that all of them hold.
 const ONE: u64 = 1 << 32;
 
+/// What waits for room for its bytes. It has entered, without bytes.
+pub(super) trait WaitsForBytes: Send {
+    fn bytes(&self) -> u32;
+
+    /// Its bytes are taken: it goes on. Returns what is left to do when the line is not locked.
+    fn enter(self: Box<Self>) -> Box<dyn FnOnce()>;
+
+    /// The store is closed.
+    fn refuse(self: Box<Self>);
+}
+
 /// The door of the store. Cheap to pass while it is open and there is room.
 pub(super) struct Admission {
     /// [`CLOSED`], how many are inside, and their bytes.
     door: AtomicU64,
-    /// Callers that wait for room.
-    waiting: AtomicUsize,
     bytes_total: u32,
-    /// Has one permit, which the head of the line holds.
-    line: Semaphore,
-    /// Notifies the head of the line when room is given back.
-    given_back: Notify,
+    line: Line<Box<dyn WaitsForBytes>>,
+    places: AtomicU64,
     drained: Notify,
 }
 
@@ -48,47 +54,25 @@ impl Admission {
     pub(super) fn new(bytes_in_flight: usize) -> Self {
         Admission {
             door: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
             bytes_total: u32::try_from(bytes_in_flight).unwrap_or(u32::MAX),
-            line: Semaphore::new(1),
-            given_back: Notify::new(),
+            line: Line::new(),
+            places: AtomicU64::new(0),
             drained: Notify::new(),
         }
     }
 
-    /// Takes one of `permits` and room for `bytes`; waits for both, or answers `busy` instead. Both
-    /// are given back by [`Admission::leave`] and to the semaphore.
-    pub(super) async fn acquire(
-        &self,
-        permits: &Semaphore,
-        bytes: u32,
-        wait: Wait,
-        busy: impl FnOnce() -> AppendError,
-    ) -> Result<(), AppendError> {
-        let permit = match permits.try_acquire() {
-            Ok(permit) if self.enter_with(bytes)? => {
-                permit.forget();
-                return Ok(());
-            }
-            permit => permit.ok(),
-        };
-        let entered = self.enter()?;
-        if wait == Wait::Never {
-            return Err(busy());
-        }
-        let permit = match permit {
-            Some(permit) => permit,
-            None => permits.acquire().await.map_err(|_| AppendError::Closed)?,
-        };
-        self.room_for(bytes).await?;
-        permit.forget();
-        std::mem::forget(entered);
-        Ok(())
+    /// The number of one that waits, in whichever line.
+    pub(super) fn next_place(&self) -> Place {
+        Place(self.places.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Enters with these bytes, unless there is no room for them or a caller waits for room.
-    fn enter_with(&self, bytes: u32) -> Result<bool, AppendError> {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+    /// Enters with these bytes, unless there is no room for them or somebody waits for room.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Closed`].
+    pub(super) fn enter_with(&self, bytes: u32) -> Result<bool, AppendError> {
+        if !self.line.is_empty() {
             return Ok(false);
         }
         let fits = |door| is_open(door) && self.has_room(door, bytes);
@@ -100,23 +84,40 @@ impl Admission {
     }
 
     /// Enters without bytes. Closing waits for those inside.
-    fn enter(&self) -> Result<Entered<'_>, AppendError> {
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Closed`].
+    pub(super) fn enter(&self) -> Result<(), AppendError> {
         let entered = self.step(|door| is_open(door).then_some(ONE));
-        entered.map(|()| Entered(self)).map_err(|_closed| AppendError::Closed)
+        entered.map_err(|_closed| AppendError::Closed)
     }
 
-    /// Waits in line for room for these bytes, and takes it. Only for callers that have entered.
-    async fn room_for(&self, bytes: u32) -> Result<(), AppendError> {
-        let _waiting = Waiting::new(&self.waiting);
-        let _head = self.line.acquire().await.map_err(|_| AppendError::Closed)?;
-        while self.step(|door| self.has_room(door, bytes).then(|| bytes.into())).is_err() {
-            // A notification that comes before this is stored, and not lost.
-            self.given_back.notified().await;
-            if self.line.is_closed() {
-                return Err(AppendError::Closed);
-            }
+    /// Takes bytes for one that has entered, unless there is no room or somebody waits for room.
+    pub(super) fn take_bytes(&self, bytes: u32) -> bool {
+        self.line.is_empty() && self.take_room(bytes)
+    }
+
+    /// Waits for bytes.
+    pub(super) fn wait_for_bytes(&self, place: Place, waits: Box<dyn WaitsForBytes>) {
+        match self.line.join(place, waits) {
+            Ok(()) => self.let_in(),
+            Err(refused) => refused.refuse(),
         }
-        Ok(())
+    }
+
+    /// Takes one out that no longer waits for its bytes.
+    pub(super) fn withdraw(&self, place: Place) -> Option<Box<dyn WaitsForBytes>> {
+        self.line.withdraw(place)
+    }
+
+    fn let_in(&self) {
+        let entered = self.line.let_in(|head| self.take_room(head.bytes()), |head| head.enter());
+        entered.into_iter().for_each(|rest| rest());
+    }
+
+    fn take_room(&self, bytes: u32) -> bool {
+        self.step(|door| self.has_room(door, bytes).then(|| bytes.into())).is_ok()
     }
 
     /// Adds what `add` computes from the door, or returns the door if that is nothing.
@@ -137,8 +138,9 @@ impl Admission {
 
     pub(super) fn leave(&self, bytes: u32) {
         let before = self.door.fetch_sub(ONE + u64::from(bytes), Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.given_back.notify_one();
+        debug_assert!(inside(before) > 0 && before % ONE >= u64::from(bytes), "left twice");
+        if !self.line.is_empty() {
+            self.let_in();
         }
         if !is_open(before) && inside(before) == 1 {
             self.drained.notify_waiters();
@@ -157,9 +159,7 @@ impl Admission {
     /// The close deadline has passed: answers everybody who waits for bytes that the store is
     /// closed.
     pub(super) fn give_up(&self) {
-        self.line.close();
-        // Kept for a head of the line that does not wait yet.
-        self.given_back.notify_one();
+        self.line.close().into_iter().for_each(|waits| waits.refuse());
     }
 
     /// How many appends are admitted and not answered.
@@ -189,93 +189,86 @@ fn inside(door: u64) -> usize {
     usize::try_from((door & !CLOSED) / ONE).unwrap_or(usize::MAX)
 }
 
-/// A caller that has entered and has no ticket yet.
-struct Entered<'a>(&'a Admission);
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.0.leave(0);
-    }
-}
-
-/// A caller that waits for room, until it has room or gives up.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::SeqCst);
-        Waiting(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::sync::{Arc, Mutex};
 
     use futures_util::FutureExt;
 
     use super::*;
 
-    #[test]
-    fn nobody_passes_the_line() {
-        let admission = Admission::new(10);
-        assert!(admission.enter_with(4).unwrap());
-        assert!(admission.enter_with(4).unwrap());
-        let mut large = pin!(admission.room_for(6));
-        assert!(large.as_mut().now_or_never().is_none());
-        assert!(!admission.enter_with(1).unwrap(), "it would fit, and came later");
-        let mut small = pin!(admission.room_for(1));
-        assert!(small.as_mut().now_or_never().is_none());
+    type Entered = Arc<Mutex<Vec<u32>>>;
 
-        admission.leave(4);
-        assert!(small.as_mut().now_or_never().is_none());
-        assert!(large.as_mut().now_or_never().is_some());
-        assert!(small.as_mut().now_or_never().is_none(), "there is no room for it");
-        admission.leave(4);
-        assert!(small.as_mut().now_or_never().is_some());
-        assert!(admission.enter_with(3).unwrap());
+    struct Waits(u32, Entered);
+
+    impl WaitsForBytes for Waits {
+        fn bytes(&self) -> u32 {
+            self.0
+        }
+
+        fn enter(self: Box<Self>) -> Box<dyn FnOnce()> {
+            Box::new(move || self.1.lock().unwrap().push(self.0))
+        }
+
+        fn refuse(self: Box<Self>) {
+            self.1.lock().unwrap().push(0);
+        }
+    }
+
+    /// Enters and waits for bytes.
+    fn wait(admission: &Admission, bytes: u32, entered: &Entered) -> Place {
+        admission.enter().unwrap();
+        let place = admission.next_place();
+        admission.wait_for_bytes(place, Box::new(Waits(bytes, entered.clone())));
+        place
     }
 
     #[test]
-    fn a_caller_that_gives_up_blocks_nobody() {
-        let admission = Admission::new(10);
+    fn nobody_passes_the_line() {
+        let (admission, entered) = (Admission::new(10), Entered::default());
+        assert!(admission.enter_with(4).unwrap());
+        assert!(admission.enter_with(4).unwrap());
+        wait(&admission, 6, &entered);
+        assert!(!admission.enter_with(1).unwrap(), "it would fit, and came later");
+        assert!(!admission.take_bytes(1));
+        wait(&admission, 1, &entered);
+        assert!(entered.lock().unwrap().is_empty());
+
+        admission.leave(4);
+        assert_eq!(*entered.lock().unwrap(), [6], "there is no room for the small one");
+        admission.leave(4);
+        assert_eq!(*entered.lock().unwrap(), [6, 1]);
+        assert!(admission.enter_with(3).unwrap());
+        assert!(!admission.enter_with(1).unwrap());
+    }
+
+    #[test]
+    fn one_that_gives_up_blocks_nobody() {
+        let (admission, entered) = (Admission::new(10), Entered::default());
         assert!(admission.enter_with(8).unwrap());
-        let mut large = Box::pin(admission.room_for(10));
-        let mut small = pin!(admission.room_for(2));
-        assert!(large.as_mut().now_or_never().is_none());
-        assert!(small.as_mut().now_or_never().is_none());
-        // Notified, and dropped before it looked.
-        admission.leave(8);
-        admission.enter().unwrap();
-        drop(large);
-        assert!(small.as_mut().now_or_never().is_some());
-        assert!(admission.enter_with(8).unwrap());
+        let large = wait(&admission, 10, &entered);
+        wait(&admission, 2, &entered);
+        assert!(admission.withdraw(large).is_some());
+        // It leaves the door as well, and lets in who stands behind it.
+        admission.leave(0);
+        assert_eq!(*entered.lock().unwrap(), [2]);
         assert!(!admission.enter_with(1).unwrap());
     }
 
     #[test]
     fn a_closed_door_lets_those_inside_finish() {
-        let admission = Admission::new(10);
+        let (admission, entered) = (Admission::new(10), Entered::default());
         assert!(admission.enter_with(10).unwrap());
-        let inside = admission.enter().unwrap();
-        let mut waits = pin!(admission.room_for(10));
-        assert!(waits.as_mut().now_or_never().is_none());
-
+        wait(&admission, 10, &entered);
         admission.close();
         assert!(matches!(admission.enter(), Err(AppendError::Closed)));
         assert!(matches!(admission.enter_with(0), Ok(false) | Err(AppendError::Closed)));
         let mut drained = pin!(admission.drained());
         assert!(drained.as_mut().now_or_never().is_none());
         admission.leave(10);
-        assert!(waits.as_mut().now_or_never().is_some());
+        assert_eq!(*entered.lock().unwrap(), [10]);
         assert!(drained.as_mut().now_or_never().is_none());
-        std::mem::forget(inside);
         admission.leave(10);
         assert!(drained.as_mut().now_or_never().is_some());
         assert_eq!(admission.admitted(), 0);

@@ -2,6 +2,7 @@
 //!
 //! In the caller's thread: a stale expectation is refused; a lease keeps the aggregate resident; a
 //! permit of the aggregate and the append's bytes are taken; the mail goes into the slot's inbox.
+//! What has to wait for one of them waits as mail, and needs its caller no more.
 
 use std::any::TypeId;
 use std::ops::Deref;
@@ -17,9 +18,10 @@ use super::admission::Wait;
 use super::arbiters::Arbiters;
 use super::consumers::RunningConsumers;
 use super::entity_state::BoxedCommand;
+use super::line::Place;
 use super::registry::{Lookup, Registry};
 use super::shared::{Config, Shared};
-use super::slot::{Lease, Mail, ReplyTo, StartActor, Ticket};
+use super::slot::{Lease, Mail, ReplyTo, StartActor, arrive};
 use crate::append::{Append, Appended, CheckedAppend};
 use crate::driver::Driver;
 use crate::error::AppendError;
@@ -76,50 +78,48 @@ impl Mailroom {
             let key = append.key.clone();
             AppendError::TooLarge { key, exceeded }
         })?;
-        let lease = match resident {
-            Some(lease) => lease,
-            None => self.lease_new(&append.key, wait).await?,
-        };
-        let ticket = Ticket::take(lease, append.size_bytes, wait).await?;
         let key = append.key.clone();
+        let size_bytes = append.size_bytes;
         let (answer, answered) = oneshot::channel();
-        Self::deliver(append, ticket, ReplyTo::Append(answer));
-        match answered.await {
+        let mail = Mail::new(append, size_bytes, ReplyTo::Append(answer));
+        let place = self.admit(&key, resident, mail, wait);
+        let reply = answered.await;
+        place.give_up();
+        match reply {
             Ok(reply) => reply.answer,
             Err(_died) => Err(AppendError::ActorFailed { key }),
         }
     }
 
     /// Executes a command. It is decided in the mailbox, and sends its answer itself.
-    pub(crate) async fn execute(
+    pub(crate) fn execute(
         &self,
-        key: AggregateKey,
+        key: &AggregateKey,
         commit_id: Option<Uuid>,
         bytes: usize,
         command: Box<dyn BoxedCommand>,
-    ) -> Result<(), AppendError> {
-        let lease = match self.registry.find(&key, None) {
-            Lookup::Resident(lease) => lease,
-            _ => self.lease_new(&key, Wait::ForRoom).await?,
+    ) -> PlaceInLine<'_> {
+        let resident = match self.registry.find(key, None) {
+            Lookup::Resident(lease) => Some(lease),
+            _ => None,
         };
-        let ticket = Ticket::take(lease, bytes, Wait::ForRoom).await?;
-        let undecided = CheckedAppend::undecided(key, commit_id);
-        Self::deliver(undecided, ticket, ReplyTo::Command(command));
-        Ok(())
+        let undecided = CheckedAppend::undecided(key.clone(), commit_id);
+        let mail = Mail::new(undecided, bytes, ReplyTo::Command(command));
+        self.admit(key, resident, mail, Wait::ForRoom)
     }
 
-    fn deliver(append: CheckedAppend, ticket: Ticket, reply_to: ReplyTo) {
-        let slot = ticket.slot().clone();
-        let mail = Mail::new(append, ticket, reply_to);
-        let wake = slot.lock().inbox.push(mail);
-        wake.wake(&slot);
-    }
-
-    async fn lease_new(&self, key: &AggregateKey, wait: Wait) -> Result<Lease, AppendError> {
-        if self.admission.is_closed() {
-            return Err(AppendError::Closed);
-        }
-        self.registry.lease(key, wait).await
+    fn admit(
+        &self,
+        key: &AggregateKey,
+        resident: Option<Lease>,
+        mail: Mail,
+        wait: Wait,
+    ) -> PlaceInLine<'_> {
+        let place = match resident {
+            Some(lease) => arrive(lease, mail, wait),
+            None => self.registry.arrive(mail, wait),
+        };
+        PlaceInLine { mailroom: self, waits: place.map(|place| (key.clone(), place)) }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -129,7 +129,7 @@ impl Mailroom {
     /// ReplyTo here on nothing is admitted.
     pub(crate) fn stop_admission(&self) {
         self.admission.close();
-        self.seats.close();
+        self.registry.close_seats();
     }
 
     /// How many aggregates have an actor.
@@ -163,6 +163,28 @@ impl Mailroom {
             Lookup::Stale(actual) => {
                 Err(AppendError::Conflict { key: key.clone(), expected: append.expected(), actual })
             }
+        }
+    }
+}
+
+/// Where an append may wait in line. Dropped before [`PlaceInLine::give_up`], it takes the append
+/// out: nobody waits for the answer.
+pub(crate) struct PlaceInLine<'a> {
+    mailroom: &'a Mailroom,
+    waits: Option<(AggregateKey, Place)>,
+}
+
+impl PlaceInLine<'_> {
+    /// The append is answered.
+    pub(crate) fn give_up(mut self) {
+        self.waits = None;
+    }
+}
+
+impl Drop for PlaceInLine<'_> {
+    fn drop(&mut self) {
+        if let Some((key, place)) = self.waits.take() {
+            self.mailroom.registry.withdraw(&key, place);
         }
     }
 }

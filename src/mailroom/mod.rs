@@ -25,9 +25,10 @@
 //! - `mailroom`: the caller's side
 //! - `shared`: what all slots share: driver, options, limits
 //! - `admission`: the door of the whole store: bytes in flight, closing
+//! - `line`, `seat_line`: mail that waits for bytes or a permit, and for a seat
 //! - `registry`, `seats`, `conflict_cache`: key → slot; how many aggregates are resident; refusals
 //!   without a lock
-//! - `slot`: one resident aggregate: state, lease, mail, inbox, put permit, batch
+//! - `slot`: one resident aggregate: state, lease, mail, arrival, inbox, put permit, batch
 //! - `actor`, `driver_question`: the actor, and what it asks the driver
 //! - `decide`, `repetition`, `commit_window`: which mail goes into the next put; repeated commit
 //!   ids
@@ -46,6 +47,7 @@ mod decide;
 mod driver_question;
 mod entity_state;
 mod fairness;
+mod line;
 mod load;
 #[allow(clippy::module_inception, reason = "the type and its floor share their name")]
 mod mailroom;
@@ -53,6 +55,7 @@ mod registry;
 mod repetition;
 mod resend;
 mod runtime;
+mod seat_line;
 mod seats;
 mod settle;
 mod shared;

@@ -4,20 +4,20 @@
 //! lease is taken under the lock of the map's shard, and removal checks the leases under the same
 //! lock, so no mail reaches a slot that has left.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use tokio::sync::TryAcquireError;
 
 use super::admission::Wait;
 use super::conflict_cache::ConflictCache;
-use super::seats::SeatWanted;
+use super::line::Place;
+use super::seat_line::SeatLine;
 use super::shared::Shared;
-use super::slot::{Batch, Lease, Slot, StartActor};
+use super::slot::{Batch, Lease, Mail, Slot, StartActor, arrive};
+use crate::driver::answer_together;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, Sequence};
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 
 /// What a writer finds in the registry.
 pub(super) enum Lookup {
@@ -31,6 +31,7 @@ pub(super) enum Lookup {
 pub(super) struct Registry {
     slots: DashMap<AggregateKey, Arc<Slot>>,
     conflicts: ConflictCache,
+    seat_line: Mutex<SeatLine>,
     shared: Arc<Shared>,
     start_actor: StartActor,
 }
@@ -38,7 +39,8 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn new(shared: Arc<Shared>, start_actor: StartActor) -> Self {
         let conflicts = ConflictCache::new();
-        Registry { slots: DashMap::new(), conflicts, shared, start_actor }
+        let seat_line = Mutex::default();
+        Registry { slots: DashMap::new(), conflicts, seat_line, shared, start_actor }
     }
 
     /// The number of resident aggregates, by the seats taken. A sum over the map's shards would
@@ -65,42 +67,141 @@ impl Registry {
         }
     }
 
-    /// A lease on the aggregate, which becomes resident if it is not. Waits for a seat, or answers
-    /// that it would.
-    pub(super) async fn lease(&self, key: &AggregateKey, wait: Wait) -> Result<Lease, AppendError> {
+    /// Brings mail to its aggregate, which becomes resident if it is not. Returns the mail's place
+    /// if it waits in a line. With [`Wait::Never`] it is answered instead that it would.
+    pub(super) fn arrive(&self, mail: Mail, wait: Wait) -> Option<Place> {
         let seats = &self.shared.seats;
-        let seat = match seats.free.try_acquire() {
-            Ok(seat) => seat,
-            Err(TryAcquireError::Closed) => return Err(AppendError::Closed),
-            Err(_) if wait == Wait::Never => {
-                seats.ask_for_more();
-                return Err(AppendError::Busy { key: key.clone() });
-            }
-            Err(_) => {
-                let _wanted = SeatWanted::new(seats);
-                seats.ask_for_more();
-                seats.free.acquire().await.map_err(|_| AppendError::Closed)?
-            }
-        };
-        // At half of the spare seats, because passivating looks at every resident aggregate: it
-        // runs seldom, and then for many.
-        if seats.free.available_permits() < seats.spare() / 2 {
-            seats.ask_for_more();
+        if self.shared.admission.is_closed() {
+            mail.answer(Err(AppendError::Closed));
+            return None;
         }
-        match self.slots.entry(key.clone()) {
-            Entry::Occupied(resident) => Ok(Lease::new(resident.get())),
-            Entry::Vacant(vacant) => {
-                let slot = Slot::new(key.clone(), self.shared.clone(), self.start_actor);
-                let slot = Arc::new(slot);
-                // From here on the slot gives it back.
-                seat.forget();
-                let lease = Lease::new(&slot);
-                vacant.insert(slot);
-                Ok(lease)
+        if !seats.are_wanted() && seats.try_take() {
+            seats.ask_if_few();
+            let lease = self.seated(&mail.append.key);
+            if seats.are_wanted() {
+                self.let_in_residents(&mail.append.key);
             }
+            return arrive(lease, mail, wait);
+        }
+        seats.ask_for_more();
+        if wait == Wait::Never {
+            let key = mail.append.key.clone();
+            mail.answer(Err(AppendError::Busy { key }));
+            return None;
+        }
+        self.wait_for_seat(mail)
+    }
+
+    fn line(&self) -> MutexGuard<'_, SeatLine> {
+        self.seat_line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for_seat(&self, mut mail: Mail) -> Option<Place> {
+        let (key, place) = (mail.append.key.clone(), self.shared.admission.next_place());
+        mail.place = Some(place);
+        {
+            let mut line = self.line();
+            if line.is_closed {
+                drop(line);
+                mail.answer(Err(AppendError::Closed));
+                return None;
+            }
+            line.join(place, mail);
+            self.shared.seats.set_wanted(line.len());
+        }
+        // It may have become resident before the line was seen. Nobody waits for what is there.
+        self.let_in_residents(&key);
+        self.shared.seats.ask_for_more();
+        Some(place)
+    }
+
+    /// If the aggregate is resident, its mail needs no seat of its own.
+    fn let_in_residents(&self, key: &AggregateKey) {
+        answer_together(|| {
+            let mut line = self.line();
+            if let Some(slot) = self.slots.get(key) {
+                self.bring(&mut line, &slot);
+            }
+        });
+    }
+
+    /// Gives free seats to the aggregates that wait.
+    pub(super) fn seat_waiting(&self) {
+        // No caller is woken while something is locked here.
+        while answer_together(|| self.seat_one()) {}
+    }
+
+    fn seat_one(&self) -> bool {
+        let mut line = self.line();
+        let Some(key) = line.head() else { return false };
+        if !self.shared.seats.try_take() {
+            return false;
+        }
+        match self.slots.entry(key) {
+            Entry::Occupied(resident) => {
+                self.shared.seats.give_back();
+                self.bring(&mut line, resident.get());
+            }
+            Entry::Vacant(vacant) => {
+                // Its mail comes first: who finds the slot overtakes nobody.
+                let slot = self.new_slot(vacant.key());
+                self.bring(&mut line, &slot);
+                vacant.insert(slot);
+            }
+        }
+        true
+    }
+
+    /// Brings the mail of this aggregate out of the line.
+    fn bring(&self, line: &mut SeatLine, slot: &Arc<Slot>) {
+        for mail in line.take(slot.key()) {
+            arrive(Lease::new(slot), mail, Wait::ForRoom);
+        }
+        self.shared.seats.set_wanted(line.len());
+    }
+
+    /// Takes mail out that no longer waits, wherever it waits.
+    pub(super) fn withdraw(&self, key: &AggregateKey, place: Place) {
+        let from_line = || {
+            let mut line = self.line();
+            let mail = line.withdraw(key, place);
+            self.shared.seats.set_wanted(line.len());
+            mail
+        };
+        let slot = || self.slots.get(key).map(|slot| slot.clone());
+        let mail = from_line().or_else(|| slot()?.withdraw(place));
+        if mail.is_none() {
+            drop(self.shared.admission.withdraw(place));
         }
     }
 
+    /// Answers everybody who waits for a seat, now or later, that the store is closed.
+    pub(super) fn close_seats(&self) {
+        let waiting = self.line().close();
+        self.shared.seats.set_wanted(0);
+        for mail in waiting {
+            mail.answer(Err(AppendError::Closed));
+        }
+    }
+
+    /// On a seat that was taken: from here on the slot gives it back.
+    fn new_slot(&self, key: &AggregateKey) -> Arc<Slot> {
+        Arc::new(Slot::new(key.clone(), self.shared.clone(), self.start_actor))
+    }
+
+    /// A lease on an aggregate for which a seat was taken.
+    fn seated(&self, key: &AggregateKey) -> Lease {
+        match self.slots.entry(key.clone()) {
+            Entry::Occupied(resident) => {
+                self.shared.seats.give_back();
+                Lease::new(resident.get())
+            }
+            Entry::Vacant(vacant) => {
+                let slot = self.new_slot(key);
+                Lease::new(&vacant.insert(slot))
+            }
+        }
+    }
     /// Passivates the least recently used aggregates without a lease, until the spare seats and one
     /// for each waiting caller are free. Returns how many.
     pub(super) fn make_room(&self) -> usize {
@@ -155,7 +256,7 @@ impl Registry {
         drop(self.overdue(None));
         self.slots.retain(|_, slot| {
             self.conflicts.forget(slot);
-            slot.permits().close();
+            slot.refuse_waiting();
             slot.passivate();
             false
         });

@@ -1,17 +1,18 @@
-//! How many aggregates may be resident, and which callers wait for a seat.
+//! How many aggregates may be resident.
 //!
-//! A slot takes a seat when it enters the registry and gives it back when it is dropped. Callers
-//! that find no seat ask the supervisor to passivate, and wait.
+//! A slot takes a seat when it enters the registry and gives it back when it is dropped. Mail that
+//! finds no seat waits in the registry's [`SeatLine`](super::seat_line::SeatLine). The supervisor
+//! passivates, and lets it in.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 /// The seats of one store: one for each resident aggregate.
 pub(super) struct Seats {
     max_resident: usize,
-    pub(super) free: Semaphore,
-    /// Callers that wait for a seat.
+    free: AtomicUsize,
+    /// Aggregates that wait for a seat.
     wanted: AtomicUsize,
     is_asked: AtomicBool,
     /// Notified when seats run short; the supervisor listens.
@@ -24,7 +25,7 @@ impl Seats {
     pub(super) fn new(max_resident: usize) -> Self {
         Seats {
             max_resident,
-            free: Semaphore::new(max_resident),
+            free: AtomicUsize::new(max_resident),
             wanted: AtomicUsize::new(0),
             is_asked: AtomicBool::new(false),
             short: Notify::new(),
@@ -43,7 +44,7 @@ impl Seats {
 
     /// Seats taken.
     pub(super) fn taken(&self) -> usize {
-        self.max_resident.saturating_sub(self.free.available_permits())
+        self.max_resident.saturating_sub(self.free())
     }
 
     /// Seats kept free ahead of demand, so that a new aggregate seldom waits.
@@ -51,14 +52,38 @@ impl Seats {
         self.max_resident / 16
     }
 
-    /// Gives a seat back.
-    pub(super) fn give_back(&self) {
-        self.free.add_permits(1);
+    fn free(&self) -> usize {
+        self.free.load(Ordering::SeqCst)
     }
 
-    /// Answers everybody who waits for a seat, now or later, that the store is closed.
-    pub(super) fn close(&self) {
-        self.free.close();
+    /// Takes a seat, if one is free.
+    pub(super) fn try_take(&self) -> bool {
+        let one_less = |free: usize| free.checked_sub(1);
+        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+    }
+
+    /// Asks for more while few are left: at half of the spare seats, because passivating looks at
+    /// every resident aggregate. It runs seldom, and then for many.
+    pub(super) fn ask_if_few(&self) {
+        if self.free() < self.spare() / 2 {
+            self.ask_for_more();
+        }
+    }
+
+    /// Gives a seat back.
+    pub(super) fn give_back(&self) {
+        self.free.fetch_add(1, Ordering::SeqCst);
+        self.one_may_leave();
+    }
+
+    /// So many aggregates wait for a seat.
+    pub(super) fn set_wanted(&self, aggregates: usize) {
+        self.wanted.store(aggregates, Ordering::SeqCst);
+    }
+
+    /// Whether an aggregate waits for a seat.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst) > 0
     }
 
     /// Asks the supervisor to passivate.
@@ -73,34 +98,18 @@ impl Seats {
         self.short.notified().await;
     }
 
-    /// How many seats are missing: the spare ones, and one for each caller that waits. From here
+    /// How many seats are missing: the spare ones, and one for each aggregate that waits. From here
     /// on, callers can ask again.
     pub(super) fn missing(&self) -> usize {
         self.is_asked.store(false, Ordering::SeqCst);
         let wanted = self.spare() + self.wanted.load(Ordering::SeqCst);
-        wanted.max(1).saturating_sub(self.free.available_permits())
+        wanted.max(1).saturating_sub(self.free())
     }
 
-    /// An aggregate became free to be passivated.
+    /// An aggregate became free to be passivated, or has left.
     pub(super) fn one_may_leave(&self) {
-        if self.wanted.load(Ordering::SeqCst) > 0 {
+        if self.are_wanted() {
             self.ask_for_more();
         }
-    }
-}
-
-/// Counts a caller as waiting for a seat until it is dropped.
-pub(super) struct SeatWanted<'a>(&'a Seats);
-
-impl<'a> SeatWanted<'a> {
-    pub(super) fn new(seats: &'a Seats) -> Self {
-        seats.wanted.fetch_add(1, Ordering::SeqCst);
-        SeatWanted(seats)
-    }
-}
-
-impl Drop for SeatWanted<'_> {
-    fn drop(&mut self) {
-        self.0.wanted.fetch_sub(1, Ordering::SeqCst);
     }
 }

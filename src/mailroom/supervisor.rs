@@ -74,6 +74,7 @@ impl Actor for Supervisor {
             loop {
                 mailroom.seats.run_short().await;
                 let passivated = mailroom.registry().make_room();
+                mailroom.registry().seat_waiting();
                 tracing::debug!(passivated, "aggregates passivated to make room");
             }
         };

@@ -31,3 +31,4 @@ mod refused_writers_keep_no_aggregate;
 mod stale_appends_make_no_driver_call;
 mod two_stores_take_turns;
 mod unknown_stays_unknown;
+mod who_waits_is_served_unpolled;

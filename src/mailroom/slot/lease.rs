@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use super::Slot;
 use crate::error::AppendError;
-use crate::mailroom::admission::Wait;
 
 /// Keeps an aggregate resident.
 pub(crate) struct Lease(Arc<Slot>);
@@ -30,38 +29,74 @@ impl Drop for Lease {
     }
 }
 
-/// What a mail carries until it is answered: a permit of the aggregate, its bytes, and the lease
-/// that keeps the aggregate resident.
+/// What a mail carries from the door to its answer: the lease that keeps the aggregate resident,
+/// and what it has so far of a permit of the aggregate and its bytes.
 pub(in crate::mailroom) struct Ticket {
     lease: Lease,
+    has_permit: bool,
     bytes: u32,
 }
 
 impl Ticket {
-    /// Takes a permit of the aggregate and the append's bytes. Waits for both, or answers that it
-    /// would.
-    pub(in crate::mailroom) async fn take(
-        lease: Lease,
-        size_bytes: usize,
-        wait: Wait,
-    ) -> Result<Ticket, AppendError> {
+    /// Takes a permit and bytes in one step, if nobody waits for either. Otherwise enters with what
+    /// can be had now.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Closed`].
+    pub(super) fn take(lease: Lease, bytes: u32) -> Result<Ticket, AppendError> {
         let slot = lease.slot();
         let admission = &slot.shared().admission;
-        let bytes = admission.bytes_of(size_bytes);
-        let busy = || AppendError::Busy { key: slot.key().clone() };
-        admission.acquire(slot.permits(), bytes, wait, busy).await?;
-        Ok(Ticket { lease, bytes })
+        let has_permit = slot.try_permit();
+        let entered = match has_permit {
+            true => admission.enter_with(bytes),
+            false => Ok(false),
+        };
+        let entered = match entered {
+            Ok(false) => admission.enter().map(|()| false),
+            all => all,
+        };
+        match entered {
+            Ok(true) => Ok(Ticket { lease, has_permit, bytes }),
+            Ok(false) => Ok(Ticket { lease, has_permit, bytes: 0 }),
+            Err(closed) => {
+                if has_permit {
+                    slot.give_permit_back();
+                }
+                Err(closed)
+            }
+        }
     }
 
-    pub(in crate::mailroom) fn slot(&self) -> &Arc<Slot> {
+    pub(super) fn slot(&self) -> &Arc<Slot> {
         self.lease.slot()
+    }
+
+    pub(super) fn has_permit(&self) -> bool {
+        self.has_permit
+    }
+
+    pub(super) fn is_whole(&self, bytes: u32) -> bool {
+        self.has_permit && self.bytes == bytes
+    }
+
+    /// The permit was taken.
+    pub(super) fn add_permit(&mut self) {
+        self.has_permit = true;
+    }
+
+    /// The bytes were taken.
+    pub(super) fn add_bytes(&mut self, bytes: u32) {
+        self.bytes = bytes;
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let slot = self.lease.slot();
-        slot.permits().add_permits(1);
+        if self.has_permit {
+            slot.give_permit_back();
+        }
         slot.shared().admission.leave(self.bytes);
     }
 }

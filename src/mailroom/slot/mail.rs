@@ -5,15 +5,17 @@
 //! allocator's locks.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::Ticket;
+use super::{Slot, Ticket};
 use crate::append::{Appended, CheckedAppend};
 use crate::driver::{self, DriverError};
 use crate::error::AppendError;
 use crate::mailroom::entity_state::{BoxedCommand, BoxedState, CommandAnswer, Decision};
+use crate::mailroom::line::Place;
 use crate::user_code::{self, Panicked};
 
 pub(in crate::mailroom) type AppendAnswer = Result<Appended, AppendError>;
@@ -49,6 +51,11 @@ impl DerefMut for Mail {
 pub(in crate::mailroom) struct Envelope {
     /// The append. A command's events are stored here once it is decided.
     pub(in crate::mailroom) append: CheckedAppend,
+    /// The bytes that it takes of those in flight, before they are capped.
+    pub(super) wants_bytes: usize,
+    /// Under which it can be withdrawn, if it had to wait for room.
+    pub(in crate::mailroom) place: Option<Place>,
+    /// When it was admitted.
     pub(in crate::mailroom) since: Instant,
     /// Whether the driver was asked for the latest sequence since the mail arrived. A command with
     /// a commit id of the caller's own must not be answered "nothing" before: another process may
@@ -77,18 +84,36 @@ pub(in crate::mailroom) enum ReplyTo {
 impl Mail {
     pub(in crate::mailroom) fn new(
         append: CheckedAppend,
-        ticket: Ticket,
+        wants_bytes: usize,
         reply_to: ReplyTo,
     ) -> Self {
         Mail(Box::new(Envelope {
             append,
+            wants_bytes,
+            place: None,
             since: Instant::now(),
             up_to_date: false,
             in_put: false,
-            ticket: Some(ticket),
+            ticket: None,
             answer: None,
             reply_to,
         }))
+    }
+
+    pub(super) fn set_ticket(&mut self, ticket: Ticket) {
+        self.ticket = Some(ticket);
+    }
+
+    pub(super) fn ticket_mut(&mut self) -> Option<&mut Ticket> {
+        self.ticket.as_mut()
+    }
+
+    pub(super) fn into_envelope(self) -> Box<Envelope> {
+        self.0
+    }
+
+    pub(super) fn from_envelope(envelope: Box<Envelope>) -> Self {
+        Mail(envelope)
     }
 
     pub(in crate::mailroom) fn command(&self) -> Option<&dyn BoxedCommand> {
@@ -141,6 +166,13 @@ impl Mail {
         drop(envelope.ticket.take());
         envelope.answer = Some(answer);
         driver::deliver(envelope);
+    }
+}
+
+impl Envelope {
+    /// Where it is going, once it has a ticket.
+    pub(super) fn slot(&self) -> Option<&Arc<Slot>> {
+        self.ticket.as_ref().map(Ticket::slot)
     }
 }
 

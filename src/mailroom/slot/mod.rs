@@ -16,6 +16,7 @@
 //! - Nobody is woken, and no mail or permit is dropped, while the slot is locked: both return to
 //!   it.
 
+mod arrival;
 mod batch;
 mod inbox;
 mod lease;
@@ -28,17 +29,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
-
+pub(super) use arrival::arrive;
 pub(super) use batch::{Batch, BatchItem, BatchItems, HeldRefusal, Undecided};
 use inbox::Inbox;
 pub(crate) use lease::Lease;
-pub(super) use lease::Ticket;
+use lease::Ticket;
 pub(super) use mail::{AppendAnswer, CommandOutcome, Mail, MailAnswer, ReplyTo};
 pub(super) use mail_queue::MailQueue;
 pub(super) use put_permit::{AggregateFacts, PutPermit};
 
 use super::arbiters::ThreadIndex;
+use super::line::Line;
 use super::shared::Shared;
 use crate::event::{AggregateKey, Sequence};
 
@@ -56,7 +57,8 @@ pub(super) struct Slot {
     latest: AtomicU64,
     leases: AtomicUsize,
     last_used: AtomicU64,
-    permits: Semaphore,
+    free_permits: AtomicUsize,
+    permit_line: Line<Mail>,
     state: Mutex<SlotState>,
 }
 
@@ -84,7 +86,8 @@ impl Slot {
             latest: AtomicU64::new(0),
             leases: AtomicUsize::new(0),
             last_used: AtomicU64::new(0),
-            permits: Semaphore::new(shared.config.permits_per_aggregate),
+            free_permits: AtomicUsize::new(shared.config.permits_per_aggregate),
+            permit_line: Line::new(),
             state: Mutex::new(SlotState {
                 inbox: Inbox::default(),
                 facts: Some(AggregateFacts::default()),
@@ -107,10 +110,6 @@ impl Slot {
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
-    }
-
-    pub(super) fn permits(&self) -> &Semaphore {
-        &self.permits
     }
 
     pub(super) fn is_leased(&self) -> bool {
