@@ -17,6 +17,7 @@ mod a_moved_directory_is_noticed;
 mod checkpoints_survive_power_loss;
 mod closing_waits_for_readers;
 mod damaged_pages_are_answered_at_once;
+mod every_value_has_a_checksum;
 mod journal_files_are_recycled_last;
 mod nothing_of_value_is_deleted;
 mod redb_failed_flush;

@@ -75,7 +75,7 @@ fn a_wrong_index_is_named_and_made_anew() {
     }
     match all(&driver, &key("calm/1")) {
         Err(DriverError::Damaged { message }) => {
-            assert!(message.contains("position") && message.contains("reindex"), "{message}");
+            assert!(message.contains("calm/1") && message.contains("reindex"), "{message}");
         }
         other => panic!("{other:?}"),
     }

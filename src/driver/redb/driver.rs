@@ -305,7 +305,7 @@ impl LogStore for RedbDriver {
 
     async fn load_checkpoint(&self, name: &str) -> Result<Option<Bytes>, DriverError> {
         self.core.open()?;
-        Ok(self.core.checkpoints.get(name))
+        self.core.checkpoints.get(name)
     }
 
     async fn save_checkpoint(&self, name: &str, checkpoint: Bytes) -> Result<(), DriverError> {

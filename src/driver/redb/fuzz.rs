@@ -129,14 +129,14 @@ fn fuzz_block() {
         let all = positions.iter().all(|position| block.push(*position));
         assert!(all);
         let mut out = Vec::new();
-        block.encode(&mut out);
+        block.encode("a", &mut out);
         out
     };
     fuzz("block", [block(&[7]), block(&[7, 8, 9, 20, 300]), block(&[u64::MAX - 1])], |input| {
-        let block = Block::decode(input)?;
+        let block = Block::decode("a", input)?;
         let mut again = Vec::new();
-        block.encode(&mut again);
-        assert_eq!(Block::decode(&again).as_ref(), Some(&block));
+        block.encode("a", &mut again);
+        assert_eq!(Block::decode("a", &again).as_ref(), Some(&block));
         let (first, next) = (block.first_sequence(), block.next_sequence());
         assert!(first <= next);
         let found = block.positions(0, u64::MAX).map(|run| run.events).sum::<u64>();

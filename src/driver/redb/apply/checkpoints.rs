@@ -9,15 +9,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use redb::{
-    Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+    WriteTransaction,
 };
 use tokio::sync::oneshot;
 
 use crate::driver::DriverError;
 use crate::driver::redb::failure::redb_failed;
+use crate::driver::redb::format::sealed::{seal, unseal};
 
-/// Name → the checkpoint saved last.
-const CHECKPOINTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("checkpoints");
+/// Name → the checkpoint saved last, sealed.
+const CHECKPOINTS: TableDefinition<'static, &str, &[u8]> =
+    TableDefinition::new("sealed_checkpoints");
+/// The same without a seal, as an earlier version wrote it. Only read.
+const UNSEALED: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("checkpoints");
 
 /// A checkpoint under its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,34 +40,44 @@ pub(in crate::driver::redb) struct PendingCheckpoint {
 /// The durable checkpoints.
 #[derive(Default)]
 pub(in crate::driver::redb) struct Checkpoints {
-    latest: RwLock<BTreeMap<Arc<str>, Bytes>>,
+    /// `None` for a damaged one.
+    latest: RwLock<BTreeMap<Arc<str>, Option<Bytes>>>,
 }
 
 impl Checkpoints {
     pub(in crate::driver::redb) fn load(database: &Database) -> Result<Self, DriverError> {
         let transaction = database.begin_read().map_err(redb_failed)?;
-        let table = match transaction.open_table(CHECKPOINTS) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Self::default()),
-            Err(error) => return Err(redb_failed(error)),
-        };
         let mut latest = BTreeMap::new();
-        for entry in table.iter().map_err(redb_failed)? {
-            let (name, bytes) = entry.map_err(redb_failed)?;
-            latest.insert(Arc::from(name.value()), Bytes::copy_from_slice(bytes.value()));
-        }
+        for_each(&transaction, UNSEALED, |name, bytes| {
+            latest.insert(Arc::from(name), Some(Bytes::copy_from_slice(bytes)));
+            Ok(())
+        })?;
+        for_each(&transaction, CHECKPOINTS, |name, sealed| {
+            let bytes = unseal(name.as_bytes(), sealed).map(Bytes::copy_from_slice);
+            latest.insert(Arc::from(name), bytes);
+            Ok(())
+        })?;
         Ok(Checkpoints { latest: RwLock::new(latest) })
     }
 
-    pub(in crate::driver::redb) fn get(&self, name: &str) -> Option<Bytes> {
-        self.latest.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    /// The checkpoint under this name.
+    ///
+    /// # Errors
+    ///
+    /// It is damaged.
+    pub(in crate::driver::redb) fn get(&self, name: &str) -> Result<Option<Bytes>, DriverError> {
+        let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        match latest.get(name) {
+            None => Ok(None),
+            Some(bytes) => bytes.clone().ok_or_else(|| damaged(name)).map(Some),
+        }
     }
 
     /// These are durable, in this order.
     pub(in crate::driver::redb) fn publish(&self, saved: &[Checkpoint]) {
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
         for checkpoint in saved {
-            latest.insert(checkpoint.name.clone(), checkpoint.bytes.clone());
+            latest.insert(checkpoint.name.clone(), Some(checkpoint.bytes.clone()));
         }
     }
 }
@@ -79,7 +94,37 @@ pub(in crate::driver::redb) fn write<'a>(
     }
     let mut table = transaction.open_table(CHECKPOINTS).map_err(redb_failed)?;
     for (name, bytes) in latest {
-        table.insert(name, &**bytes).map_err(redb_failed)?;
+        let sealed = seal(name.as_bytes(), bytes);
+        table.insert(name, sealed.as_slice()).map_err(redb_failed)?;
+    }
+    Ok(())
+}
+
+/// Whether every checkpoint is as it was written.
+pub(in crate::driver::redb) fn verify(transaction: &ReadTransaction) -> Result<(), DriverError> {
+    for_each(transaction, CHECKPOINTS, |name, sealed| {
+        unseal(name.as_bytes(), sealed).map(drop).ok_or_else(|| damaged(name))
+    })
+}
+
+fn damaged(name: &str) -> DriverError {
+    DriverError::damaged(format!("the checkpoint {name:?} is damaged: save it again"))
+}
+
+/// Goes through a table of values by name, which need not exist.
+pub(in crate::driver::redb) fn for_each(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'static, &str, &[u8]>,
+    mut take: impl FnMut(&str, &[u8]) -> Result<(), DriverError>,
+) -> Result<(), DriverError> {
+    let table = match transaction.open_table(table) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(redb_failed(error)),
+    };
+    for entry in table.iter().map_err(redb_failed)? {
+        let (name, value) = entry.map_err(redb_failed)?;
+        take(name.value(), value.value())?;
     }
     Ok(())
 }

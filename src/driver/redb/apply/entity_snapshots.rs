@@ -10,11 +10,15 @@ use bytes::Bytes;
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
 use crate::driver::DriverError;
+use crate::driver::redb::apply::checkpoints::for_each;
 use crate::driver::redb::failure::redb_failed;
+use crate::driver::redb::format::sealed::{seal, unseal};
 use crate::event::AggregateKey;
 
-/// Aggregate key → its latest snapshot.
-const SNAPSHOTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("snapshots");
+/// Aggregate key → its latest snapshot, sealed.
+const SNAPSHOTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("sealed_snapshots");
+/// The same without a seal, as an earlier version wrote it. Only read.
+const UNSEALED: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("snapshots");
 
 /// Those that are not in redb yet.
 #[derive(Default)]
@@ -50,7 +54,8 @@ impl PendingSnapshots {
         if !pending.is_empty() {
             let mut table = transaction.open_table(SNAPSHOTS).map_err(redb_failed)?;
             for (key, snapshot) in &pending {
-                table.insert(key.as_str(), &**snapshot).map_err(redb_failed)?;
+                let sealed = seal(key.as_str().as_bytes(), snapshot);
+                table.insert(key.as_str(), sealed.as_slice()).map_err(redb_failed)?;
             }
         }
         Ok(pending)
@@ -68,15 +73,43 @@ impl PendingSnapshots {
 }
 
 /// The snapshot in redb.
+///
+/// # Errors
+///
+/// It is damaged, or cannot be read.
 pub(in crate::driver::redb) fn stored(
     transaction: &ReadTransaction,
     key: &AggregateKey,
 ) -> Result<Option<Bytes>, DriverError> {
-    let table = match transaction.open_table(SNAPSHOTS) {
+    if let Some(sealed) = row(transaction, SNAPSHOTS, key)? {
+        let snapshot = unseal(key.as_str().as_bytes(), &sealed);
+        let snapshot = snapshot.ok_or_else(|| damaged(key.as_str()))?;
+        return Ok(Some(sealed.slice_ref(snapshot)));
+    }
+    row(transaction, UNSEALED, key)
+}
+
+fn row(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'static, &str, &[u8]>,
+    key: &AggregateKey,
+) -> Result<Option<Bytes>, DriverError> {
+    let table = match transaction.open_table(table) {
         Ok(table) => table,
         Err(TableError::TableDoesNotExist(_)) => return Ok(None),
         Err(error) => return Err(redb_failed(error)),
     };
     let found = table.get(key.as_str()).map_err(redb_failed)?;
     Ok(found.map(|snapshot| Bytes::copy_from_slice(snapshot.value())))
+}
+
+/// Whether every snapshot is as it was written.
+pub(in crate::driver::redb) fn verify(transaction: &ReadTransaction) -> Result<(), DriverError> {
+    for_each(transaction, SNAPSHOTS, |key, sealed| {
+        unseal(key.as_bytes(), sealed).map(drop).ok_or_else(|| damaged(key))
+    })
+}
+
+fn damaged(key: &str) -> DriverError {
+    DriverError::damaged(format!("the snapshot of {key:?} is damaged; its events are not"))
 }

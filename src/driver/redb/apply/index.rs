@@ -115,14 +115,14 @@ impl<'a> ByAggregate<'a> {
                     if block.push(position) {
                         continue;
                     }
-                    block.encode(&mut bytes);
+                    block.encode(key, &mut bytes);
                     earlier_key(key, block.first_sequence(), &mut place);
                     earlier.insert(place.as_slice(), bytes.as_slice()).map_err(redb_failed)?;
                     block = Block::new(block.next_sequence());
                     block.push(position);
                 }
             }
-            block.encode(&mut bytes);
+            block.encode(key, &mut bytes);
             latest.insert(key, bytes.as_slice()).map_err(redb_failed)?;
         }
         Ok(())

@@ -2,20 +2,30 @@
 //!
 //! An aggregate's events are dense in sequence, so a block needs its first sequence and then
 //! positions only, as runs of neighbours: an append of a thousand events is one run, and a lone
-//! event among others' costs about three bytes. All numbers are varints:
+//! event among others' costs about three bytes. All numbers but the checksum are varints:
 //!
 //! ```text
-//! version (1) · first sequence · runs
+//! version (2) · checksum u32 · first sequence · runs
 //! · per run: gap × 2 + (1 if longer than one event) [· length - 2]
 //! ```
 //!
 //! The first gap is the first position; every other counts from the position behind the run before.
+//! The checksum covers the aggregate's key and what follows the checksum. A block of version 1 has
+//! none; it is still read, and written as version 2 with the next event of its aggregate.
 
 use crate::driver::redb::format::codec::{Reader, put_varint};
+use crate::driver::redb::format::sealed;
 
 /// More runs than this make the next block: what an append to the aggregate rewrites stays small.
 const MAX_RUNS: usize = 256;
-const VERSION: u64 = 1;
+const VERSION: u8 = 2;
+const WITHOUT_CHECKSUM: u8 = 1;
+const CHECKSUM_BYTES: usize = size_of::<u32>();
+
+/// The lower half is enough for a value of some hundred bytes, and the index has many.
+fn checksum(key: &str, content: &[u8]) -> u32 {
+    sealed::checksum(key.as_bytes(), content) as u32
+}
 
 /// Neighbouring positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +84,10 @@ impl Block {
         })
     }
 
-    pub(in crate::driver::redb) fn encode(&self, out: &mut Vec<u8>) {
+    pub(in crate::driver::redb) fn encode(&self, key: &str, out: &mut Vec<u8>) {
         out.clear();
-        put_varint(VERSION, out);
+        out.push(VERSION);
+        out.extend_from_slice(&[0; CHECKSUM_BYTES]);
         put_varint(self.first_sequence, out);
         put_varint(self.runs.len() as u64, out);
         let mut next = 0;
@@ -87,13 +98,20 @@ impl Block {
             }
             next = run.first + run.events;
         }
+        if let Some((head, content)) = out.split_at_mut_checked(1 + CHECKSUM_BYTES)
+            && let Some(place) = head.get_mut(1..)
+        {
+            place.copy_from_slice(&checksum(key, content).to_le_bytes());
+        }
     }
 
-    /// The stored block; `None` where the bytes are none.
-    pub(in crate::driver::redb) fn decode(bytes: &[u8]) -> Option<Block> {
+    /// The block that was stored for this aggregate; `None` where the bytes are none.
+    pub(in crate::driver::redb) fn decode(key: &str, bytes: &[u8]) -> Option<Block> {
         let mut reader = Reader(bytes);
-        if reader.varint()? != VERSION {
-            return None;
+        match reader.u8()? {
+            VERSION if reader.u32()? == checksum(key, reader.0) => {}
+            WITHOUT_CHECKSUM => {}
+            _ => return None,
         }
         let mut block = Block::new(reader.varint()?);
         let runs = reader.varint()?;
@@ -142,9 +160,23 @@ mod tests {
         #[test]
         fn a_block_reads_back((block, positions) in any_block()) {
             let mut bytes = Vec::new();
-            block.encode(&mut bytes);
-            prop_assert_eq!(Block::decode(&bytes), Some(block.clone()));
+            block.encode("a", &mut bytes);
+            prop_assert_eq!(Block::decode("a", &bytes), Some(block.clone()));
+            prop_assert_eq!(Block::decode("b", &bytes), None);
             prop_assert_eq!(block.next_sequence(), block.first_sequence() + positions.len() as u64);
+        }
+
+        #[test]
+        fn any_flipped_bit_is_damage(
+            (block, _) in any_block(),
+            at: prop::sample::Index,
+            bit in 0..8u8,
+        ) {
+            let mut bytes = Vec::new();
+            block.encode("a", &mut bytes);
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            prop_assert_eq!(Block::decode("a", &bytes), None);
         }
 
         #[test]
@@ -165,7 +197,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_without_harm(bytes: Vec<u8>) {
-            if let Some(block) = Block::decode(&bytes) {
+            if let Some(block) = Block::decode("a", &bytes) {
                 let _ = block.positions(1, u64::MAX).count();
             }
         }

@@ -5,8 +5,9 @@
 //! | `log` | first position | a [segment](super::segment) |
 //! | `latest` | aggregate key | the [block](super::block) with the aggregate's latest events |
 //! | `earlier` | aggregate key, zero byte, first sequence (big-endian) | an earlier block, full |
-//! | `snapshots` | aggregate key | the [snapshot](super::snapshots) of its entity |
-//! | `checkpoints` | name | a consumer's [checkpoint](super::checkpoints) |
+//! | `sealed_snapshots` | aggregate key | the snapshot of its entity, [sealed](super::sealed) |
+//! | `sealed_checkpoints` | name | a consumer's checkpoint, [sealed](super::sealed) |
+//! | `snapshots`, `checkpoints` | | the same without seals, from an earlier version; only read |
 //! | `store` | name | a number that holds for the whole store: [`StoreState`] |
 //!
 //! A key has no control characters, so the zero byte keeps an aggregate's blocks together and apart

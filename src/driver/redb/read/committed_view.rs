@@ -69,7 +69,8 @@ impl CommittedView {
             let mut blocks =
                 self.earlier.range::<&[u8]>(&from[..]..=&to[..]).map_err(redb_failed)?;
             while let Some(entry) = if backwards { blocks.next_back() } else { blocks.next() } {
-                let block = decode_block(key.as_str(), entry.map_err(redb_failed)?.1.value())?;
+                let (place, stored) = entry.map_err(redb_failed)?;
+                let block = decode_earlier(key.as_str(), place.value(), stored.value())?;
                 if !found.take(&block, (low, high), backwards) {
                     return Ok((found.runs, false));
                 }
@@ -125,8 +126,23 @@ pub(in crate::driver::redb) fn decode_block(
     key: &str,
     stored: &[u8],
 ) -> Result<Block, DriverError> {
-    Block::decode(stored)
-        .ok_or_else(|| DriverError::damaged(format!("{key}: its index is damaged: run reindex")))
+    Block::decode(key, stored).ok_or_else(|| damaged_index(key))
+}
+
+/// An earlier block, which must be the one of its place.
+pub(in crate::driver::redb) fn decode_earlier(
+    key: &str,
+    place: &[u8],
+    stored: &[u8],
+) -> Result<Block, DriverError> {
+    let block = decode_block(key, stored)?;
+    let mut own = Vec::new();
+    earlier_key(key, block.first_sequence(), &mut own);
+    if own == place { Ok(block) } else { Err(damaged_index(key)) }
+}
+
+fn damaged_index(key: &str) -> DriverError {
+    DriverError::damaged(format!("{key}: its index is damaged: run reindex"))
 }
 
 pub(in crate::driver::redb) fn missing(position: u64) -> DriverError {
