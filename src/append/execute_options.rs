@@ -3,7 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Expected;
+use super::{Expected, Waiter};
 use crate::event::{EventError, RawJson};
 
 /// Options of one command: its commit id, its metadata, what it expects, how it is retried.
@@ -50,6 +50,8 @@ pub struct ExecuteOptions {
     pub(crate) expected: Expected,
     /// How often it is sent; 0 means 1.
     pub(crate) attempts: u32,
+    /// Asked one after another when the events are durable.
+    pub(crate) waiters: Vec<Waiter>,
 }
 
 impl ExecuteOptions {

@@ -3,6 +3,7 @@
 mod checked;
 mod execute_options;
 mod expected;
+mod waiter;
 
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 pub(crate) use checked::CheckedAppend;
 pub use execute_options::ExecuteOptions;
 pub use expected::Expected;
+pub(crate) use waiter::Waiter;
 
 use crate::error::AppendError;
 use crate::event::{AggregateKey, CheckedEvents, KeyError, NewEvent, Position, Sequence};

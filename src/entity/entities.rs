@@ -18,7 +18,7 @@ use super::executed::{Executed, Loaded};
 use super::pauses::Pauses;
 use super::setup::EntitySetup;
 use super::state::Folded;
-use crate::append::{ExecuteOptions, Expected};
+use crate::append::{ExecuteOptions, Expected, Waiter};
 use crate::error::{AppendError, LoadError};
 use crate::event::{AggregateKey, KeyError, KeyedEvent, RawJson, Sequence, Timestamp};
 use crate::mailroom::{EntityHistory, EntityState, load};
@@ -170,7 +170,7 @@ impl<A: Aggregate> Entities<A> {
         mut command: A::Command,
         options: ExecuteOptions,
     ) -> CommandResult<A> {
-        let ExecuteOptions { mut commit_id, metadata, expected, attempts } = options;
+        let ExecuteOptions { mut commit_id, metadata, expected, attempts, waiters } = options;
         let metadata = metadata.transpose().map_err(|source| {
             let key = key.clone();
             ExecuteError::Append(AppendError::InvalidEvent { key, index: 0, source })
@@ -193,7 +193,8 @@ impl<A: Aggregate> Entities<A> {
                 result => {
                     let AnsweredCommand { command, repeated, .. } = answered;
                     self.refuse_if_reused(&key, command, &repeated).await?;
-                    return result;
+                    let executed = result?;
+                    return wait_for_all(&waiters, executed).await;
                 }
             }
             command = answered.command;
@@ -328,10 +329,24 @@ struct SendOnce {
     commit_id: Option<Uuid>,
 }
 
+/// Answers when all of them have handled the command's events.
+async fn wait_for_all<A: Aggregate>(waiters: &[Waiter], executed: Executed<A>) -> CommandResult<A> {
+    if let Some(appended) = &executed.appended {
+        for waiter in waiters {
+            waiter.wait(appended).await.map_err(|source| {
+                let appended = appended.clone();
+                ExecuteError::NotHandled { appended, source }
+            })?;
+        }
+    }
+    Ok(executed)
+}
+
 /// What a middleware is told of an answer.
 fn outcome<A: Aggregate>(answer: &CommandResult<A>) -> Result<Outcome, AppendError> {
     match answer {
         Ok(executed) => Ok(executed.appended.clone().map_or(Outcome::Nothing, Outcome::Appended)),
+        Err(ExecuteError::NotHandled { appended, .. }) => Ok(Outcome::Appended(appended.clone())),
         Err(ExecuteError::Rejected(_)) => Ok(Outcome::Rejected),
         Err(ExecuteError::Append(error)) => Err(error.clone()),
         Err(ExecuteError::Load(_) | ExecuteError::Panicked { .. }) => Ok(Outcome::Failed),

@@ -4,10 +4,12 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::error::{AppendError, LoadError};
+use crate::append::Appended;
+use crate::error::{AppendError, LoadError, WaitError};
 use crate::event::AggregateKey;
 
-/// Why a command was not executed. Only [`AppendError::Indeterminate`] leaves open whether it was.
+/// Why a command was not executed. Only [`AppendError::Indeterminate`] leaves open whether it was;
+/// after [`ExecuteError::NotHandled`] it was.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ExecuteError<E> {
@@ -23,6 +25,15 @@ pub enum ExecuteError<E> {
     Panicked {
         /// The entity.
         key: AggregateKey,
+    },
+    /// The command is executed and its events are durable, but the consumer that
+    /// [`ExecuteOptions::wait_for`](crate::ExecuteOptions::wait_for) names has not handled them
+    /// yet. Do not send the command again; tell the user that the view is behind.
+    NotHandled {
+        /// Where the events stand.
+        appended: Appended,
+        /// Why the wait ended.
+        source: WaitError,
     },
 }
 
@@ -44,7 +55,9 @@ impl<E> ExecuteError<E> {
         match self {
             ExecuteError::Append(error) => error.is_retryable(),
             ExecuteError::Load(error) => error.is_retryable(),
-            ExecuteError::Rejected(_) | ExecuteError::Panicked { .. } => false,
+            ExecuteError::Rejected(_)
+            | ExecuteError::Panicked { .. }
+            | ExecuteError::NotHandled { .. } => false,
         }
     }
 }
@@ -56,6 +69,13 @@ impl<E: fmt::Display> fmt::Display for ExecuteError<E> {
             ExecuteError::Append(error) => error.fmt(f),
             ExecuteError::Load(error) => error.fmt(f),
             ExecuteError::Panicked { key } => write!(f, "{key}: deciding the command panicked"),
+            ExecuteError::NotHandled { appended, .. } => {
+                write!(
+                    f,
+                    "the events are durable up to sequence {}, but a consumer has not handled them",
+                    appended.last
+                )
+            }
         }
     }
 }
@@ -66,6 +86,7 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for ExecuteError<E> {
         match self {
             ExecuteError::Append(error) => Some(error),
             ExecuteError::Load(error) => Some(error),
+            ExecuteError::NotHandled { source, .. } => Some(source),
             ExecuteError::Rejected(_) | ExecuteError::Panicked { .. } => None,
         }
     }

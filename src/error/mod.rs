@@ -9,9 +9,11 @@ use uuid::Uuid;
 
 mod driver;
 mod read;
+mod wait;
 
 pub use driver::{DriverError, Limit, LimitExceeded};
 pub use read::{LoadError, NoLog, ReadError};
+pub use wait::WaitError;
 
 use crate::append::Expected;
 use crate::event::{AggregateKey, EventError, KeyError, Sequence};

@@ -1,7 +1,5 @@
 //! The errors of consumers.
 
-use std::time::Duration;
-
 use crate::driver::DriverError;
 use crate::error::{NoLog, ReadError};
 use crate::event::{AggregateKey, Position};
@@ -149,32 +147,4 @@ impl From<ReadError> for ConsumerError {
             other => ConsumerError::Read(other),
         }
     }
-}
-
-/// Why a consumer was not seen to reach a position.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WaitError {
-    /// It did not reach the position within the deadline.
-    #[error("{name:?} is at position {reached}, and did not reach {wanted} within {deadline:?}")]
-    Timeout {
-        /// The consumer.
-        name: String,
-        /// Its position.
-        reached: Position,
-        /// The position waited for.
-        wanted: Position,
-        /// The deadline.
-        deadline: Duration,
-    },
-    /// It ended before it reached the position.
-    #[error("{name:?} ended at position {reached}, before {wanted}")]
-    Ended {
-        /// The consumer.
-        name: String,
-        /// Its last position.
-        reached: Position,
-        /// The position waited for.
-        wanted: Position,
-    },
 }

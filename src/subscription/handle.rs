@@ -7,10 +7,11 @@ use futures_util::future::{Either, select};
 use tokio::sync::oneshot;
 
 use super::checkpoint::{ConsumerRecords, Parked};
-use super::error::{ConsumerError, WaitError};
+use super::error::ConsumerError;
 use super::log::last_position;
 use super::progress::{ConsumerProgress, ParkedAction, ParkedRequest, Retried};
-use crate::append::Appended;
+use crate::append::{Appended, ExecuteOptions, Waiter};
+use crate::error::WaitError;
 use crate::event::{AggregateKey, Position};
 use crate::mailroom::RunningConsumer;
 
@@ -167,6 +168,58 @@ impl ConsumerHandle {
         let request = ParkedRequest { action, answer };
         self.progress.requests.send(request).map_err(|_| ended())?;
         answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+impl ExecuteOptions {
+    /// Answers the command when this consumer has handled its events, so that who reads the
+    /// consumer's read model next finds what the command wrote. May be called for several
+    /// consumers. A command without events waits for nothing.
+    ///
+    /// When `deadline` is over first, or the consumer ends, the answer is
+    /// [`ExecuteError::NotHandled`](crate::ExecuteError::NotHandled): the events are durable
+    /// nevertheless, and the command must not be sent again. The consumer's own handler must not
+    /// wait for itself: it always meets the deadline.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use seriatim::{Aggregate, Context, EventStore, ExecuteOptions, KeyedEvent};
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Tally { n: u64 }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # enum Event { Counted }
+    /// # impl Aggregate for Tally {
+    /// #     const KIND: &'static str = "tally";
+    /// #     type Command = ();
+    /// #     type Event = Event;
+    /// #     type Error = String;
+    /// #     type Services = ();
+    /// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+    /// #         Ok(vec![Event::Counted])
+    /// #     }
+    /// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+    /// # }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = EventStore::open("memory:").await?;
+    /// let run = store.consumer("list").run(|event: KeyedEvent| async move {
+    ///     println!("{}", event.key);
+    ///     Ok::<_, String>(())
+    /// });
+    /// let list = run.handle();
+    /// tokio::spawn(run);
+    ///
+    /// let options = ExecuteOptions::new().wait_for(&list, Duration::from_secs(5));
+    /// let executed = store.entities::<Tally>().execute_with("visitors", (), options).await?;
+    /// assert!(Some(list.position()) >= executed.appended.and_then(|it| it.last_position()));
+    /// # Ok(()) }
+    /// ```
+    pub fn wait_for(mut self, consumer: &ConsumerHandle, deadline: Duration) -> Self {
+        let consumer = consumer.clone();
+        self.waiters.push(Waiter::new(move |appended: Appended| {
+            let consumer = consumer.clone();
+            Box::pin(async move { consumer.wait_for_append(&appended, deadline).await })
+        }));
+        self
     }
 }
 

@@ -56,10 +56,11 @@ mod supervise;
 mod typed;
 mod worker;
 
+pub use crate::error::WaitError;
 pub use checkpoint::Parked;
 pub use consumer::Consumer;
 pub use directory::ConsumerStatus;
-pub use error::{ConsumerError, WaitError};
+pub use error::ConsumerError;
 pub use handle::ConsumerHandle;
 pub use log::{Log, LogRead};
 pub use options::{ErrorAction, FailedEvent, OnFailure};

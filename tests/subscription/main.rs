@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commands_wait_for_consumers;
 mod consumers_are_operated;
 mod consumers_classify_errors;
 mod consumers_keep_checkpoints;
