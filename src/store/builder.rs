@@ -13,7 +13,7 @@ use crate::error::OpenError;
 use crate::event::KeyedEvent;
 use crate::mailroom::{Config, OpenDriver, Runtime};
 use crate::middleware::Middleware;
-use crate::upcast::Upcast;
+use crate::upcast::{Upcast, Upcasters};
 
 /// Stands for "never", and is short enough to be added to any instant.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -249,6 +249,11 @@ impl Builder {
         let registered = upcasters.register(kind.as_ref(), event_type.as_ref(), version, upcaster);
         self.problem = self.problem.or(registered.err());
         self
+    }
+
+    /// The upcasters so far, or the first option that cannot be taken.
+    pub(crate) fn checked_upcasters(&self) -> Result<&Upcasters, &OpenError> {
+        self.problem.as_ref().map_or(Ok(&self.config.upcasters), Err)
     }
 
     /// Gives the application's own services to the entities whose

@@ -13,3 +13,4 @@ mod conformance_redb;
 mod proxy_does_what_it_says;
 mod testing_failing_store;
 mod testing_scenarios;
+mod testing_without_a_store;
