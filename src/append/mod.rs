@@ -103,6 +103,11 @@ impl Append {
         self
     }
 
+    /// The bytes of its events' data and metadata.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.events.iter().map(NewEvent::payload_bytes).sum()
+    }
+
     pub(crate) fn expected(&self) -> Expected {
         self.expected
     }

@@ -24,6 +24,14 @@ impl Payload {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Payload::Checked(json) => json.len(),
+            Payload::Unchecked(bytes) => bytes.len(),
+            Payload::Failed(_) => 0,
+        }
+    }
+
     pub(super) fn check(self) -> Result<RawJson, RawJsonError> {
         match self {
             Payload::Checked(json) => Ok(json),

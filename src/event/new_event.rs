@@ -65,6 +65,11 @@ impl NewEvent {
         }
     }
 
+    /// The bytes of its data and metadata.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.data.len() + self.metadata.as_ref().map_or(0, Payload::len)
+    }
+
     /// The version of the data's schema. Default 1.
     pub fn version(mut self, version: u16) -> Self {
         self.version = version;

@@ -192,6 +192,10 @@ impl EventStore {
         Err(LoadError::WrongKind { kind, other, this: name })
     }
 
+    pub(crate) fn max_bytes_in_flight(&self) -> usize {
+        self.mailroom.config.bytes_in_flight
+    }
+
     pub(crate) fn mailroom(&self) -> &Arc<Mailroom> {
         &self.mailroom
     }

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod actor_takes_a_bounded_number_of_messages;
 mod actors_face;
 mod clock_jumps_are_noticed;
 mod event_json_form;

@@ -5,6 +5,10 @@
 //! and the same permits as [`EventStore::append`]: it waits for its permit, and has the same answer
 //! as the method.
 //!
+//! The actor works on a bounded number of messages at once ([`StoreActor::max_in_flight`]) and
+//! leaves further ones in its mailbox. `try_send` fails when that is full. `do_send` goes past the
+//! bound of a mailbox by actix's design: do not use it for what can come in any number.
+//!
 //! ```
 //! use actix::prelude::*;
 //! use seriatim::actors::StoreActor;
@@ -22,10 +26,17 @@
 //!
 //! In the other direction, [`push`] sends the events of a [`Subscription`] to an actor.
 
+mod in_flight;
+
 use std::fmt;
 use std::marker::PhantomData;
 
-use actix::{Actor, Context, Handler, MailboxError, Message, Recipient, ResponseFuture};
+use actix::{
+    Actor, AsyncContext, Context, Handler, MailboxError, Message, Recipient, ResponseFuture,
+    WrapFuture,
+};
+
+use in_flight::InFlight;
 
 use crate::append::{Append, Appended, ExecuteOptions};
 use crate::entity::{Aggregate, ExecuteError, Executed, Loaded};
@@ -38,12 +49,46 @@ use crate::subscription::Subscription;
 #[derive(Debug)]
 pub struct StoreActor {
     store: EventStore,
+    in_flight: InFlight,
 }
 
 impl StoreActor {
+    /// The default of [`StoreActor::max_in_flight`].
+    pub const DEFAULT_MAX_IN_FLIGHT: usize = 1_024;
+
     /// An actor for this store. Start it with [`Actor::start`].
     pub fn new(store: EventStore) -> Self {
-        StoreActor { store }
+        let in_flight = InFlight::new(Self::DEFAULT_MAX_IN_FLIGHT, store.max_bytes_in_flight());
+        StoreActor { store, in_flight }
+    }
+
+    /// The most messages that it works on at once; 0 means 1. Their appends and commands also hold
+    /// about as many bytes at most as the store has in flight
+    /// ([`Builder::bytes_in_flight`](crate::Builder::bytes_in_flight)). Further messages wait in
+    /// the mailbox. The default is [`StoreActor::DEFAULT_MAX_IN_FLIGHT`].
+    #[must_use]
+    pub fn max_in_flight(mut self, messages: usize) -> Self {
+        self.in_flight = InFlight::new(messages.max(1), self.store.max_bytes_in_flight());
+        self
+    }
+
+    /// Works on a message of so many bytes.
+    fn work<T: 'static>(
+        &self,
+        bytes: usize,
+        ctx: &mut Context<Self>,
+        message: impl Future<Output = T> + 'static,
+    ) -> ResponseFuture<T> {
+        let one = self.in_flight.add(bytes);
+        if self.in_flight.is_full() {
+            // Until there is room, the mailbox is not read.
+            ctx.wait(self.in_flight.clone().room().into_actor(self));
+        }
+        Box::pin(async move {
+            let answer = message.await;
+            drop(one);
+            answer
+        })
     }
 }
 
@@ -58,9 +103,10 @@ impl Message for Append {
 impl Handler<Append> for StoreActor {
     type Result = ResponseFuture<Result<Appended, AppendError>>;
 
-    fn handle(&mut self, append: Append, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, append: Append, ctx: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
-        Box::pin(async move { store.append(append).await })
+        let bytes = append.payload_bytes();
+        self.work(bytes, ctx, async move { store.append(append).await })
     }
 }
 
@@ -146,10 +192,11 @@ impl<A: Aggregate> Message for Execute<A> {
 impl<A: Aggregate> Handler<Execute<A>> for StoreActor {
     type Result = ResponseFuture<Result<Executed<A>, ExecuteError<A::Error>>>;
 
-    fn handle(&mut self, execute: Execute<A>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, execute: Execute<A>, ctx: &mut Self::Context) -> Self::Result {
         let entities = self.store.entities::<A>();
         let Execute { id, command, options } = execute;
-        Box::pin(async move { entities.execute_with(id, command, options).await })
+        let bytes = A::command_bytes(&command);
+        self.work(bytes, ctx, async move { entities.execute_with(id, command, options).await })
     }
 }
 
@@ -180,9 +227,9 @@ impl<A: Aggregate> Message for LoadState<A> {
 impl<A: Aggregate> Handler<LoadState<A>> for StoreActor {
     type Result = ResponseFuture<Result<Loaded<A>, LoadError>>;
 
-    fn handle(&mut self, ask: LoadState<A>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, ask: LoadState<A>, ctx: &mut Self::Context) -> Self::Result {
         let entities = self.store.entities::<A>();
-        Box::pin(async move { entities.state(ask.id).await })
+        self.work(0, ctx, async move { entities.state(ask.id).await })
     }
 }
 
@@ -234,7 +281,7 @@ impl Message for ReadPage {
 impl Handler<ReadPage> for StoreActor {
     type Result = ResponseFuture<Result<Vec<KeyedEvent>, ReadError>>;
 
-    fn handle(&mut self, page: ReadPage, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, page: ReadPage, ctx: &mut Self::Context) -> Self::Result {
         let mut read = self.store.read(page.key).limit(page.limit);
         if let Some(from) = page.from {
             read = read.from(from);
@@ -242,7 +289,7 @@ impl Handler<ReadPage> for StoreActor {
         if page.backwards {
             read = read.backwards();
         }
-        Box::pin(read.collect())
+        self.work(0, ctx, read.collect())
     }
 }
 
@@ -267,9 +314,9 @@ impl Message for LatestSequence {
 impl Handler<LatestSequence> for StoreActor {
     type Result = ResponseFuture<Result<Sequence, ReadError>>;
 
-    fn handle(&mut self, ask: LatestSequence, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, ask: LatestSequence, ctx: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
-        Box::pin(async move { store.latest_sequence(ask.key).await })
+        self.work(0, ctx, async move { store.latest_sequence(ask.key).await })
     }
 }
 
