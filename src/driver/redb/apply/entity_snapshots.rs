@@ -44,7 +44,7 @@ impl PendingSnapshots {
         self.by_key().iter().map(|(key, snapshot)| key.as_str().len() + snapshot.len()).sum()
     }
 
-    /// Writes all of them; which, so that [`PendingSnapshots::written`] can let go of them.
+    /// Writes all of them, and returns them for [`PendingSnapshots::written`], which drops them.
     pub(in crate::driver::redb) fn write(
         &self,
         transaction: &WriteTransaction,

@@ -5,8 +5,8 @@
 //! apply thread: batch ─▶ redb's commit ─▶ release (gone from here, there in redb)
 //! ```
 //!
-//! Reads and uniqueness checks consult it first: by aggregate ([`RecentAggregates`]), and by
-//! position here.
+//! Reads and uniqueness checks look here first: by aggregate in [`RecentAggregates`], by position
+//! in this file.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,12 +21,11 @@ use crate::driver::redb::journal::recent_aggregates::{PutPart, RecentAggregates}
 use crate::event::{KeyedEvent, Timestamp};
 use crate::spin_wait::yield_now;
 
-/// What the part of one aggregate and put takes beside its events' bytes, about.
+/// About how many bytes the part of one aggregate in a put takes beside its events.
 const PART_BYTES: usize = 128;
 
-/// The time before which no event of the put may be recorded, when the latest one so far is
-/// `latest`; and the latest one after it. Times inside a put that decrease are all raised to its
-/// greatest.
+/// The earliest time that an event of the put may have, if the latest time so far is `latest`; and
+/// the latest time after the put. If times inside a put decrease, all are raised to the greatest.
 pub(in crate::driver::redb) fn floor(put: &Put, latest: Timestamp) -> (Timestamp, Timestamp) {
     let times = || put.events().iter().map(|event| event.recorded_at);
     let greatest = times().fold(latest, Timestamp::max);
@@ -74,7 +73,7 @@ impl Tail {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a durable group readable. Answers whether the tail was empty before.
+    /// Makes a durable group readable. Returns whether the tail was empty before.
     pub(in crate::driver::redb) fn publish(&self, group: Arc<Group>) -> bool {
         self.bytes.fetch_add(group.bytes(), Ordering::AcqRel);
         RecentAggregates::publish(&group.journaled, &group.parts);
@@ -111,7 +110,7 @@ impl Tail {
         wanted.cloned().collect()
     }
 
-    /// Lets go of the oldest groups, which redb's commit shows now.
+    /// Drops the oldest groups, which redb's commit shows now.
     pub(in crate::driver::redb) fn release(&self, groups: &[Arc<Group>]) {
         for (number, part) in groups.iter().flat_map(|group| &group.parts).enumerate() {
             if number % 64 == 0 {

@@ -35,7 +35,8 @@ use crate::spin_wait::yield_now;
 /// How soon a transaction that found no room is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// The apply thread. Ends when it is told to stop and everything is applied, or cannot be.
+/// The apply thread. It ends when it is told to stop and everything is applied, or cannot be
+/// applied.
 pub(in crate::driver::redb) fn run(core: &Core) -> Result<(), DriverError> {
     loop {
         let stop = wait_for_work(core);
@@ -74,7 +75,7 @@ pub(in crate::driver::redb) fn run(core: &Core) -> Result<(), DriverError> {
     }
 }
 
-/// Returns when there is something to do; whether to stop after it.
+/// Waits until there is something to do. Returns whether to stop after it.
 fn wait_for_work(core: &Core) -> bool {
     let mut signals = core.signals();
     loop {

@@ -16,7 +16,7 @@
 use crate::driver::redb::format::codec::{Reader, put_varint};
 use crate::driver::redb::format::sealed;
 
-/// More runs than this make the next block: what an append to the aggregate rewrites stays small.
+/// A block has at most so many runs, because an append to the aggregate rewrites its last block.
 const MAX_RUNS: usize = 256;
 const VERSION: u8 = 2;
 const WITHOUT_CHECKSUM: u8 = 1;
@@ -56,7 +56,7 @@ impl Block {
         self.first_sequence + self.events
     }
 
-    /// Adds the next event's position; `false` when the block is full and stays as it is.
+    /// Adds the next event's position. Returns false, and changes nothing, if the block is full.
     pub(in crate::driver::redb) fn push(&mut self, position: u64) -> bool {
         let full = self.runs.len() >= MAX_RUNS;
         match self.runs.last_mut() {

@@ -1,7 +1,7 @@
 //! The segment: events side by side in position order, the unit redb keeps them in.
 //!
-//! A segment fills one page of redb, or four where all of it is one aggregate's and so is read
-//! together; a longer event has one of its own. Numbers are little-endian:
+//! A segment fills one page of redb, or four if all its events are of one aggregate, because these
+//! are read together. A longer event has a segment of its own. Numbers are little-endian:
 //!
 //! ```text
 //! version u8 (1) · flags u8 (1: wide) · events u16 · checksum u64
@@ -20,8 +20,8 @@ use crate::driver::redb::format::codec::{Reader, put_varint};
 
 /// What fills one 4 KiB page of redb: the page less the leaf's header, the value's end and the key.
 const TARGET_BYTES: usize = 4096 - 16;
-/// The same for the events of one aggregate. Fewer rows for redb to keep; but one event alone costs
-/// a read and a checksum of all of it.
+/// The same for the events of one aggregate. redb keeps fewer rows, but reading one event takes a
+/// read and a checksum of the whole segment.
 const LONG_TARGET_BYTES: usize = 4 * 4096 - 16;
 const VERSION: u8 = 1;
 const WIDE: u8 = 1;
@@ -46,7 +46,7 @@ impl SegmentBuilder {
         self.entries.clear();
     }
 
-    /// Goes on with a segment that has room left.
+    /// Continues a segment that has room left.
     pub(in crate::driver::redb) fn resume(&mut self, segment: &Segment<'_>) {
         self.begin(segment.first_position);
         for position in segment.first_position..segment.next_position() {
@@ -64,7 +64,7 @@ impl SegmentBuilder {
         self.first_position
     }
 
-    /// Whether the event still belongs into this segment.
+    /// Whether the event still fits into this segment.
     pub(in crate::driver::redb) fn takes(&self, event: &Entry<'_>) -> bool {
         let entry = event.key.len() + event.record.len() + 12;
         let with = HEADER_BYTES + (self.ends.len() + 1) * 2 + self.entries.len() + entry;
@@ -151,7 +151,7 @@ impl<'a> Segment<'a> {
         Self::read_checked(first_position, bytes).ok_or(SHORT)
     }
 
-    /// The same, when the checksum and the version of these bytes were found right before.
+    /// The same for bytes whose checksum and version were checked before.
     pub(in crate::driver::redb) fn read_checked(
         first_position: u64,
         bytes: &'a [u8],

@@ -60,7 +60,7 @@ pub(in crate::driver::redb) struct StoreState {
     pub(in crate::driver::redb) applied: u64,
     /// Recorded-at of that event.
     pub(in crate::driver::redb) latest_time: Timestamp,
-    /// Where the frame behind it stands.
+    /// Where the frame after it stands.
     pub(in crate::driver::redb) place: JournalPlace,
     /// The number of the last frame of this epoch in redb.
     pub(in crate::driver::redb) frame: u64,
@@ -81,7 +81,7 @@ impl StoreState {
         }
     }
 
-    /// The state; its checksum tells when a number in it is not what was written.
+    /// Reads the state. A wrong checksum is damage.
     pub(in crate::driver::redb) fn read(
         table: &impl ReadableTable<&'static str, u64>,
     ) -> Result<Self, DriverError> {
@@ -141,8 +141,8 @@ impl StoreState {
         XxHash3_64::oneshot(&bytes)
     }
 
-    /// As it was before frames had numbers. A version that knows no other refuses a store with
-    /// numbers, and so never overlooks frames that it cannot read.
+    /// The checksum of stores from before frames had numbers. A version that knows only this one
+    /// refuses a store with numbers, so it never overlooks frames that it cannot read.
     fn first_checksum(&self) -> u64 {
         let bytes = self.numbers().map(|(_, number)| number.to_le_bytes()).concat();
         XxHash3_64::oneshot(bytes.get(..8 * 8).unwrap_or_default())

@@ -42,8 +42,8 @@ impl CommittedView {
         Ok(self.latest_block(key)?.map_or(0, |block| block.next_sequence() - 1))
     }
 
-    /// Where the aggregate's events with the sequences `low..=high` stand, in the order of reading
-    /// and no more than `limit` events; and whether that is all of them.
+    /// Where the aggregate's events with the sequences `low..=high` stand, in the order of reading.
+    /// Returns at most `limit` events, and true if these are all.
     pub(in crate::driver::redb) fn runs(
         &self,
         key: &AggregateKey,
@@ -102,7 +102,7 @@ struct Runs {
 }
 
 impl Runs {
-    /// Takes the block's runs as long as events are wanted; whether all were taken.
+    /// Takes the block's runs as long as events are wanted. Returns whether all were taken.
     fn take(&mut self, block: &Block, (low, high): (u64, u64), backwards: bool) -> bool {
         if !backwards {
             return block.positions(low, high).all(|run| self.take_run(run, false));

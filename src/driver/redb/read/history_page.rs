@@ -4,16 +4,15 @@
 //! runs ─▶ parts (what one segment holds of a run) ─▶ entries of the aggregate ─▶ events
 //! ```
 //!
-//! Where the segments are in the cache, the parts of many runs are gone through together, one step
-//! for all of them before the next step for any: events written among others' are each in another
-//! place, and the processor waits for many of these at once where it does not have to finish one
-//! event before it knows where the next one is. What the cache does not have is read from redb,
-//! part by part.
+//! If the segments are in the cache, the parts of many runs are processed together: one step for
+//! all of them before the next step for any. Events that were written among others' are each in
+//! another place. The processor can wait for many of these places at once if it need not finish one
+//! event to learn where the next one is. Parts that the cache does not have are read from redb one
+//! by one.
 //!
-//! The data of an event is copied once, or shares a segment's memory. An event that is lone among
-//! others' is copied, so as not to hold their memory for long; those that are read together share
-//! one copy. Neighbours share that of their segment, and so does an event that fills one: what is
-//! copied at once stays small.
+//! The data of an event is copied once, or shares a segment's memory. An event that stands alone
+//! among others' is copied, so that it does not hold their memory; such events of one step share a
+//! copy. Neighbours share the memory of their segment, and so does an event that fills one.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -34,7 +33,7 @@ use crate::event::{AggregateKey, KeyedEvent};
 /// The bytes of a page, about.
 pub(in crate::driver::redb) const PAGE_BYTES: usize = 1 << 20;
 
-/// So many parts are gone through together: enough for a short history, and more than the processor
+/// So many parts are processed together: enough for a short history, and more than the processor
 /// waits for at once.
 const TOGETHER: usize = 16;
 
@@ -74,8 +73,8 @@ impl<'a> HistoryPage<'a> {
         self.events
     }
 
-    /// Adds the events of these runs, which are no more than are wanted; whether the page took them
-    /// all.
+    /// Adds the events of these runs, which are no more than are wanted. Returns whether the page
+    /// took them all.
     pub(in crate::driver::redb) fn push_runs(
         &mut self,
         (segments, snapshot): (&SegmentCache, &CommittedView),
@@ -96,8 +95,8 @@ impl<'a> HistoryPage<'a> {
         Ok(true)
     }
 
-    /// Adds events as long as their segments are in the cache, and not too many at once; whether
-    /// the page took them all. `None` if the first one's segment is not there.
+    /// Adds events as long as their segments are in the cache, and not too many at once. Returns
+    /// whether the page took them all, or `None` if the first one's segment is not in the cache.
     fn push_kept(
         &mut self,
         segments: &SegmentCache,
@@ -133,7 +132,7 @@ impl<'a> HistoryPage<'a> {
         }
     }
 
-    /// Adds what stands in the next segment, from redb; whether the page took it all.
+    /// Adds what stands in the next segment, from redb. Returns whether the page took it all.
     fn push_stored(
         &mut self,
         (segments, snapshot): (&SegmentCache, &CommittedView),
@@ -163,8 +162,8 @@ impl<'a> HistoryPage<'a> {
         self.push_neighbours(&segment, &copy, part, parts.backwards)
     }
 
-    /// Adds one event of each segment until the page is full, the data in one copy; whether it took
-    /// them all.
+    /// Adds one event of each segment until the page is full, with the data in one copy. Returns
+    /// whether the page took them all.
     fn push_lone(&mut self, lone: &[(Segment<'_>, u64)]) -> Result<bool, DriverError> {
         bring(lone.iter().filter_map(|(segment, position)| segment.bytes_at(*position)));
         let entries: Together<_> = lone
@@ -184,8 +183,8 @@ impl<'a> HistoryPage<'a> {
         Ok(true)
     }
 
-    /// Adds a part's events until the page is full; whether it took them all. They share the
-    /// segment's memory.
+    /// Adds a part's events until the page is full. They share the segment's memory. Returns
+    /// whether the page took them all.
     fn push_neighbours(
         &mut self,
         segment: &Segment<'_>,
@@ -206,7 +205,7 @@ impl<'a> HistoryPage<'a> {
         Ok(true)
     }
 
-    /// The entry at `position`, found to be the aggregate's.
+    /// The entry at `position`, which must be the aggregate's.
     fn entry<'s>(&self, segment: &Segment<'s>, position: u64) -> Result<Entry<'s>, DriverError> {
         let entry = segment.at(position).ok_or_else(|| missing(position))?;
         if entry.key != self.key.as_str() {
@@ -231,8 +230,8 @@ fn is_lone(part: PositionRun, segment: Range<u64>) -> bool {
     part.events == 1 && segment.end - segment.start > 1
 }
 
-/// Looks at the cache lines of these entries, so that the processor fetches them all at once. What
-/// is behind the first few of an entry it fetches by itself when they are read in order.
+/// Reads from the cache lines of these entries, so that the processor fetches them all at once. It
+/// fetches the rest of a long entry by itself, when the entry is read in order.
 fn bring<'s>(entries: impl Iterator<Item = &'s [u8]>) {
     const LINE: usize = 64;
     const LINES: usize = 8;
@@ -261,8 +260,8 @@ impl<'r> Parts<'r> {
         Some(if self.backwards { run.first + run.events - 1 } else { run.first })
     }
 
-    /// Takes what of the next run stands at the positions `first..next`, among which is its next
-    /// event's.
+    /// Takes the part of the next run that stands at the positions `first..next`. The run's next
+    /// event is among these.
     fn take(&mut self, first: u64, next: u64) -> PositionRun {
         let Some(run) = self.run else { return PositionRun { first, events: 0 } };
         let (from, to) = (run.first.max(first), (run.first + run.events).min(next));
@@ -305,7 +304,7 @@ mod tests {
                 expected.reverse();
                 runs.reverse();
             }
-            // Segments cover the log one behind the other, in these lengths over and over.
+            // Segments follow each other, and their lengths repeat.
             let segment = |position: u64| {
                 let mut first = 1;
                 for length in lengths.iter().cycle() {

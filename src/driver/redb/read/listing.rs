@@ -13,10 +13,10 @@ use crate::driver::redb::read::history_page::PAGE_BYTES;
 use crate::event::{AggregateKey, KeyedEvent};
 
 const PAGE_KEYS: usize = 1_000;
-/// So many events are taken from the tail at once.
+/// At most so many events are taken from the tail at once.
 const PAGE_EVENTS: usize = 4_096;
 
-/// KeyLister page by page: those of the tail as of the beginning, merged into redb's.
+/// Keys page by page: those that the tail had at the beginning, merged into redb's.
 pub(in crate::driver::redb) struct KeyLister {
     prefix: String,
     tail: Vec<AggregateKey>,
@@ -183,7 +183,7 @@ impl KeyPage {
         self.events.push(event);
     }
 
-    /// Adds the events at these positions of a segment; whether the page has room for more after.
+    /// Adds the events at these positions of a segment. Returns whether the page has room for more.
     fn push_all(
         &mut self,
         segment: &Segment<'_>,

@@ -1,22 +1,22 @@
 //! Segments read lately, whose checksums were right.
 //!
-//! An aggregate whose events were written among others' has them in as many segments, and each of
-//! these holds events of a dozen other aggregates that are read in their turn. A segment from here
-//! costs neither a look into redb nor its checksum again.
+//! An aggregate whose events were written among others' has each of them in another segment, and
+//! each of these segments holds events of a dozen other aggregates. A segment from the cache needs
+//! no look into redb and no second check of its checksum.
 //!
 //! ```text
 //! position ─▶ places ─▶ slot: first position, next position, bytes
 //! ```
 //!
-//! A segment never changes, except that the last one of the log may grow; so what is kept is true,
-//! and at most too short. It is kept when it is missed for the second time, because a history that
-//! is read once would pay for memory it never uses. Bounded in bytes; what was not asked for since
-//! the last round goes first (a clock).
+//! A segment never changes, except that the last one of the log may grow. What is kept is therefore
+//! true, and at most too short. A segment is kept when it is missed for the second time: a history
+//! that is read once would pay for memory that it never uses. The cache is bounded in bytes. A
+//! segment that was not used since the last round is dropped first (a clock).
 //!
-//! One lock is taken for many look-ups, and every position has a place of its own, although a
-//! search for the segment before it would need fewer: so look-ups depend on nothing but memory, and
-//! the processor waits for those of a whole history at once. A locked instruction or a search's
-//! branches between them would make it wait for each.
+//! One lock is taken for many look-ups, and every position has a place of its own. A search for the
+//! segment before a position would need fewer places. But without a search, look-ups depend on
+//! nothing but memory, and the processor waits for those of a whole history at once. A locked
+//! instruction, or the branches of a search, would make it wait for each.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -26,9 +26,9 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 
-/// So many misses are remembered, at most: two to the power of this.
+/// At most two to the power of this many misses are remembered.
 const MISSED_BITS: u32 = 16;
-/// Places of so many positions side by side are kept together.
+/// The places of so many neighbouring positions are kept together.
 const CHUNK: usize = 64;
 /// The place of a position whose segment is not here.
 const NOWHERE: u32 = u32::MAX;
@@ -41,14 +41,14 @@ pub(in crate::driver::redb) struct SegmentCache {
     missed: Vec<AtomicU64>,
 }
 
-/// What is kept. While somebody looks at it, nothing goes and nothing comes.
+/// What is kept. It does not change while a reader holds it.
 #[derive(Default)]
 pub(in crate::driver::redb) struct KeptSegments {
     places: Places,
     slots: Vec<CacheSlot>,
     /// Slots without a segment.
     free: Vec<u32>,
-    /// The slot that is looked at first when room is needed.
+    /// The slot at which the search for room begins.
     hand: usize,
     bytes: usize,
     limit: usize,
@@ -78,8 +78,8 @@ impl CacheSlot {
     }
 }
 
-/// In which slot each position of a kept segment is, in chunks as a page table has them: four bytes
-/// a position, side by side, are sooner there than an entry of a hash map for each.
+/// The slot of each position of a kept segment, in chunks like those of a page table. Four bytes for
+/// each position, side by side, are found sooner than an entry of a hash map.
 #[derive(Default)]
 struct Places(HashMap<u64, Box<[u32; CHUNK]>, BuildHasherDefault<Spread>>);
 
@@ -122,8 +122,8 @@ impl SegmentCache {
         self.kept.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the segment which begins with `first` was not here; whether that is so for the
-    /// second time lately, and it is worth to be kept.
+    /// Notes that the segment which begins with `first` was missed. Returns whether it was missed
+    /// before, lately, and should be kept.
     pub(in crate::driver::redb) fn missed_before(&self, first: u64) -> bool {
         let place = Spread::of(first) >> (u64::BITS - MISSED_BITS);
         let place = self.missed.get(place as usize);
@@ -147,8 +147,8 @@ impl KeptSegments {
     /// The segment that holds `position`, if it is here.
     pub(in crate::driver::redb) fn find(&self, position: u64) -> Option<&CacheSlot> {
         let slot = self.slots.get(self.places.get(position)? as usize)?;
-        // Written once in a round of the clock: what is only read is shared by the processors'
-        // caches.
+        // Written once in a round of the clock, because what is only read can stay in the caches
+        // of all processors.
         if !slot.asked.load(Ordering::Relaxed) {
             slot.asked.store(true, Ordering::Relaxed);
         }
