@@ -7,7 +7,7 @@ use futures::executor::block_on;
 use seriatim::driver::redb::RedbDriver;
 use seriatim::driver::{Driver, DriverError};
 
-use crate::support::puts::{all, assert_dense, key, log, put, small};
+use crate::support::puts::{all, assert_dense, key, log, put, small, unapplied};
 use crate::support::sim_disk::SimDisk;
 
 const SNAPSHOT: &[u8] = b"the state of an entity";
@@ -66,6 +66,32 @@ fn a_row_of_the_index() {
     let events = all(&driver, &key("a")).unwrap();
     assert_dense(&events);
     assert_eq!((events.len(), log(&driver).unwrap().len()), (4, 4));
+    block_on(driver.close()).unwrap();
+}
+
+/// Replaying the journal meets the damage: the store does not open.
+#[test]
+fn a_row_of_the_index_under_an_unapplied_journal() {
+    let disk = closed();
+    let driver = unapplied().open_on(Arc::new(disk.clone())).unwrap();
+    block_on(driver.put_events(put(&key("a"), 4, 1, 10))).unwrap();
+    block_on(driver.put_events(put(&key("b"), 1, 1, 10))).unwrap();
+    let disk = disk.after_kill();
+    drop(driver);
+    flip(&disk, 9, 8, |row| row[0] == 2 && row[5..] == [1, 1, 3, 1]);
+    is_damaged(small().open_on(Arc::new(disk.clone())).map(drop));
+
+    for _ in 0..2 {
+        let driver = small().rebuild_index().open_on(Arc::new(disk.clone())).unwrap();
+        assert_eq!(driver.verify().unwrap().events, 5);
+        let events = all(&driver, &key("a")).unwrap();
+        assert_dense(&events);
+        assert_eq!((events.len(), all(&driver, &key("b")).unwrap().len()), (4, 1));
+        block_on(driver.close()).unwrap();
+    }
+    let driver = open(&disk);
+    driver.verify().unwrap();
+    block_on(driver.put_events(put(&key("a"), 5, 1, 10))).unwrap();
     block_on(driver.close()).unwrap();
 }
 

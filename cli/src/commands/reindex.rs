@@ -1,12 +1,13 @@
 //! `reindex`: the index of a redb store, made again from its log.
 
 use serde::Serialize;
-use seriatim::driver::Driver;
+use seriatim::Position;
+use seriatim::driver::redb::RedbBuilder;
+use seriatim::driver::{Driver, LogStore};
 
 use crate::app::App;
 use crate::args::StoreOnly;
-use crate::exit::{Error, Exit, Result};
-use crate::progress::{Progress, Unit};
+use crate::exit::Result;
 use crate::style;
 use crate::target::{Target, Wanted};
 
@@ -17,16 +18,13 @@ struct Reindexed {
 
 pub(crate) async fn run(app: &mut App, args: StoreOnly) -> Result<()> {
     let target = Target::parse(&args.store)?;
-    let (driver, steps) = target.open_redb_with(app, Wanted::Existing, |builder| builder).await?;
-    steps.show(Progress::new(app.shows_progress(), "reindexing", Some(1), Unit::Events));
-    let reindexing = driver.clone();
-    let reindexed = tokio::task::spawn_blocking(move || reindexing.reindex());
-    let reindexed = app.interrupt.or(reindexed).await;
-    steps.end();
-    // The new index is one transaction: the end of the process leaves the old one.
-    let reindexed = reindexed?.map_err(|_| Error::new(Exit::Failed, "redb panicked"))?;
+    // While opening, because a store may not open with the index that it has. The new index is one
+    // transaction: the end of the process leaves the old one.
+    let rebuild = |builder: RedbBuilder| builder.rebuild_index();
+    let (driver, _steps) = target.open_redb_with(app, Wanted::Existing, rebuild).await?;
+    let events = driver.last_position().map(Position::get);
     let closed = driver.close().await;
-    let events = reindexed?;
+    let events = events?;
     closed?;
     if app.out.is_json() {
         return app.out.json_line(&Reindexed { events });

@@ -100,7 +100,9 @@ impl RedbDriver {
     ///
     /// # Errors
     ///
-    /// [`DriverError::Damaged`] when the log itself is damaged; the old index is kept then.
+    /// [`DriverError::Damaged`] when the log itself is damaged; the old index is kept then. If the
+    /// index is too damaged for this, open the store with
+    /// [`RedbBuilder::rebuild_index`](super::RedbBuilder::rebuild_index).
     pub fn reindex(&self) -> Result<u64, DriverError> {
         self.core.open()?;
         guarded(|| reindex::reindex(&self.core))

@@ -34,6 +34,7 @@ use crate::driver::redb::journal::frame_events::FrameEvents;
 use crate::driver::redb::journal::journal_file::{FOLDER, file_id, file_name};
 use crate::driver::redb::options::{RedbBuilder, Step};
 use crate::driver::redb::read::committed_view::{missing, read_segment};
+use crate::driver::redb::reindex;
 use crate::driver::{Driver, DriverError};
 use crate::event::Timestamp;
 
@@ -89,6 +90,9 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
     }
     let database = open_database(&options, &*disk, &room, DATABASE)?;
     let mut state = read_state(&database)?;
+    if options.rebuild_index {
+        reindex::rebuild(&database, &options, state.applied)?;
+    }
     let files = journal_files(&*disk)?;
     if !state.clean {
         Replay { options: &options, database: &database, files: &files }.run(&mut state)?;

@@ -69,6 +69,7 @@ pub struct RedbBuilder {
     pub(in crate::driver::redb) cache_bytes: usize,
     pub(in crate::driver::redb) segment_cache_bytes: usize,
     pub(in crate::driver::redb) apply_after: Duration,
+    pub(in crate::driver::redb) rebuild_index: bool,
     pub(in crate::driver::redb) progress: Option<OnProgress>,
 }
 
@@ -82,6 +83,7 @@ impl Default for RedbBuilder {
             cache_bytes: 96 << 20,
             segment_cache_bytes: 64 << 20,
             apply_after: Duration::from_secs(1),
+            rebuild_index: false,
             progress: None,
         }
     }
@@ -97,6 +99,7 @@ impl fmt::Debug for RedbBuilder {
             .field("cache_bytes", &self.cache_bytes)
             .field("segment_cache_bytes", &self.segment_cache_bytes)
             .field("apply_after", &self.apply_after)
+            .field("rebuild_index", &self.rebuild_index)
             .finish_non_exhaustive()
     }
 }
@@ -156,6 +159,23 @@ impl RedbBuilder {
     /// told. It is readable all the while.
     pub fn apply_after(mut self, pause: Duration) -> Self {
         self.apply_after = pause;
+        self
+    }
+
+    /// Rebuilds the index from the log on opening, before the journal is replayed. This is for a
+    /// store whose index is damaged, and that may not open because of it. What is damaged stays in
+    /// the file, unused. It takes as long as reading the whole log.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), seriatim::driver::DriverError> {
+    /// use seriatim::driver::redb::RedbDriver;
+    ///
+    /// let driver = RedbDriver::builder().rebuild_index().open("./data")?;
+    /// driver.verify()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn rebuild_index(mut self) -> Self {
+        self.rebuild_index = true;
         self
     }
 

@@ -3,7 +3,8 @@
 //! An event leaves the tail only when a view of redb that shows it is in place. A reader that looks
 //! at the tail first and takes the view afterwards therefore sees every event. It takes from the
 //! tail what is in both. A page needs one look into the index, and one into the log for each run of
-//! neighbouring events. No other aggregate's history is read, though its events may share a segment.
+//! neighbouring events. No other aggregate's history is read, though its events may share a
+//! segment.
 
 use crate::driver::redb::core::Core;
 use crate::driver::redb::read::history_page::HistoryPage;

@@ -78,8 +78,8 @@ impl CacheSlot {
     }
 }
 
-/// The slot of each position of a kept segment, in chunks like those of a page table. Four bytes for
-/// each position, side by side, are found sooner than an entry of a hash map.
+/// The slot of each position of a kept segment, in chunks like those of a page table. Four bytes
+/// for each position, side by side, are found sooner than an entry of a hash map.
 #[derive(Default)]
 struct Places(HashMap<u64, Box<[u32; CHUNK]>, BuildHasherDefault<Spread>>);
 
