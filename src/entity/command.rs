@@ -1,7 +1,6 @@
 //! A command on its way through the mailbox.
 
 use std::any::{Any, type_name};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -17,6 +16,7 @@ use crate::event::{
     AggregateKey, CheckedEvents, EventError, KeyedEvent, RawJson, Sequence, is_same_json,
 };
 use crate::mailroom::{BoxedCommand, BoxedState, CommandAnswer, Decision, Mailroom};
+use crate::user_code;
 
 pub(super) type CommandResult<A> = Result<Executed<A>, ExecuteError<<A as Aggregate>::Error>>;
 
@@ -214,7 +214,7 @@ pub(super) fn is_another_command<A: Aggregate>(
         let (key, time) = (&first.key, Some(first.recorded_at));
         let metadata = first.metadata.as_ref();
         let context = setup.context(key, first.sequence.previous(), metadata, time)?;
-        let decided = catch_unwind(AssertUnwindSafe(|| before.handle(command, &context))).ok()?;
+        let decided = user_code::call(|| before.handle(command, &context)).ok()?;
         let mut forms = Vec::new();
         for event in decided.unwrap_or_default() {
             let checked = setup.stored(&event).ok()?.0.check().ok()?;

@@ -300,9 +300,7 @@ impl<A: Aggregate> Entities<A> {
         last: Option<Sequence>,
         wanted: impl Fn(&KeyedEvent) -> bool,
     ) -> Result<Loaded<A>, LoadError> {
-        let blank = Folded::<A>::blank(self.setup.clone());
-        let blank = EntityState::folded(Box::new(blank), Sequence::NONE);
-        loaded(load(&StoreHistory { store: &self.store, key }, blank, last, wanted).await?)
+        self.load_onto(Folded::blank(self.setup.clone()), key, last, wanted).await
     }
 
     /// Folds in what happened since.
@@ -311,10 +309,20 @@ impl<A: Aggregate> Entities<A> {
         key: &AggregateKey,
         since: Loaded<A>,
     ) -> Result<Loaded<A>, LoadError> {
-        let at = since.sequence;
-        let folded = Folded::of(since.state, at, self.setup.clone());
-        let folded = EntityState::folded(Box::new(folded), at);
-        loaded(load(&StoreHistory { store: &self.store, key }, folded, None, |_| true).await?)
+        let folded = Folded::of(since.state, since.sequence, self.setup.clone());
+        self.load_onto(folded, key, None, |_| true).await
+    }
+
+    async fn load_onto(
+        &self,
+        folded: Folded<A>,
+        key: &AggregateKey,
+        last: Option<Sequence>,
+        wanted: impl Fn(&KeyedEvent) -> bool,
+    ) -> Result<Loaded<A>, LoadError> {
+        let at = folded.sequence;
+        let entity = EntityState::folded(Box::new(folded), at);
+        loaded(load(&StoreHistory { store: &self.store, key }, entity, last, wanted).await?)
     }
 
     pub(super) fn checked_key(&self, id: &str) -> Result<AggregateKey, LoadError> {

@@ -61,15 +61,17 @@ impl CommitWindow {
         }
         self.latest = sequence;
         match self.appends.back_mut().filter(|(latest, _)| *latest == id) {
-            Some((_, last)) => *last = sequence,
+            Some((_, last)) => {
+                *last = sequence;
+                if let Some(span) = self.spans.get_mut(&id) {
+                    span.last = sequence;
+                }
+            }
             // An id that is used again leaves its earlier use behind.
             None => {
                 self.appends.push_back((id, sequence));
                 self.spans.insert(id, AppendSpan { first: sequence, last: sequence });
             }
-        }
-        if let Some(span) = self.spans.get_mut(&id) {
-            span.last = sequence;
         }
         let size = self.size;
         while let Some((id, last)) =

@@ -15,6 +15,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Takes one of so many free ones, if there is one.
+pub(super) fn take_one(free: &AtomicUsize) -> bool {
+    let one_less = |free: usize| free.checked_sub(1);
+    free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+}
+
 /// The number under which one that waits can be withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(pub(super) u64);

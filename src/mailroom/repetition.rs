@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::entity_state::CommandAnswer;
 use super::slot::{AppendAnswer, Mail};
-use crate::append::Appended;
+use crate::append::{Appended, Expected};
 use crate::driver::{DriverError, EventPages};
 use crate::error::AppendError;
 use crate::event::{KeyedEvent, Sequence};
@@ -31,7 +31,10 @@ impl StoredAppend {
         while let Some(page) = pages.next().await {
             for event in page? {
                 if event.commit_id == commit_id {
-                    stored.take(event, after);
+                    match event.sequence > after {
+                        true => stored.events.push(event),
+                        false => stored.began_before = true,
+                    }
                 } else if !stored.events.is_empty() {
                     return Ok(stored);
                 } else {
@@ -42,12 +45,21 @@ impl StoredAppend {
         Ok(stored)
     }
 
-    /// Takes the next event with this commit id. One at `after` or before it is not kept.
-    pub(super) fn take(&mut self, event: KeyedEvent, after: Sequence) {
-        match event.sequence > after {
-            true => self.events.push(event),
-            false => self.began_before = true,
+    /// Looks at the event before the first one, which is all that `pages` has.
+    pub(super) async fn look_before(&mut self, mut pages: EventPages) -> Result<(), DriverError> {
+        let commit_id = self.events.first().map(|event| event.commit_id);
+        while let Some(page) = pages.next().await {
+            let own = |event: &KeyedEvent| Some(event.commit_id) == commit_id;
+            self.began_before |= page?.iter().any(own);
         }
+        Ok(())
+    }
+
+    /// The first event, if it stands where an append with this expectation would have put it.
+    pub(super) fn first_after(&self, expected: Expected) -> Option<&KeyedEvent> {
+        let follows =
+            |event: &&KeyedEvent| expected.exact().is_none_or(|n| event.sequence == n.next());
+        self.events.first().filter(follows)
     }
 }
 
@@ -56,9 +68,7 @@ impl StoredAppend {
 pub(super) fn repeated_or(mail: &Mail, stored: &StoredAppend, latest: Sequence) -> AppendAnswer {
     let append = &mail.append;
     let key = append.key.clone();
-    let exact = append.expected.exact();
-    let follows = |event: &&KeyedEvent| exact.is_none_or(|after| event.sequence == after.next());
-    let Some(first) = stored.events.first().filter(follows) else {
+    let Some(first) = stored.first_after(append.expected) else {
         return Err(AppendError::Conflict { key, expected: append.expected, actual: latest });
     };
     let same = !stored.began_before

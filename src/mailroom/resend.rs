@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::slot::{AggregateFacts, Slot};
 use crate::driver::bounded::{NoAnswer, bounded};
 use crate::driver::{DriverError, Fetch, Put, PutReceipt};
-use crate::event::{KeyedEvent, Sequence};
+use crate::event::Sequence;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -134,7 +134,7 @@ impl Resend<'_> {
                 for event in page {
                     latest = event.sequence;
                     match found.by_commit.get_mut(&event.commit_id) {
-                        Some(stored) => stored.take(event, before),
+                        Some(stored) => stored.events.push(event),
                         None => of_another = true,
                     }
                 }
@@ -152,12 +152,7 @@ impl Resend<'_> {
                 && let Some(stored) = found.by_commit.values_mut().find(at_first)
             {
                 let fetch = Fetch::ALL.after(before.previous()).limit(1);
-                let mut pages = driver.fetch_events(self.slot.key(), fetch);
-                let commit_id = stored.events.first().map(|event| event.commit_id);
-                while let Some(page) = pages.next().await {
-                    let own = |event: &KeyedEvent| Some(event.commit_id) == commit_id;
-                    page?.into_iter().filter(own).for_each(|event| stored.take(event, before));
-                }
+                stored.look_before(driver.fetch_events(self.slot.key(), fetch)).await?;
             }
             Ok::<_, DriverError>((latest, of_another))
         };

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use super::line::take_one;
+
 /// The seats of one store: one for each resident aggregate.
 pub(super) struct Seats {
     max_resident: usize,
@@ -58,8 +60,7 @@ impl Seats {
 
     /// Takes a seat, if one is free.
     pub(super) fn try_take(&self) -> bool {
-        let one_less = |free: usize| free.checked_sub(1);
-        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+        take_one(&self.free)
     }
 
     /// Asks for more while few are left: at half of the spare seats, because passivating looks at

@@ -238,11 +238,7 @@ fn conflicted(batch: Batch, found: &ReadBack) {
         };
         let stored = found.by_commit.get(&mail.append.commit_id);
         // An exact append follows what it expects; elsewhere, its id was used for another append.
-        let exact = mail.append.expected.exact();
-        let stored = stored.filter(|stored| {
-            let first = stored.events.first().map(|event| event.sequence);
-            exact.is_none_or(|expected| first == Some(expected.next()))
-        });
+        let stored = stored.filter(|stored| stored.first_after(mail.append.expected).is_some());
         match stored {
             None => undecided.push(mail),
             // Another process may have decided the same command differently; what it wrote counts.

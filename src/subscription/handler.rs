@@ -13,6 +13,7 @@ use super::projection::Projection;
 use super::publisher::Publisher;
 use crate::driver::async_trait;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
+use crate::user_code;
 
 /// Events that are delivered together, at least one.
 pub(super) struct Chunk<'a> {
@@ -92,8 +93,7 @@ impl Judge<'_> {
         let failure = FailedEvent { key, sequence, position, attempt, reason: &reason, error };
         let action = self.hook.map(|hook| {
             // A hook that panics decides nothing.
-            let asked = std::panic::catch_unwind(AssertUnwindSafe(|| hook(&failure)));
-            asked.unwrap_or_default()
+            user_code::call(|| hook(&failure)).unwrap_or_default()
         });
         FailedAttempt { action: action.unwrap_or_default(), reason }
     }

@@ -18,7 +18,7 @@ use super::{Lease, Mail, Slot, Ticket};
 use crate::driver::answer_together;
 use crate::error::AppendError;
 use crate::mailroom::admission::{Wait, WaitsForBytes};
-use crate::mailroom::line::Place;
+use crate::mailroom::line::{Place, take_one};
 
 /// What is left to do for a mail that went on, when no line is locked.
 type Rest = Option<(PendingWake, Arc<Slot>)>;
@@ -102,8 +102,7 @@ impl Slot {
     }
 
     fn take_permit(&self) -> bool {
-        let one_less = |free: usize| free.checked_sub(1);
-        self.free_permits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+        take_one(&self.free_permits)
     }
 
     fn let_in(self: &Arc<Self>) {
