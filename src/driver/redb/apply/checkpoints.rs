@@ -8,15 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
-    WriteTransaction,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
 
 use crate::driver::DriverError;
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::sealed::{seal, unseal};
+use crate::driver::redb::format::tables::for_each_value;
 
 /// Name → the checkpoint saved last, sealed.
 const CHECKPOINTS: TableDefinition<'static, &str, &[u8]> =
@@ -48,11 +46,11 @@ impl Checkpoints {
     pub(in crate::driver::redb) fn load(database: &Database) -> Result<Self, DriverError> {
         let transaction = database.begin_read().map_err(redb_failed)?;
         let mut latest = BTreeMap::new();
-        for_each(&transaction, UNSEALED, |name, bytes| {
+        for_each_value(&transaction, UNSEALED, |name, bytes| {
             latest.insert(Arc::from(name), Some(Bytes::copy_from_slice(bytes)));
             Ok(())
         })?;
-        for_each(&transaction, CHECKPOINTS, |name, sealed| {
+        for_each_value(&transaction, CHECKPOINTS, |name, sealed| {
             let bytes = unseal(name.as_bytes(), sealed).map(Bytes::copy_from_slice);
             latest.insert(Arc::from(name), bytes);
             Ok(())
@@ -102,29 +100,11 @@ pub(in crate::driver::redb) fn write<'a>(
 
 /// Whether every checkpoint is as it was written.
 pub(in crate::driver::redb) fn verify(transaction: &ReadTransaction) -> Result<(), DriverError> {
-    for_each(transaction, CHECKPOINTS, |name, sealed| {
+    for_each_value(transaction, CHECKPOINTS, |name, sealed| {
         unseal(name.as_bytes(), sealed).map(drop).ok_or_else(|| damaged(name))
     })
 }
 
 fn damaged(name: &str) -> DriverError {
     DriverError::damaged(format!("the checkpoint {name:?} is damaged: save it again"))
-}
-
-/// Goes through a table of values by name, which need not exist.
-pub(in crate::driver::redb) fn for_each(
-    transaction: &ReadTransaction,
-    table: TableDefinition<'static, &str, &[u8]>,
-    mut take: impl FnMut(&str, &[u8]) -> Result<(), DriverError>,
-) -> Result<(), DriverError> {
-    let table = match transaction.open_table(table) {
-        Ok(table) => table,
-        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-        Err(error) => return Err(redb_failed(error)),
-    };
-    for entry in table.iter().map_err(redb_failed)? {
-        let (name, value) = entry.map_err(redb_failed)?;
-        take(name.value(), value.value())?;
-    }
-    Ok(())
 }

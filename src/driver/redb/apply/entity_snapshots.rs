@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadTransaction, TableDefinition, WriteTransaction};
 
 use crate::driver::DriverError;
-use crate::driver::redb::apply::checkpoints::for_each;
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::sealed::{seal, unseal};
+use crate::driver::redb::format::tables::{for_each_value, open_if_there};
 use crate::event::AggregateKey;
 
 /// Aggregate key → its latest snapshot, sealed.
@@ -94,18 +94,14 @@ fn row(
     table: TableDefinition<'static, &str, &[u8]>,
     key: &AggregateKey,
 ) -> Result<Option<Bytes>, DriverError> {
-    let table = match transaction.open_table(table) {
-        Ok(table) => table,
-        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-        Err(error) => return Err(redb_failed(error)),
-    };
+    let Some(table) = open_if_there(transaction, table)? else { return Ok(None) };
     let found = table.get(key.as_str()).map_err(redb_failed)?;
     Ok(found.map(|snapshot| Bytes::copy_from_slice(snapshot.value())))
 }
 
 /// Whether every snapshot is as it was written.
 pub(in crate::driver::redb) fn verify(transaction: &ReadTransaction) -> Result<(), DriverError> {
-    for_each(transaction, SNAPSHOTS, |key, sealed| {
+    for_each_value(transaction, SNAPSHOTS, |key, sealed| {
         unseal(key.as_bytes(), sealed).map(drop).ok_or_else(|| damaged(key))
     })
 }

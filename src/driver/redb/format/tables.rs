@@ -13,7 +13,7 @@
 //! A key has no control characters, so the zero byte keeps an aggregate's blocks together and apart
 //! from those of keys that begin with its own.
 
-use redb::{ReadableTable, Table, TableDefinition};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, TableError};
 use twox_hash::XxHash3_64;
 use uuid::Uuid;
 
@@ -33,6 +33,32 @@ pub(in crate::driver::redb) const STORE: TableDefinition<'static, &str, u64> =
 /// In [`STORE`]: the checksum of the other numbers.
 const CHECKSUM: &str = "checksum";
 const FRAME: &str = "frame";
+
+/// A table of values by name. A store that never had one of them has no such table.
+pub(in crate::driver::redb) fn open_if_there(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'static, &'static str, &'static [u8]>,
+) -> Result<Option<ReadOnlyTable<&'static str, &'static [u8]>>, DriverError> {
+    match transaction.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(redb_failed(error)),
+    }
+}
+
+/// Hands out each value of such a table, with its name.
+pub(in crate::driver::redb) fn for_each_value(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'static, &'static str, &'static [u8]>,
+    mut take: impl FnMut(&str, &[u8]) -> Result<(), DriverError>,
+) -> Result<(), DriverError> {
+    let Some(table) = open_if_there(transaction, table)? else { return Ok(()) };
+    for entry in table.iter().map_err(redb_failed)? {
+        let (name, value) = entry.map_err(redb_failed)?;
+        take(name.value(), value.value())?;
+    }
+    Ok(())
+}
 
 /// The key of an earlier block.
 pub(in crate::driver::redb) fn earlier_key(key: &str, first_sequence: u64, out: &mut Vec<u8>) {
