@@ -32,11 +32,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use seriatim::driver::redb::{RedbBuilder, RedbDriver};
-use witness::{Fault, Witness, check};
+use witness::{Fault, Witness, check, options_or_end};
 
 /// Cycles on one directory, then a new one begins: each check reads all of it.
 const CYCLES_PER_STORE: u64 = 25;
-const WRONG_CALL: u8 = 2;
 
 const HELP: &str = "Usage: crash_cycles [--cycles N] [--seed S] [--directory DIR]
 
@@ -94,16 +93,9 @@ fn read_options() -> Result<Option<Options>, Fault> {
 }
 
 fn main() -> ExitCode {
-    let options = match read_options() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            let _ = writeln!(io::stdout(), "{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("crash_cycles: {error}\nTry --help.");
-            return ExitCode::from(WRONG_CALL);
-        }
+    let options = match options_or_end("crash_cycles", HELP, read_options()) {
+        Ok(options) => options,
+        Err(end) => return end,
     };
     let run = match &options.child {
         Some(directory) => child::run(directory, options.seed, options.closes),

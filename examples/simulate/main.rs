@@ -39,9 +39,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use history::Totals;
-use witness::Fault;
+use witness::{Fault, options_or_end};
 
-const WRONG_CALL: u8 = 2;
 const HELP: &str = "Usage: simulate [--seeds N] [--seed S] [--minutes M] [--tries T]
 
   --seeds N    how many histories; 100 unless told
@@ -83,16 +82,9 @@ fn read_options() -> Result<Option<Options>, Fault> {
 }
 
 fn main() -> ExitCode {
-    let options = match read_options() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            let _ = writeln!(io::stdout(), "{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("simulate: {error}\nTry --help.");
-            return ExitCode::from(WRONG_CALL);
-        }
+    let options = match options_or_end("simulate", HELP, read_options()) {
+        Ok(options) => options,
+        Err(end) => return end,
     };
     let _ = writeln!(io::stdout(), "The first seed is {}", options.first);
     let began = Instant::now();

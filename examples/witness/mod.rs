@@ -12,9 +12,33 @@ pub(crate) mod tally;
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
 use std::str::{FromStr, SplitWhitespace};
 
 use uuid::Uuid;
+
+/// Of a program that was called wrongly.
+const WRONG_CALL: u8 = 2;
+
+/// The options that a program read, or how it ends without them: `None` asks for help.
+pub(crate) fn options_or_end<T>(
+    program: &str,
+    help: &str,
+    read: Result<Option<T>, Fault>,
+) -> Result<T, ExitCode> {
+    match read {
+        Ok(Some(options)) => Ok(options),
+        Ok(None) => {
+            let _ = writeln!(io::stdout(), "{help}");
+            Err(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{program}: {error}\nTry --help.");
+            Err(ExitCode::from(WRONG_CALL))
+        }
+    }
+}
 
 pub(crate) type Fault = Box<dyn Error + Send + Sync>;
 

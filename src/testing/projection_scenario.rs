@@ -108,7 +108,7 @@ impl<P: Projection> ProjectionScenario<P> {
     fn place(&mut self, mut event: KeyedEvent) -> KeyedEvent {
         let latest = self.sequences.entry(event.key.clone()).or_default();
         *latest = latest.next();
-        self.position = Position::from(self.position.get() + 1);
+        self.position = self.position.plus(1);
         event.sequence = *latest;
         event.position = Some(self.position);
         event
