@@ -51,6 +51,8 @@ pub mod driver;
 mod entity;
 mod error;
 mod event;
+#[cfg(doctest)]
+mod guide;
 mod mailroom;
 pub mod middleware;
 mod spin_wait;

@@ -19,7 +19,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("drivers", &["driver"]),
     ("mailroom", &["mailroom"]),
     ("application", &["store", "middleware", "entity", "subscription"]),
-    ("roof", &["actors", "testing"]),
+    ("roof", &["actors", "guide", "testing"]),
 ];
 
 /// Public names of a higher floor that stand in a lower one's public path, and nothing but that.
@@ -152,6 +152,26 @@ fn a_decision_page_has_all_sections() {
         }
     }
     assert!(pages > 30, "the pages were not found");
+}
+
+/// The chapters that the guide's table of contents names.
+fn chapters(contents: &str) -> Vec<&str> {
+    let links = contents.lines().filter_map(|line| line.trim().strip_suffix(".md)"));
+    links.filter_map(|line| line.rsplit('(').next()).collect()
+}
+
+#[test]
+fn each_chapter_of_the_guide_is_tested() {
+    assert_eq!(chapters("# S\n\n- [A b](a.md)\n  - [C](c_d.md)\n"), ["a", "c_d"]);
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("docs/guide/src");
+    let contents = std::fs::read_to_string(folder.join("SUMMARY.md")).unwrap();
+    let tested = std::fs::read_to_string(root.join("src/guide.rs")).unwrap();
+    let (_, tested) = tested.split_once("chapters! {").unwrap();
+    let tested: Vec<_> = tested.trim_end().trim_end_matches('}').split_whitespace().collect();
+    assert_eq!(tested, chapters(&contents));
+    // SUMMARY.md is no chapter.
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), tested.len() + 1);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod consumers_survive_sigkill;
 mod crash_cycles_find_nothing;
 #[cfg(unix)]
 mod git_history_imports_odd_repositories;
+mod guide_begins_with_a_program_that_runs;
 mod publish_ndjson_survives_kill;
 #[cfg(unix)]
 mod redb_survives_sigkill;
