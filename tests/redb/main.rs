@@ -20,6 +20,7 @@ mod damaged_pages_are_answered_at_once;
 mod every_value_has_a_checksum;
 mod journal_files_are_recycled_last;
 mod nothing_of_value_is_deleted;
+mod pages_are_of_tail_and_redb_as_one;
 mod redb_failed_flush;
 mod redb_full_disk;
 mod redb_journal_files_are_kept;

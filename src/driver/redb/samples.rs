@@ -1,5 +1,6 @@
 //! For unit tests: events for those of the encodings, and a disk in memory.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -152,4 +153,19 @@ impl Disk for PlainDisk {
     fn sync_names(&self) -> io::Result<()> {
         Ok(())
     }
+}
+
+thread_local! {
+    static READ: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Counts what reads take from the tail on this thread: frames or parts of them, and bytes of
+/// events that are decoded.
+pub(in crate::driver::redb) fn count_read(pieces: usize, bytes: usize) {
+    READ.with(|read| read.set((read.get().0 + pieces, read.get().1 + bytes)));
+}
+
+/// What was counted since the last call.
+pub(in crate::driver::redb) fn counted_reads() -> (usize, usize) {
+    READ.replace((0, 0))
 }

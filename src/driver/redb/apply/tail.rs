@@ -129,63 +129,86 @@ impl Tail {
         self.aggregates.sweep_if_many();
     }
 
-    /// The tail's first position, all before which are in redb; and the events from position `from`
-    /// on that are in the tail, at most `limit`.
+    /// The events from position `from` on that are in the tail: at most `events`, and no further
+    /// one when there are `bytes`. Positions are dense, so what a reader finds in redb before them
+    /// counts as if it were read.
     pub(in crate::driver::redb) fn behind(
         &self,
         from: u64,
-        limit: usize,
-    ) -> (Option<u64>, Vec<KeyedEvent>) {
-        let (first, frames): (u64, Vec<Arc<FrameEvents>>) = {
-            let log = self.log();
-            let frames = || log.groups.iter().map(|group| &group.journaled);
-            let Some(first) = frames().next().map(|frame| frame.first_position()) else {
-                return (None, Vec::new());
-            };
-            let start = from.max(first);
-            let skip = log.groups.partition_point(|g| g.journaled.next_position() <= start);
-            let end = start.saturating_add(limit as u64);
-            let wanted = frames().skip(skip);
-            (first, wanted.take_while(|frame| frame.first_position() < end).cloned().collect())
-        };
-        let mut events = Vec::new();
-        for frame in &frames {
-            let range = frame.first_position().max(from)..frame.next_position();
-            let wanted = limit - events.len();
-            events.extend(range.take(wanted).filter_map(|position| frame.event_at(position)));
-        }
-        (Some(first), events)
+        events: usize,
+        bytes: usize,
+    ) -> TailPage {
+        let mut page = TailPage { to: from.saturating_add(events as u64), ..TailPage::new(from) };
+        let log = self.log();
+        page.first = log.groups.front().map(|group| group.journaled.first_position());
+        let skip = log.groups.partition_point(|g| g.journaled.next_position() <= from);
+        let frames = log.groups.range(skip..).map(|group| &group.journaled);
+        let to = page.to;
+        page.take(frames.take_while(|frame| frame.first_position() < to), bytes);
+        page
     }
 
-    /// The tail's first position, as in [`Tail::behind`]; and the events up to position `from` that
-    /// are in the tail, the last first, at most `limit`.
+    /// The events up to position `from` that are in the tail, the last first: at most `events`,
+    /// and no further one when there are `bytes`.
     pub(in crate::driver::redb) fn before(
         &self,
         from: u64,
-        limit: usize,
-    ) -> (Option<u64>, Vec<KeyedEvent>) {
-        let end_in = |frame: &FrameEvents| frame.next_position().min(from.saturating_add(1));
-        let (first, frames): (u64, Vec<Arc<FrameEvents>>) = {
-            let log = self.log();
-            let frames = || log.groups.iter().map(|group| &group.journaled);
-            let Some(first) = frames().next().map(|frame| frame.first_position()) else {
-                return (None, Vec::new());
-            };
-            let take = log.groups.partition_point(|g| g.journaled.first_position() <= from);
-            let mut left = limit as u64;
-            let wanted = frames().take(take).rev().take_while(|frame| {
-                let more = left > 0;
-                left = left.saturating_sub(end_in(frame) - frame.first_position());
-                more
-            });
-            (first, wanted.cloned().collect())
-        };
-        let mut events = Vec::new();
-        for frame in &frames {
-            let range = frame.first_position()..end_in(frame);
-            let wanted = limit - events.len();
-            events.extend(range.rev().take(wanted).filter_map(|position| frame.event_at(position)));
+        events: usize,
+        bytes: usize,
+    ) -> TailPage {
+        let log = self.log();
+        let last = log.groups.back().map_or(0, |group| group.journaled.next_position() - 1);
+        let to = from.min(last).saturating_add(1);
+        let mut page =
+            TailPage { to, backwards: true, ..TailPage::new(to.saturating_sub(events as u64)) };
+        page.first = log.groups.front().map(|group| group.journaled.first_position());
+        let take = log.groups.partition_point(|g| g.journaled.first_position() < to);
+        let frames = log.groups.range(..take).rev().map(|group| &group.journaled);
+        let from = page.from;
+        page.take(frames.take_while(|frame| frame.next_position() > from), bytes);
+        page
+    }
+}
+
+/// What the tail has for one page of the log.
+pub(in crate::driver::redb) struct TailPage {
+    /// The tail's first position, all before which are in redb; `None` if the tail is empty.
+    pub(in crate::driver::redb) first: Option<u64>,
+    /// In the order of reading.
+    frames: Vec<Arc<FrameEvents>>,
+    /// The positions that are wanted.
+    from: u64,
+    to: u64,
+    backwards: bool,
+}
+
+impl TailPage {
+    fn new(from: u64) -> Self {
+        TailPage { first: None, frames: Vec::new(), from, to: from, backwards: false }
+    }
+
+    /// Takes frames until they have so many bytes that are wanted.
+    fn take<'f>(&mut self, frames: impl Iterator<Item = &'f Arc<FrameEvents>>, bytes: usize) {
+        let mut taken = 0;
+        for frame in frames {
+            if taken >= bytes {
+                break;
+            }
+            taken += frame.bytes_at(self.from, self.to);
+            self.frames.push(frame.clone());
+            #[cfg(test)]
+            crate::driver::redb::samples::count_read(1, 0);
         }
-        (Some(first), events)
+    }
+
+    /// The events in the order of reading. Each is decoded when its turn comes.
+    pub(in crate::driver::redb) fn events(&self) -> impl Iterator<Item = KeyedEvent> + '_ {
+        self.frames.iter().flat_map(move |frame| {
+            let from = frame.first_position().max(self.from);
+            let to = frame.next_position().min(self.to);
+            (0..to.saturating_sub(from)).filter_map(move |step| {
+                frame.event_at(if self.backwards { to - 1 - step } else { from + step })
+            })
+        })
     }
 }

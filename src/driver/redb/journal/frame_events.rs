@@ -43,6 +43,12 @@ impl FrameEvents {
         self.bytes.len() + self.starts.len() * size_of::<u32>()
     }
 
+    /// About how many bytes the events with the numbers from `first` to before `next` take.
+    pub(in crate::driver::redb) fn bytes_between(&self, first: usize, next: usize) -> usize {
+        let start = |number| self.starts.get(number).map_or(self.bytes.len(), |at| *at as usize);
+        start(next).saturating_sub(start(first))
+    }
+
     /// The event with this number, from 0 on, undecoded.
     pub(in crate::driver::redb) fn entry(&self, number: usize) -> Option<Entry<'_>> {
         entry_at(&self.bytes, *self.starts.get(number)? as usize)
@@ -62,6 +68,8 @@ impl FrameEvents {
         let entry = self.entry(number)?;
         let key = AggregateKey::new(entry.key).ok()?;
         let record = Bytes::copy_from_slice(entry.record);
+        #[cfg(test)]
+        crate::driver::redb::samples::count_read(0, record.len());
         let event = KeyedEvent::decode_record(key, Sequence::new(entry.sequence), record);
         let mut event = event.ok()?;
         event.position = Some(Position::new(self.first_position + number as u64));
@@ -71,5 +79,11 @@ impl FrameEvents {
     /// The event at this position.
     pub(in crate::driver::redb) fn event_at(&self, position: u64) -> Option<KeyedEvent> {
         self.event(usize::try_from(position.checked_sub(self.first_position)?).ok()?)
+    }
+
+    /// About how many bytes the events at the positions from `from` to before `next` take.
+    pub(in crate::driver::redb) fn bytes_at(&self, from: u64, next: u64) -> usize {
+        let number = |position: u64| position.saturating_sub(self.first_position) as usize;
+        self.bytes_between(number(from), number(next))
     }
 }

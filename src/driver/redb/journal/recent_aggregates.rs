@@ -8,6 +8,7 @@
 //! sweep has overtaken is repeated.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,6 +50,11 @@ struct Piece {
 impl Piece {
     fn next_sequence(&self) -> u64 {
         self.first_sequence + u64::from(self.events)
+    }
+
+    fn size_bytes(&self) -> usize {
+        let first = self.number as usize;
+        self.journaled.bytes_between(first, first + self.events as usize)
     }
 }
 
@@ -191,16 +197,36 @@ impl RecentAggregates {
         self.known.get(key).map(|found| found.state().visible)
     }
 
-    /// What is journaled of one aggregate, as of now.
-    pub(in crate::driver::redb) fn view(&self, key: &AggregateKey, low: u64, high: u64) -> View {
+    /// What is journaled of one aggregate, as of now: its events with the sequences `low..=high`,
+    /// as many of them as a page can need.
+    pub(in crate::driver::redb) fn view(&self, key: &AggregateKey, range: PageRange) -> View {
         let Some(found) = self.known.get(key) else { return View::default() };
         let state = found.state();
+        let range = PageRange { high: range.high.min(state.visible), ..range };
+        let (low, high) = range.needed();
         let from = state.pieces.partition_point(|piece| piece.next_sequence() <= low);
-        let inside = state.pieces.iter().skip(from);
+        let to = state.pieces.partition_point(|piece| piece.first_sequence <= high).max(from);
+        let mut inside = state.pieces.range(from..to);
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
+        while bytes < range.bytes
+            && let Some(piece) = if range.backwards { inside.next_back() } else { inside.next() }
+        {
+            bytes += piece.size_bytes();
+            #[cfg(test)]
+            crate::driver::redb::samples::count_read(1, 0);
+            pieces.push(piece.clone());
+        }
+        let first = state.pieces.front().map(|piece| piece.first_sequence);
+        let is_left_out =
+            |first: u64| range.low.max(first) < low || high < range.high && first <= range.high;
         View {
             visible: Some(state.visible),
-            first: state.pieces.front().map(|piece| piece.first_sequence),
-            pieces: inside.take_while(|piece| piece.first_sequence <= high).cloned().collect(),
+            first,
+            has_all: inside.len() == 0 && !first.is_some_and(is_left_out),
+            pieces,
+            low,
+            high,
+            backwards: range.backwards,
         }
     }
 
@@ -219,39 +245,68 @@ impl RecentAggregates {
     }
 }
 
-/// One aggregate's journaled events at one moment.
+/// What a reader wants of an aggregate.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::driver::redb) struct PageRange {
+    pub(in crate::driver::redb) low: u64,
+    pub(in crate::driver::redb) high: u64,
+    pub(in crate::driver::redb) backwards: bool,
+    /// At most so many events, and no further one when the page has so many bytes.
+    pub(in crate::driver::redb) events: usize,
+    pub(in crate::driver::redb) bytes: usize,
+}
+
+impl PageRange {
+    /// The sequences that a page can have: an aggregate's are dense, so the number of events says
+    /// which they are.
+    fn needed(&self) -> (u64, u64) {
+        let more = (self.events as u64).saturating_sub(1);
+        match self.backwards {
+            false => (self.low, self.high.min(self.low.saturating_add(more))),
+            true => (self.low.max(self.high.saturating_sub(more)), self.high),
+        }
+    }
+}
+
+/// One aggregate's journaled events at one moment, as far as a page needs them.
 #[derive(Default)]
 pub(in crate::driver::redb) struct View {
     /// The latest sequence that may be read, if the aggregate is known.
     pub(in crate::driver::redb) visible: Option<u64>,
     /// The first sequence that is journaled; all before it are in redb.
     pub(in crate::driver::redb) first: Option<u64>,
+    /// Whether no journaled event of the range was left out.
+    pub(in crate::driver::redb) has_all: bool,
+    /// In the order of reading.
     pieces: Vec<Piece>,
+    low: u64,
+    high: u64,
+    backwards: bool,
 }
 
 impl View {
-    /// The events with the sequences `low..=high`, forwards or backwards.
-    pub(in crate::driver::redb) fn events(
-        &self,
-        low: u64,
-        high: u64,
-        backwards: bool,
-    ) -> Box<dyn Iterator<Item = KeyedEvent> + '_> {
-        let inside = move |piece: &Piece| {
-            let from = low.max(piece.first_sequence);
-            let to = high.saturating_add(1).min(piece.next_sequence());
-            let number =
-                |sequence: u64| piece.number as usize + (sequence - piece.first_sequence) as usize;
-            if from < to { number(from)..number(to) } else { 0..0 }
-        };
-        match backwards {
-            false => Box::new(self.pieces.iter().flat_map(move |piece| {
-                inside(piece).filter_map(|number| piece.journaled.event(number))
-            })),
-            true => Box::new(self.pieces.iter().rev().flat_map(move |piece| {
-                inside(piece).rev().filter_map(|number| piece.journaled.event(number))
-            })),
-        }
+    /// The sequences that are wanted of a piece.
+    fn wanted(&self, piece: &Piece) -> Range<u64> {
+        let to = self.high.saturating_add(1).min(piece.next_sequence());
+        self.low.max(piece.first_sequence).min(to)..to
+    }
+
+    /// How many events it has.
+    pub(in crate::driver::redb) fn len(&self) -> u64 {
+        let wanted = self.pieces.iter().map(|piece| self.wanted(piece));
+        wanted.map(|sequences| sequences.end - sequences.start).sum()
+    }
+
+    /// The events in the order of reading. Each is decoded when its turn comes.
+    pub(in crate::driver::redb) fn events(&self) -> impl Iterator<Item = KeyedEvent> + '_ {
+        self.pieces.iter().flat_map(move |piece| {
+            let Range { start, end } = self.wanted(piece);
+            (0..end - start).filter_map(move |step| {
+                let sequence = if self.backwards { end - 1 - step } else { start + step };
+                let number = u64::from(piece.number) + (sequence - piece.first_sequence);
+                piece.journaled.event(number as usize)
+            })
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use crate::driver::DriverError;
+use crate::driver::redb::apply::tail::TailPage;
 use crate::driver::redb::core::Core;
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::segment::Segment;
@@ -84,8 +85,8 @@ pub(in crate::driver::redb) fn log_page(
 ) -> Result<Vec<KeyedEvent>, DriverError> {
     core.open()?;
     let from = from.max(1);
-    let (tail_first, tail) = core.tail.behind(from, limit.min(PAGE_EVENTS));
-    let end = stored_end(core, tail_first);
+    let tail = core.tail.behind(from, limit.min(PAGE_EVENTS), PAGE_BYTES);
+    let end = stored_end(core, tail.first);
     let mut page = KeyPage { events: Vec::new(), bytes: 0, limit };
     if from < end {
         let snapshot = core.snapshot()?;
@@ -113,12 +114,7 @@ pub(in crate::driver::redb) fn log_page(
             return Err(missing(next));
         }
     }
-    for event in tail {
-        if page.is_full() {
-            break;
-        }
-        page.push(event);
-    }
+    page.push_tail(&tail);
     Ok(page.events)
 }
 
@@ -131,15 +127,10 @@ pub(in crate::driver::redb) fn log_page_backwards(
 ) -> Result<Vec<KeyedEvent>, DriverError> {
     core.open()?;
     let from = from.unwrap_or(u64::MAX);
-    let (tail_first, tail) = core.tail.before(from, limit.min(PAGE_EVENTS));
-    let mut last = from.min(stored_end(core, tail_first) - 1);
+    let tail = core.tail.before(from, limit.min(PAGE_EVENTS), PAGE_BYTES);
+    let mut last = from.min(stored_end(core, tail.first) - 1);
     let mut page = KeyPage { events: Vec::new(), bytes: 0, limit };
-    for event in tail {
-        if page.is_full() {
-            break;
-        }
-        page.push(event);
-    }
+    page.push_tail(&tail);
     let reached = |page: &KeyPage| page.events.last().and_then(|event| event.position);
     if page.is_full() || reached(&page).is_some_and(|position| position.get() > last + 1) {
         return Ok(page.events);
@@ -181,6 +172,16 @@ impl KeyPage {
     fn push(&mut self, event: KeyedEvent) {
         self.bytes += event.size_bytes();
         self.events.push(event);
+    }
+
+    /// Adds the tail's events as long as there is room.
+    fn push_tail(&mut self, tail: &TailPage) {
+        let mut events = tail.events();
+        while !self.is_full()
+            && let Some(event) = events.next()
+        {
+            self.push(event);
+        }
     }
 
     /// Adds the events at these positions of a segment. Returns whether the page has room for more.
