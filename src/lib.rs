@@ -40,8 +40,8 @@
 //! - [`driver`]: the contract of durable storage, and what implements it
 //!
 //! Beside them: events and appends ([`NewEvent`], [`KeyedEvent`], [`Append`], [`Appended`]) and one
-//! error enum per operation ([`AppendError`], [`ReadError`], [`OpenError`], [`CloseError`]). For an
-//! application's tests: [`testing`].
+//! error enum per operation ([`AppendError`], [`ReadError`], [`OpenError`], [`CloseError`]). For
+//! those who watch a store: [`stats`]. For an application's tests: [`testing`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -56,6 +56,7 @@ mod guide;
 mod mailroom;
 pub mod middleware;
 mod spin_wait;
+pub mod stats;
 mod store;
 pub mod subscription;
 pub mod testing;

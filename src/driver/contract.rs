@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 
 use super::{DriverError, Limits, LogStore, Put, PutReceipt, async_trait};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
+use crate::stats::DriverStats;
 
 /// Events page by page. A page is never empty; the stream ends after the last page, or with an
 /// error.
@@ -196,6 +197,14 @@ pub trait Driver: Send + Sync + 'static {
     /// Provided: `None`, and the store waits 2 s.
     fn put_timeout(&self) -> Option<Duration> {
         None
+    }
+
+    /// Figures of the driver, for programs that watch the store. Called from any thread, about once
+    /// a second, also after closing: it waits for no put and reads no event.
+    ///
+    /// Provided: none.
+    fn stats(&self) -> DriverStats {
+        DriverStats::default()
     }
 
     /// What a put may hold.

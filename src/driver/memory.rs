@@ -17,6 +17,7 @@ use super::{
     paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence, Timestamp};
+use crate::stats::DriverStats;
 
 const PAGE_EVENTS: usize = 1_000;
 const PAGE_KEYS: usize = 1_000;
@@ -243,6 +244,15 @@ impl Driver for MemoryDriver {
 
     fn needs_io(&self) -> bool {
         false
+    }
+
+    fn stats(&self) -> DriverStats {
+        let mut stats = DriverStats::default();
+        if let Ok(events) = self.read() {
+            stats.events = Some(events.log.len() as u64);
+            stats.keys = Some(events.by_key.len() as u64);
+        }
+        stats
     }
 
     fn limits(&self) -> Limits {

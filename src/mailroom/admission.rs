@@ -167,6 +167,11 @@ impl Admission {
         inside(self.door.load(Ordering::SeqCst))
     }
 
+    /// The bytes that they hold.
+    pub(super) fn bytes_taken(&self) -> u64 {
+        self.door.load(Ordering::SeqCst) % ONE
+    }
+
     /// Waits until everything admitted is answered. Call it after closing.
     pub(super) async fn drained(&self) {
         loop {

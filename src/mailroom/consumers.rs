@@ -10,6 +10,7 @@ use dashmap::DashMap;
 
 use crate::driver::LogBell;
 use crate::event::Position;
+use crate::stats::ConsumerStats;
 
 /// What the mailroom knows of a running consumer.
 pub(crate) trait RunningConsumer: Send + Sync {
@@ -18,6 +19,9 @@ pub(crate) trait RunningConsumer: Send + Sync {
 
     /// The position up to which everything is handled.
     fn position(&self) -> Position;
+
+    /// How many aggregates are parked, and how many deliveries were repeated.
+    fn parked_and_retries(&self) -> (u64, u64);
 
     /// Whether its handler is being polled by this thread now.
     fn is_handling_here(&self) -> bool;
@@ -55,6 +59,18 @@ impl RunningConsumers {
     /// The position of the running consumer of this name.
     pub(crate) fn position(&self, name: &str) -> Option<Position> {
         self.by_name.get(name).map(|consumer| consumer.position())
+    }
+
+    /// The figures of all of them, for a log that ends with `last`, in order of their names.
+    pub(crate) fn stats(&self, last: Position) -> Vec<ConsumerStats> {
+        let stats = self.by_name.iter().map(|consumer| {
+            let (parked, retries) = consumer.parked_and_retries();
+            let lag = last.get().saturating_sub(consumer.position().get());
+            ConsumerStats { name: consumer.key().to_string(), lag, parked, retries }
+        });
+        let mut stats: Vec<_> = stats.collect();
+        stats.sort_by(|one, other| one.name.cmp(&other.name));
+        stats
     }
 
     /// Called by the thread that closes the store: a consumer whose handler runs there is not

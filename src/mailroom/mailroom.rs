@@ -26,6 +26,7 @@ use crate::append::{Append, Appended, CheckedAppend};
 use crate::driver::Driver;
 use crate::error::AppendError;
 use crate::event::AggregateKey;
+use crate::stats::StoreStats;
 
 /// The mailroom of one store, shared by its handles.
 pub(crate) struct Mailroom {
@@ -137,6 +138,15 @@ impl Mailroom {
         self.registry.resident()
     }
 
+    /// What was counted, with the state of now. The consumers' lag and the driver are not asked.
+    pub(crate) fn stats(&self) -> StoreStats {
+        let mut stats = self.figures.totals();
+        stats.residents = self.resident() as u64;
+        stats.in_flight = self.admission.admitted() as u64;
+        stats.bytes_in_flight = self.admission.bytes_taken();
+        stats
+    }
+
     /// Sleeps on the store's own runtime, for callers that may have none. Ends at once when the
     /// runtime has ended.
     pub(crate) fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
@@ -161,6 +171,7 @@ impl Mailroom {
             Lookup::Resident(lease) => Ok(Some(lease)),
             Lookup::NotResident => Ok(None),
             Lookup::Stale(actual) => {
+                self.figures.early_conflict();
                 Err(AppendError::Conflict { key: key.clone(), expected: append.expected(), actual })
             }
         }

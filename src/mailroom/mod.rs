@@ -35,6 +35,7 @@
 //! - `entity_state`, `load`, `time_slice`: boxed states and commands of entities; loading a state;
 //!   giving way meanwhile
 //! - `settle`, `resend`, `fairness`: a put on its way to its answer; pauses for other stores
+//! - `figures`: what is counted
 //! - `arbiters`, `supervisor`, `runtime`: threads, passivation, opening and closing
 
 mod actor;
@@ -47,6 +48,7 @@ mod decide;
 mod driver_question;
 mod entity_state;
 mod fairness;
+mod figures;
 mod line;
 mod load;
 #[allow(clippy::module_inception, reason = "the type and its floor share their name")]

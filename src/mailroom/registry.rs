@@ -237,6 +237,7 @@ impl Registry {
             Some((_, slot)) => {
                 self.conflicts.forget(&slot);
                 slot.passivate();
+                self.shared.figures.passivated();
                 true
             }
             None => false,

@@ -58,11 +58,17 @@ impl Resend<'_> {
     ) -> PutFate {
         let mut unknown: Option<DriverError> = None;
         let mut pause = FIRST_PAUSE;
+        let mut was_sent = failed.is_some();
         let mut answer = failed.map(Err);
         loop {
             let answer = match answer.take() {
                 Some(answer) => answer,
-                None => self.put_once().await,
+                None => {
+                    if std::mem::replace(&mut was_sent, true) {
+                        self.shared.figures.resent();
+                    }
+                    self.put_once().await
+                }
             };
             match answer {
                 Ok(receipt) => return PutFate::Committed(receipt),

@@ -140,21 +140,29 @@ fn conclude(mut batch: Batch, fate: PutFate) {
     }
     match fate {
         PutFate::Committed(receipt) => committed(batch, receipt),
-        PutFate::Conflicted(found) => conflicted(batch, &found),
+        PutFate::Conflicted(found) => {
+            batch.permit.slot().shared().figures.driver_conflict();
+            conflicted(batch, &found);
+        }
         PutFate::NotWritten(error) => not_written(batch, &error),
-        PutFate::Unknown(error) => undone(batch, |mail| {
-            Err(AppendError::Indeterminate {
-                key: mail.append.key.clone(),
-                commit_id: mail.append.commit_id,
-                cause: error.clone(),
-            })
-        }),
+        PutFate::Unknown(error) => {
+            batch.permit.slot().shared().figures.unknown_put();
+            undone(batch, |mail| {
+                Err(AppendError::Indeterminate {
+                    key: mail.append.key.clone(),
+                    commit_id: mail.append.commit_id,
+                    cause: error.clone(),
+                })
+            });
+        }
     }
 }
 
 fn committed(batch: Batch, receipt: PutReceipt) {
     let Batch { put, items, mut permit, formed } = batch;
     let slot = permit.slot();
+    let accepted = items.iter().filter_map(BatchItem::accepted);
+    slot.shared().figures.committed(formed, accepted.map(|mail| mail.since));
     let first_of_put = put.events().first().map_or(Sequence::NONE, |event| event.sequence);
     if let Some(last) = put.events().last() {
         slot.raise_latest(last.sequence);

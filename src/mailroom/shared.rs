@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::admission::Admission;
 use super::arbiters::Arbiters;
+use super::figures::Figures;
 use super::seats::Seats;
 use crate::driver::{Driver, Limits};
 use crate::event::Timestamp;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(super) admission: Admission,
     pub(super) arbiters: Arbiters,
     pub(super) seats: Seats,
+    pub(super) figures: Figures,
     has_ended: AtomicBool,
 }
 
@@ -67,6 +69,7 @@ impl Shared {
             is_exclusive: driver.is_exclusive(),
             admission: Admission::new(config.bytes_in_flight),
             seats: Seats::new(config.max_resident),
+            figures: Figures::default(),
             has_ended: AtomicBool::new(false),
             driver,
             config,

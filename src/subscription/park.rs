@@ -39,7 +39,7 @@ impl Worker {
         }
         let parked = Parked::new(key.clone(), sequence, position, reason);
         self.parked.insert(key.clone(), parked);
-        Ok(self.records.save_parked(&self.parked).await?)
+        Ok(self.save_parked().await?)
     }
 
     /// Does what a handle wants done about parked aggregates.
@@ -55,7 +55,7 @@ impl Worker {
             }
             ParkedAction::Discard(key) => {
                 if self.parked.remove(&key).is_some() {
-                    self.records.save_parked(&self.parked).await?;
+                    self.save_parked().await?;
                 }
             }
         }
@@ -119,6 +119,6 @@ impl Worker {
             }
         }
         self.parked.remove(&parked.key);
-        Ok(self.records.save_parked(&self.parked).await?)
+        Ok(self.save_parked().await?)
     }
 }

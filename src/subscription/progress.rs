@@ -85,6 +85,8 @@ pub(super) struct ConsumerProgress {
     ended: AtomicBool,
     stopped: AtomicBool,
     paused: AtomicBool,
+    parked: AtomicU64,
+    retries: AtomicU64,
     /// Rings when the position moves, and at the end.
     pub(super) moved: LogBell,
     /// Notified when the consumer stops, pauses or resumes.
@@ -105,6 +107,8 @@ impl ConsumerProgress {
             ended: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            parked: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
             moved: LogBell::default(),
             stop: Notify::new(),
             requests,
@@ -146,6 +150,16 @@ impl ConsumerProgress {
         self.moved.ring();
     }
 
+    /// So many aggregates are parked.
+    pub(super) fn set_parked(&self, aggregates: usize) {
+        self.parked.store(aggregates as u64, Ordering::Relaxed);
+    }
+
+    /// A delivery is repeated, because it failed.
+    pub(super) fn count_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.moved.ring();
@@ -164,6 +178,10 @@ impl RunningConsumer for ConsumerProgress {
 
     fn position(&self) -> Position {
         Position::new(self.position.load(Ordering::Acquire))
+    }
+
+    fn parked_and_retries(&self) -> (u64, u64) {
+        (self.parked.load(Ordering::Relaxed), self.retries.load(Ordering::Relaxed))
     }
 
     fn is_handling_here(&self) -> bool {

@@ -144,6 +144,7 @@ impl Worker {
         }
         records.register().await?;
         progress.reached(position);
+        progress.set_parked(parked.len());
         let options = &plan.options;
         let saver = CheckpointSaver::new(
             records.clone(),
@@ -407,6 +408,7 @@ impl Worker {
                 }
                 return Err(RunEnd::Stopped);
             }
+            self.progress.count_retry();
             pause = pause.saturating_mul(2).min(options.longest_pause);
             attempt = attempt.saturating_add(1);
         }
@@ -456,6 +458,12 @@ impl Worker {
             true => self.saver.begin(self.position).await,
             false => Ok(()),
         }
+    }
+
+    /// Records which aggregates are parked.
+    pub(super) async fn save_parked(&mut self) -> Result<(), ConsumerError> {
+        self.progress.set_parked(self.parked.len());
+        self.records.save_parked(&self.parked).await
     }
 
     /// Saves the checkpoint and waits for it.

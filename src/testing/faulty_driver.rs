@@ -34,6 +34,7 @@ use crate::driver::{
     PutReceipt, SnapshotStore, async_trait,
 };
 use crate::event::{AggregateKey, NewEvent, Sequence, Timestamp};
+use crate::stats::DriverStats;
 
 /// What happens to a put.
 #[derive(Clone, Debug)]
@@ -565,6 +566,10 @@ impl Driver for FaultyDriver {
 
     fn put_timeout(&self) -> Option<Duration> {
         self.inner.put_timeout()
+    }
+
+    fn stats(&self) -> DriverStats {
+        self.inner.stats()
     }
 
     fn limits(&self) -> Limits {

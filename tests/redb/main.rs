@@ -31,3 +31,4 @@ mod redb_reads_the_same_from_its_cache;
 mod redb_survives_power_loss;
 mod redb_verify_and_reindex;
 mod stale_frames_are_not_replayed;
+mod stats_tell_of_the_files;

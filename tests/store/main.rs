@@ -14,4 +14,6 @@ mod log_reads;
 mod metadata_has_one_value_per_key;
 mod middleware;
 mod reads;
+
+mod stats_tell_what_happened;
 mod store_outlives_runtimes;

@@ -13,7 +13,7 @@ use crate::driver::redb::disk::files::Disk;
 use crate::driver::redb::disk::reserve::DiskReserve;
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::tables::StoreState;
-use crate::driver::redb::journal::committer::Committer;
+use crate::driver::redb::journal::committer::{Committer, Flushes};
 use crate::driver::redb::journal::files::Journal;
 use crate::driver::redb::journal::write_queue::WriteQueue;
 use crate::driver::redb::options::RedbBuilder;
@@ -34,6 +34,7 @@ pub(in crate::driver::redb) struct Core {
     /// Rung when events became readable.
     pub(in crate::driver::redb) bell: LogBell,
     pub(in crate::driver::redb) committer: Mutex<Committer>,
+    pub(in crate::driver::redb) flushes: Flushes,
     /// What the apply thread last wrote; nobody else writes to redb without it.
     pub(in crate::driver::redb) state: Mutex<StoreState>,
     /// The position of the latest event in redb.
@@ -92,6 +93,7 @@ impl Core {
         let snapshot = CommittedView::take(&database)?;
         Ok(Core {
             committer: Mutex::new(Committer::new(&journal, &state)),
+            flushes: Flushes::default(),
             segments: SegmentCache::new(options.segment_cache_bytes),
             options,
             disk,

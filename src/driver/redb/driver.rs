@@ -14,6 +14,7 @@ use crate::driver::redb::apply::entity_snapshots as snapshots;
 use crate::driver::redb::apply::transaction as apply;
 use crate::driver::redb::core::Core;
 use crate::driver::redb::failure::{guarded, redb_panicked};
+use crate::driver::redb::figures;
 use crate::driver::redb::journal::recent_aggregates as known;
 use crate::driver::redb::journal::write_queue::PendingPut;
 use crate::driver::redb::journal::writer;
@@ -30,6 +31,7 @@ use crate::driver::{
     check_checkpoint_name, paged, paged_keys,
 };
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
+use crate::stats::DriverStats;
 use crate::user_code;
 
 /// Events in a journal and a redb file. See the [module](crate::driver::redb).
@@ -249,6 +251,10 @@ impl Driver for RedbDriver {
 
     fn needs_io(&self) -> bool {
         false
+    }
+
+    fn stats(&self) -> DriverStats {
+        figures::stats(&self.core)
     }
 
     fn limits(&self) -> Limits {

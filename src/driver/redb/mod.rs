@@ -47,7 +47,7 @@
 //!
 //! - `driver`: [`RedbDriver`], its threads and the driver contract; `options`: the builder; `open`:
 //!   opening and replay; `core`: what threads and callers share; `failure`: redb's errors and
-//!   panics
+//!   panics; `figures`: what it tells of itself
 //! - `journal`: the queue, the writer, frames, and the journal's files in turn
 //! - `apply`: the tail of what is only journaled, and the transactions that move it into redb;
 //!   checkpoints and snapshots, which go along
@@ -61,6 +61,7 @@ mod core;
 mod disk;
 mod driver;
 mod failure;
+mod figures;
 mod format;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -60,6 +60,14 @@ pub(in crate::mailroom) enum HeldRefusal {
 }
 
 impl BatchItem {
+    /// The mail whose events are in the put.
+    pub(in crate::mailroom) fn accepted(&self) -> Option<&Mail> {
+        match self {
+            BatchItem::Accepted { mail, .. } => Some(mail),
+            _ => None,
+        }
+    }
+
     /// The first sequence of an accepted append.
     pub(in crate::mailroom) fn first(&self) -> Option<Sequence> {
         match self {

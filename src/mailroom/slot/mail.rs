@@ -15,6 +15,7 @@ use crate::append::{Appended, CheckedAppend};
 use crate::driver::{self, DriverError};
 use crate::error::AppendError;
 use crate::mailroom::entity_state::{BoxedCommand, BoxedState, CommandAnswer, Decision};
+use crate::mailroom::figures::CountedAnswer;
 use crate::mailroom::line::Place;
 use crate::user_code::{self, Panicked};
 
@@ -72,6 +73,22 @@ pub(in crate::mailroom) struct Envelope {
 pub(in crate::mailroom) enum MailAnswer {
     Append(AppendAnswer),
     Command(CommandAnswer),
+}
+
+impl MailAnswer {
+    fn counted(&self) -> CountedAnswer {
+        match self {
+            MailAnswer::Append(answer) => CountedAnswer::of(answer),
+            MailAnswer::Command(answer) => match answer {
+                CommandAnswer::Committed(appended) => CountedAnswer::of(&Ok(appended.clone())),
+                CommandAnswer::Repeated(..) => CountedAnswer::Repeated,
+                CommandAnswer::NotAppended(error) => CountedAnswer::of_error(error),
+                CommandAnswer::Nothing(_)
+                | CommandAnswer::NotLoaded(_)
+                | CommandAnswer::Panicked => CountedAnswer::Nothing,
+            },
+        }
+    }
 }
 
 /// Where the answer goes.
@@ -162,6 +179,7 @@ impl Mail {
 
     pub(in crate::mailroom) fn reply(self, answer: MailAnswer) {
         let Mail(mut envelope) = self;
+        envelope.count(answer.counted());
         // The ticket first, then the answer: a caller that has its answer finds the permit free.
         drop(envelope.ticket.take());
         envelope.answer = Some(answer);
@@ -170,6 +188,14 @@ impl Mail {
 }
 
 impl Envelope {
+    /// Counts the answer. Mail without a ticket has entered no store.
+    fn count(&self, answer: CountedAnswer) {
+        let is_command = matches!(self.reply_to, ReplyTo::Command(_));
+        if let Some(slot) = self.slot() {
+            slot.shared().figures.answered(answer, is_command);
+        }
+    }
+
     /// Where it is going, once it has a ticket.
     pub(super) fn slot(&self) -> Option<&Arc<Slot>> {
         self.ticket.as_ref().map(Ticket::slot)
@@ -200,8 +226,7 @@ impl driver::ReadyAnswer for Envelope {
 
 impl Drop for Envelope {
     fn drop(&mut self) {
-        let reply_to = std::mem::replace(&mut self.reply_to, ReplyTo::Answered);
-        if matches!(reply_to, ReplyTo::Answered) {
+        if matches!(self.reply_to, ReplyTo::Answered) {
             return;
         }
         let key = self.append.key.clone();
@@ -213,6 +238,8 @@ impl Drop for Envelope {
                 cause: DriverError::unknown("the store ended before the driver answered"),
             },
         };
+        self.count(CountedAnswer::of_error(&error));
+        let reply_to = std::mem::replace(&mut self.reply_to, ReplyTo::Answered);
         drop(self.ticket.take());
         // The caller's waker can be any code.
         let _reported = user_code::call(|| match reply_to {

@@ -11,7 +11,8 @@ use crate::driver::redb::disk::files::Disk;
 
 /// The name of redb's file.
 pub(in crate::driver::redb) const DATABASE: &str = "events.redb";
-const RESERVE: &str = "reserve";
+/// The name of the file of zeros.
+pub(in crate::driver::redb) const RESERVE: &str = "reserve";
 const STEP: usize = 1 << 20;
 /// A transaction over very many aggregates gets back the pages that the one before it freed.
 const MOST_INDEX_BYTES: u64 = 64 << 20;

@@ -118,6 +118,14 @@ impl Journal {
         Cursor { file: self.files().current.clone(), offset: 0 }
     }
 
+    /// How many files there are, and their bytes.
+    pub(in crate::driver::redb) fn size(&self) -> (u64, u64) {
+        let files = self.files();
+        let behind = files.behind.iter().map(|(_, file)| file);
+        let all = behind.chain(&files.spare).chain([&files.current]);
+        all.fold((0, 0), |(files, bytes), file| (files + 1, bytes + file.ready()))
+    }
+
     /// Whether a frame of `bytes` can be written at once.
     pub(in crate::driver::redb) fn has_room(&self, cursor: &Cursor, bytes: u64) -> bool {
         cursor.offset + bytes <= cursor.file.ready()

@@ -153,12 +153,17 @@ fn commit(
     if parts.is_empty() && checkpoints.is_empty() {
         return (answers, Ok(()));
     }
+    let began = Instant::now();
     if let Err(error) = write(core, c) {
         let failure = DriverError::unknown(format!("the journal could not be written: {error}"));
         core.fail(failure.clone().caused_by(error));
         let refused = |_| DriverError::failed("the journal failed while the put was refused");
         let told = |answer: PutAnswer| answer.map_err(refused).and(Err(failure.clone()));
         return (answers.into_iter().map(told).collect(), Err(failure.clone()));
+    }
+    let committed = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+    if committed > 0 {
+        core.flushes.count(c, began.elapsed(), committed);
     }
     let written = c.next;
     let position = written.position + u64::from(c.frame.events());

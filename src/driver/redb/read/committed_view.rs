@@ -1,7 +1,7 @@
 //! redb as of its last commit: the log's segments and the index, for readers.
 
 use bytes::Bytes;
-use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase};
+use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata};
 
 use crate::driver::DriverError;
 use crate::driver::redb::failure::redb_failed;
@@ -26,6 +26,11 @@ impl CommittedView {
             latest: transaction.open_table(LATEST).map_err(redb_failed)?,
             earlier: transaction.open_table(EARLIER).map_err(redb_failed)?,
         })
+    }
+
+    /// The number of aggregates in the index, which redb keeps.
+    pub(in crate::driver::redb) fn aggregates(&self) -> Result<u64, DriverError> {
+        self.latest.len().map_err(redb_failed)
     }
 
     /// The block with the aggregate's latest events.

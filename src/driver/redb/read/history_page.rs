@@ -42,13 +42,15 @@ pub(in crate::driver::redb) struct HistoryPage<'a> {
     events: Vec<KeyedEvent>,
     bytes: usize,
     wanted: usize,
+    /// Segments found in the cache, and read from redb.
+    looks: (u64, u64),
 }
 
 type Together<T> = SmallVec<[T; TOGETHER]>;
 
 impl<'a> HistoryPage<'a> {
     pub(in crate::driver::redb) fn new(key: &'a AggregateKey, wanted: usize) -> Self {
-        HistoryPage { key, events: Vec::new(), bytes: 0, wanted }
+        HistoryPage { key, events: Vec::new(), bytes: 0, wanted, looks: (0, 0) }
     }
 
     pub(in crate::driver::redb) fn key(&self) -> &'a AggregateKey {
@@ -82,7 +84,17 @@ impl<'a> HistoryPage<'a> {
         backwards: bool,
     ) -> Result<bool, DriverError> {
         self.events.reserve(runs.iter().map(|run| run.events as usize).sum());
-        let mut parts = Parts::new(runs, backwards);
+        let took_all = self.push_parts((segments, snapshot), Parts::new(runs, backwards));
+        let (hits, misses) = std::mem::take(&mut self.looks);
+        segments.count(hits, misses);
+        took_all
+    }
+
+    fn push_parts(
+        &mut self,
+        (segments, snapshot): (&SegmentCache, &CommittedView),
+        mut parts: Parts<'_>,
+    ) -> Result<bool, DriverError> {
         while let Some(next) = parts.next_position() {
             let took_all = match self.push_kept(segments, &mut parts)? {
                 Some(took_all) => took_all,
@@ -115,6 +127,7 @@ impl<'a> HistoryPage<'a> {
                 false => neighbours = Some((slot, part)),
             }
         }
+        self.looks.0 += lone.len() as u64 + u64::from(neighbours.is_some());
         if lone.is_empty() && neighbours.is_none() {
             return Ok(None);
         }
@@ -139,6 +152,7 @@ impl<'a> HistoryPage<'a> {
         next: u64,
         parts: &mut Parts<'_>,
     ) -> Result<bool, DriverError> {
+        self.looks.1 += 1;
         let (first, guard) = snapshot.segment(next)?;
         let stored = guard.value();
         let segment = read_segment(first, stored)?;

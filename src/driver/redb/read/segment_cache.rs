@@ -26,6 +26,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 
+use crate::stats::{Count, Stripes};
+
 /// At most two to the power of this many misses are remembered.
 const MISSED_BITS: u32 = 16;
 /// The places of so many neighbouring positions are kept together.
@@ -39,6 +41,14 @@ pub(in crate::driver::redb) struct SegmentCache {
     kept: RwLock<KeptSegments>,
     /// First positions of segments that were missed lately.
     missed: Vec<AtomicU64>,
+    looks: Stripes<Looks>,
+}
+
+/// What one thread has counted.
+#[derive(Default)]
+struct Looks {
+    hits: Count,
+    misses: Count,
 }
 
 /// What is kept. It does not change while a reader holds it.
@@ -114,12 +124,28 @@ impl SegmentCache {
         let missed = if bytes == 0 { 0 } else { 1 << MISSED_BITS };
         SegmentCache {
             kept: RwLock::new(KeptSegments { limit: bytes, ..KeptSegments::default() }),
+            looks: Stripes::default(),
             missed: std::iter::repeat_with(|| AtomicU64::new(u64::MAX)).take(missed).collect(),
         }
     }
 
     pub(in crate::driver::redb) fn kept(&self) -> RwLockReadGuard<'_, KeptSegments> {
         self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many segments were found here, and so many read from redb. Told once for each page.
+    pub(in crate::driver::redb) fn count(&self, hits: u64, misses: u64) {
+        self.looks.count(|looks, owner| {
+            looks.hits.add(hits, owner);
+            looks.misses.add(misses, owner);
+        });
+    }
+
+    /// Bytes kept, hits and misses.
+    pub(in crate::driver::redb) fn figures(&self) -> (u64, u64, u64) {
+        let bytes = self.kept().bytes as u64;
+        let looks = &self.looks;
+        (bytes, looks.sum(|looks| looks.hits.get()), looks.sum(|looks| looks.misses.get()))
     }
 
     /// Notes that the segment which begins with `first` was missed. Returns whether it was missed
