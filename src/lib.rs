@@ -43,6 +43,7 @@
 //! error enum per operation ([`AppendError`], [`ReadError`], [`OpenError`], [`CloseError`]). For
 //! those who watch a store: [`stats`]. For an application's tests: [`testing`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod actors;
