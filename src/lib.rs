@@ -34,7 +34,7 @@
 //! Three floors; each knows only those below it.
 //!
 //! - the application: [`EventStore`], [`Read`], the log and its [`subscription`]s and consumers,
-//!   and for actix applications [`actors`]
+//!   backups, and for actix applications [`actors`]
 //! - the mailroom (private): a supervisor, one actor per resident aggregate, and the registry of
 //!   both
 //! - [`driver`]: the contract of durable storage, and what implements it
@@ -48,6 +48,8 @@
 
 pub mod actors;
 mod append;
+#[cfg(feature = "backup")]
+pub mod backup;
 pub mod driver;
 mod entity;
 mod error;

@@ -63,6 +63,8 @@ pub use directory::ConsumerStatus;
 pub use error::ConsumerError;
 pub use handle::ConsumerHandle;
 pub use log::{Log, LogRead};
+#[cfg(feature = "backup")]
+pub(crate) use log::{last_position, log_of};
 pub use options::{ErrorAction, FailedEvent, OnFailure};
 pub use progress::Retried;
 pub use projection::Projection;

@@ -18,7 +18,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("ground", &["event", "append", "error", "upcast", "spin_wait", "stats", "user_code"]),
     ("drivers", &["driver"]),
     ("mailroom", &["mailroom"]),
-    ("application", &["store", "middleware", "entity", "subscription"]),
+    ("application", &["store", "middleware", "entity", "subscription", "backup"]),
     ("roof", &["actors", "guide", "testing"]),
 ];
 

@@ -164,7 +164,7 @@ async fn in_their_latest_form() {
     store.close().await.unwrap();
 }
 
-struct NoLogHere;
+pub(crate) struct NoLogHere;
 
 #[async_trait]
 impl Driver for NoLogHere {

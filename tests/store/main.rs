@@ -8,6 +8,9 @@ mod support;
 
 mod actor_takes_a_bounded_number_of_messages;
 mod actors_face;
+mod backups_are_checked;
+mod backups_come_back_the_same;
+mod backups_do_not_stop_writers;
 mod clock_jumps_are_noticed;
 mod event_json_form;
 mod log_reads;
