@@ -145,6 +145,20 @@ impl Append {
 }
 
 /// The answer to an append: its events are durable.
+///
+/// ```
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let append = Append::to("light/1").event(NewEvent::raw("SwitchedOn", "{}"));
+/// let appended = store.append(append).await?;
+/// // Only if nobody else has written meanwhile.
+/// let off = NewEvent::raw("SwitchedOff", "{}");
+/// let next = Append::to("light/1").expect(appended.last).event(off);
+/// assert_eq!(store.append(next).await?.last, 2);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {

@@ -24,6 +24,14 @@ pub type KeyPages = Pin<Box<dyn Stream<Item = Result<Vec<AggregateKey>, DriverEr
 pub type PutDone = Box<dyn FnOnce(Result<PutReceipt, DriverError>) + Send>;
 
 /// Which of an aggregate's events to read.
+///
+/// ```
+/// use seriatim::driver::Fetch;
+///
+/// // The latest event, as a driver is asked for it.
+/// let latest = Fetch::ALL.backwards().limit(1);
+/// assert_eq!((latest.backwards, latest.limit), (true, Some(1)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fetch {

@@ -24,6 +24,24 @@ const PAGE_KEYS: usize = 1_000;
 const LOG_PAGE_BYTES: usize = 1 << 20;
 
 /// Events in memory. See the [module](self).
+///
+/// ```
+/// use std::sync::Arc;
+/// use seriatim::driver::memory::MemoryDriver;
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let driver = MemoryDriver::new();
+/// let next_run = driver.reopen();
+///
+/// let store = EventStore::builder().driver(Arc::new(driver)).open().await?;
+/// store.append(Append::to("light/1").event(NewEvent::raw("SwitchedOn", "{}"))).await?;
+/// store.close().await?;
+///
+/// let store = EventStore::builder().driver(Arc::new(next_run)).open().await?;
+/// assert_eq!(store.latest_sequence("light/1").await?, 1);
+/// # Ok(()) }
+/// ```
 pub struct MemoryDriver {
     events: Arc<RwLock<Events>>,
     bell: Arc<LogBell>,

@@ -10,6 +10,34 @@ use crate::event::{AggregateKey, RawJson, Sequence, Timestamp};
 /// A decision that reads the time, or looks something up, takes it from here. So it stays pure: a
 /// command is decided again on a newer state, and a repeated commit id is checked by deciding
 /// again.
+///
+/// ```
+/// use seriatim::testing::Scenario;
+/// use seriatim::{Aggregate, Context, Timestamp};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Bell;
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum Event { Rung { at: Timestamp } }
+///
+/// impl Aggregate for Bell {
+/// #   const KIND: &'static str = "bell";
+/// #   type Command = ();
+/// #   type Event = Event;
+/// #   type Error = String;
+/// #   type Services = ();
+///     fn handle(&self, _: &(), context: &Context<'_>) -> Result<Vec<Event>, String> {
+///         Ok(vec![Event::Rung { at: context.time() }])
+///     }
+///     // …
+/// #   fn apply(&mut self, _: &Event) {}
+/// }
+///
+/// let noon = Timestamp::from_micros(43_200_000_000);
+/// Scenario::<Bell>::given([]).at(noon).when(()).then_events([Event::Rung { at: noon }]);
+/// ```
 pub struct Context<'a, S = ()> {
     pub(crate) key: &'a AggregateKey,
     pub(crate) sequence: Sequence,

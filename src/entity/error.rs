@@ -10,6 +10,37 @@ use crate::event::AggregateKey;
 
 /// Why a command was not executed. Only [`AppendError::Indeterminate`] leaves open whether it was;
 /// after [`ExecuteError::NotHandled`] it was.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// use seriatim::ExecuteError;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let tallies = store.entities::<Tally>();
+/// match tallies.execute("visitors", ()).await {
+///     Ok(executed) => assert_eq!(executed.sequence, 1),
+///     Err(ExecuteError::Rejected(reason)) => println!("no: {reason}"),
+///     Err(error) if error.is_retryable() => println!("later: {error}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ExecuteError<E> {
@@ -93,6 +124,36 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for ExecuteError<E> {
 }
 
 /// Why a transaction on an entity did not succeed.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// use seriatim::TransactError;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let tally = store.entities::<Tally>().entity("visitors");
+/// match tally.transact(async |_| Err::<Vec<Event>, _>("closed today")).await {
+///     Err(TransactError::Rejected(reason)) => assert_eq!(reason, "closed today"),
+///     Err(error) if error.is_retryable() => println!("later: {error}"),
+///     answer => drop(answer?),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TransactError<E> {

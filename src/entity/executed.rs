@@ -7,6 +7,31 @@ use crate::append::Appended;
 use crate::event::Sequence;
 
 /// A command that was executed.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let executed = store.entities::<Tally>().execute("visitors", ()).await?;
+/// assert!(matches!(executed.events[..], [Event::Counted]));
+/// assert_eq!(executed.appended.map(|appended| appended.last), Some(executed.sequence));
+/// # Ok(()) }
+/// ```
 #[non_exhaustive]
 pub struct Executed<A: Aggregate> {
     /// Where its events stand; `None` if nothing happened.
@@ -31,6 +56,34 @@ where
 }
 
 /// An entity's state, and the last event that is folded into it.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let tallies = store.entities::<Tally>();
+/// let before = tallies.state("visitors").await?;
+/// tallies.execute("visitors", ()).await?;
+/// let after = tallies.state("visitors").await?;
+/// assert_eq!((before.state.n, before.sequence.get()), (0, 0));
+/// assert_eq!((after.state.n, after.sequence.get()), (1, 1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loaded<A> {

@@ -6,6 +6,14 @@ use super::Aggregate;
 use crate::store::Builder;
 
 /// When snapshots of an entity's state are taken.
+///
+/// ```
+/// use seriatim::Snapshots;
+///
+/// // In an `impl Aggregate`: `const SNAPSHOTS: Snapshots = Snapshots::every(100);`
+/// assert_eq!(Snapshots::every(100), Snapshots::Every(100));
+/// assert_eq!(Snapshots::default(), Snapshots::Never);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Snapshots {

@@ -18,6 +18,38 @@ use crate::error::{AppendError, LoadError};
 use crate::event::{AggregateKey, KeyedEvent, RawJson};
 
 /// Options of a transaction: its commit id, its metadata, how often it is tried.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// use seriatim::TransactOptions;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let tallies = store.entities::<Tally>();
+/// let request = uuid::Uuid::now_v7();
+/// for repeated in [false, true] {
+///     let options = TransactOptions::new().attempts(3).commit_id(request);
+///     let count = async |_| Ok::<_, String>(vec![Event::Counted]);
+///     let executed = tallies.transact_with("visitors", options, count).await?;
+///     assert_eq!(executed.appended.map(|appended| appended.repeated), Some(repeated));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct TransactOptions {

@@ -11,6 +11,15 @@ use crate::event::{AggregateKey, RecordError, Sequence};
 /// For a put, [`DriverError::may_have_been_written`] decides what follows. A driver returns
 /// `Unknown` whenever the request may have left and no answer came back, and any other variant only
 /// when nothing was written for certain.
+///
+/// ```
+/// use seriatim::driver::DriverError;
+///
+/// // Nothing was written, and a later try may succeed.
+/// assert!(DriverError::unavailable("no connection").is_retryable());
+/// // Nothing was written, and no try will change that.
+/// assert!(!DriverError::failed("no such table").is_retryable());
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DriverError {

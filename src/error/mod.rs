@@ -19,6 +19,17 @@ use crate::append::Expected;
 use crate::event::{AggregateKey, EventError, KeyError, Sequence};
 
 /// Why a store could not be opened.
+///
+/// ```
+/// use seriatim::{EventStore, OpenError};
+///
+/// # #[tokio::main] async fn main() {
+/// match EventStore::open("reddb:./data").await {
+///     Err(OpenError::UnknownScheme { known, .. }) => assert!(known.contains("redb:")),
+///     _ => panic!("a misspelt URL was opened"),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -221,6 +232,16 @@ impl AppendError {
 
 /// Why a close was not clean. The store is closed nevertheless, and every answered append is
 /// durable.
+///
+/// ```
+/// # use seriatim::EventStore;
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// if let Err(error) = store.close().await {
+///     eprintln!("closed, but not cleanly: {error}");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseError {

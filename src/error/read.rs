@@ -9,6 +9,18 @@ use crate::event::{AggregateKey, KeyError, Sequence};
 ///
 /// A stream ends with its first error. The items before it are right; the items behind it were not
 /// read.
+///
+/// ```
+/// use seriatim::{EventStore, ReadError};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let nothing = store.read("light/1").collect().await?;
+/// assert!(nothing.is_empty()); // no events are no error
+/// let refused = store.read("").collect().await;
+/// assert!(matches!(refused, Err(ReadError::InvalidKey(_))));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -77,6 +89,37 @@ impl ReadError {
 }
 
 /// Why the state of an entity could not be loaded.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// use seriatim::{Append, LoadError, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// // Written by a later version of this program.
+/// let event = NewEvent::raw("Reset", "{}");
+/// store.append(Append::to("tally/visitors").event(event)).await?;
+/// match store.entities::<Tally>().state("visitors").await {
+///     Err(LoadError::UnknownType { event_type, .. }) => assert_eq!(event_type, "Reset"),
+///     _ => panic!("an unknown event was folded"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {

@@ -5,6 +5,24 @@ use std::time::Duration;
 use crate::event::Position;
 
 /// Why a consumer was not seen to reach a position.
+///
+/// ```
+/// use std::time::Duration;
+/// use seriatim::subscription::WaitError;
+/// use seriatim::{EventStore, KeyedEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let run = store.consumer("mailer").run(|event: KeyedEvent| async move {
+///     println!("a mail about {}", event.key);
+///     Ok::<_, std::io::Error>(())
+/// });
+/// let mailer = run.handle();
+/// tokio::spawn(run);
+/// let waited = mailer.wait_for(7, Duration::from_millis(1)).await;
+/// assert!(matches!(waited, Err(WaitError::Timeout { .. }))); // there are no seven events
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {

@@ -91,6 +91,14 @@ impl AggregateKey {
 }
 
 /// Why a text is not an aggregate key.
+///
+/// ```
+/// use seriatim::{AggregateKey, KeyError};
+///
+/// assert!(matches!(AggregateKey::new(""), Err(KeyError::Empty)));
+/// let long = "x".repeat(AggregateKey::MAX_BYTES + 1);
+/// assert!(matches!(AggregateKey::new(&long), Err(KeyError::TooLong { .. })));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {

@@ -145,6 +145,19 @@ impl NewEvent {
 }
 
 /// Why an event cannot be stored.
+///
+/// ```
+/// use seriatim::{Append, AppendError, EventError, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let broken = NewEvent::raw("SwitchedOn", "{");
+/// let refused = store.append(Append::to("light/1").event(broken)).await;
+/// let Err(AppendError::InvalidEvent { index, source, .. }) = refused else { panic!("taken") };
+/// assert_eq!(index, 0);
+/// assert!(matches!(source, EventError::Data(_)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {

@@ -13,6 +13,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// One JSON value as UTF-8 text, on one line.
+///
+/// ```
+/// use seriatim::RawJson;
+///
+/// let json = RawJson::parse(r#"{"price":0.10}"#)?;
+/// assert_eq!(json.as_str(), r#"{"price":0.10}"#); // as it was written
+/// assert!(RawJson::parse("{").is_err());
+/// # Ok::<(), seriatim::RawJsonError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RawJson(Bytes);
 

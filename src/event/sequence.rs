@@ -7,6 +7,13 @@ use serde::{Deserialize, Serialize};
 /// The number of an event within its aggregate: 1, 2, 3 … without gaps.
 ///
 /// Zero ([`Sequence::NONE`]) means "no event yet".
+///
+/// ```
+/// use seriatim::Sequence;
+///
+/// assert_eq!(Sequence::NONE.next(), Sequence::FIRST);
+/// assert_eq!(Sequence::FIRST.plus(2), 3);
+/// ```
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -72,6 +79,21 @@ impl fmt::Display for Sequence {
 /// The number of an event within the whole store: 1, 2, 3 … dense, in commit order.
 ///
 /// Only drivers with a log assign positions.
+///
+/// ```
+/// use seriatim::{Append, EventStore, NewEvent, Position};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// for key in ["light/1", "door/1"] {
+///     store.append(Append::to(key).event(NewEvent::raw("Opened", "{}"))).await?;
+/// }
+/// let last = store.log()?.last_position()?;
+/// assert_eq!(last, Position::new(2));
+/// let later = store.subscribe().from(last.plus(1));
+/// # drop(later);
+/// # Ok(()) }
+/// ```
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

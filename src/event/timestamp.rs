@@ -7,6 +7,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 /// Microseconds since the Unix epoch, UTC. As text and as JSON: RFC 3339.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use seriatim::Timestamp;
+///
+/// let time: Timestamp = "2026-01-02T03:04:05Z".parse()?;
+/// assert_eq!(time.as_micros(), 1_767_323_045_000_000);
+/// assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+/// # Ok::<(), seriatim::TimestampError>(())
+/// ```
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -45,6 +45,38 @@ type FutureAnswer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type LastStep<'a, Q, T> = Box<dyn FnOnce(Q) -> FutureAnswer<'a, T> + Send + 'a>;
 
 /// Wraps the requests to a store and their answers. Each method calls `next` unless overridden.
+///
+/// ```
+/// use seriatim::middleware::{Middleware, NextAppend, async_trait};
+/// use seriatim::{Append, AppendError, Appended, EventStore, NewEvent};
+///
+/// /// Lets nobody write to old aggregates.
+/// struct Archive;
+///
+/// #[async_trait]
+/// impl Middleware for Archive {
+///     async fn append(
+///         &self,
+///         append: Append,
+///         next: NextAppend<'_>,
+///     ) -> Result<Appended, AppendError> {
+///         match append.key() {
+///             Ok(key) if key.category() == "old" => {
+///                 let (key, reason) = (key.clone(), "it is archived".to_owned());
+///                 Err(AppendError::Refused { key, reason })
+///             }
+///             _ => next.run(append).await,
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EventStore::builder().url("memory:").middleware(Archive).open().await?;
+/// let append = |key| store.append(Append::to(key).event(NewEvent::raw("Changed", "{}")));
+/// assert!(append("new/1").await.is_ok());
+/// assert!(append("old/1").await.is_err());
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait Middleware: Send + Sync + 'static {
     /// Wraps an append. Refuse it with [`AppendError::Refused`].
@@ -74,6 +106,52 @@ pub trait Middleware: Send + Sync + 'static {
 
 /// A command before its execution: its entity and its options. A middleware does not see the
 /// command itself.
+///
+/// ```
+/// use seriatim::middleware::{Execution, Middleware, NextExecute, Outcome, async_trait};
+/// use seriatim::AppendError;
+///
+/// /// Says who sent a command, and how it ended.
+/// struct Audit(&'static str);
+///
+/// #[async_trait]
+/// impl Middleware for Audit {
+///     async fn execute(
+///         &self,
+///         mut execution: Execution,
+///         next: NextExecute<'_>,
+///     ) -> Result<Outcome, AppendError> {
+///         execution.options = execution.options.metadata_field("user", self.0);
+///         let key = execution.key.clone();
+///         let outcome = next.run(execution).await?;
+///         println!("{key}: {outcome:?}");
+///         Ok(outcome)
+///     }
+/// }
+///
+/// # use seriatim::{Aggregate, Context, EventStore};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EventStore::builder().url("memory:").middleware(Audit("ada")).open().await?;
+/// store.entities::<Tally>().execute("visitors", ()).await?;
+/// let event = store.read("tally/visitors").collect().await?.remove(0);
+/// assert_eq!(event.metadata.map(|json| json.to_string()), Some(r#"{"user":"ada"}"#.into()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Execution {

@@ -11,6 +11,16 @@ use crate::error::{AppendError, ReadError};
 
 /// `tracing` spans at debug level: `append` (`key`, `events`, then `last` or `error`), `execute`
 /// (`key`, then `outcome` or `error`) and `fetch` (`key`, then `events` or `error`).
+///
+/// ```
+/// use seriatim::EventStore;
+/// use seriatim::middleware::Spans;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EventStore::builder().url("memory:").middleware(Spans).open().await?;
+/// # drop(store);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spans;
 

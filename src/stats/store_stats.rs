@@ -8,6 +8,17 @@ use super::{Distribution, DriverStats};
 ///
 /// An append is counted when it is answered. Each is in one of the counters `appends`,
 /// `repeated_appends`, `early_conflicts`, `conflicts`, `unknown_appends` and `failed_appends`.
+///
+/// ```
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// store.append(Append::to("light/1").event(NewEvent::raw("SwitchedOn", "{}"))).await?;
+/// let stats = store.stats();
+/// assert_eq!((stats.appends, stats.events, stats.conflicts), (1, 1, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStats {

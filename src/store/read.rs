@@ -296,6 +296,19 @@ impl Stream for Read {
 }
 
 /// The keys with a prefix, in the order of [`Driver::keys`]: a stream.
+///
+/// ```
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// for key in ["light/2", "door/1", "light/1"] {
+///     store.append(Append::to(key).event(NewEvent::raw("Opened", "{}"))).await?;
+/// }
+/// let lights = store.keys("light/").collect().await?;
+/// assert_eq!(lights.iter().map(|key| key.as_str()).collect::<Vec<_>>(), ["light/1", "light/2"]);
+/// # Ok(()) }
+/// ```
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Keys {
     /// `None` once ended.

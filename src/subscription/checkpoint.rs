@@ -66,6 +66,35 @@ struct RecordVersion {
 }
 
 /// An aggregate whose events a consumer skips, because one of them failed.
+///
+/// ```
+/// use std::time::Duration;
+/// use seriatim::subscription::OnFailure;
+/// use seriatim::{Append, EventStore, KeyedEvent, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let consumer = store.consumer("mailer").on_failure(OnFailure::Park);
+/// let once = consumer.retry(1, Duration::ZERO, Duration::ZERO);
+/// let run = once.run(|_: KeyedEvent| async { Err("the mail server is down") });
+/// let mailer = run.handle();
+/// let running = tokio::spawn(run);
+///
+/// let placed = Append::to("order/1").event(NewEvent::raw("Placed", "{}"));
+/// let appended = store.append(placed).await?;
+/// mailer.wait_for_append(&appended, Duration::from_secs(5)).await?;
+/// let parked = mailer.parked().await?.remove(0);
+/// assert_eq!((parked.key.as_str(), parked.sequence.get()), ("order/1", 1));
+///
+/// // After the fault is repaired; it is not, here.
+/// let retried = mailer.retry_parked_aggregate(&parked.key).await?;
+/// assert_eq!(retried.still_parked, 1);
+/// mailer.discard_parked(&parked.key).await?;
+/// assert!(mailer.parked().await?.is_empty());
+/// # mailer.stop();
+/// # running.await??;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Parked {

@@ -8,6 +8,25 @@ use crate::event::Position;
 use crate::store::EventStore;
 
 /// How far a consumer is, from [`EventStore::consumers`].
+///
+/// ```
+/// use seriatim::{EventStore, KeyedEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let run = store.consumer("mailer").run(|event: KeyedEvent| async move {
+///     println!("a mail about {}", event.key);
+///     Ok::<_, std::io::Error>(())
+/// });
+/// let mailer = run.handle();
+/// let running = tokio::spawn(run);
+/// mailer.stop();
+/// running.await??;
+/// for consumer in store.consumers().await? {
+///     println!("{}: {} events behind, {} parked", consumer.name, consumer.lag, consumer.parked);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerStatus {

@@ -5,6 +5,25 @@ use crate::error::{NoLog, ReadError};
 use crate::event::{AggregateKey, Position};
 
 /// Why a consumer ended, or a question about one was not answered.
+///
+/// ```
+/// use seriatim::subscription::ConsumerError;
+/// use seriatim::{Append, EventStore, KeyedEvent, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let placed = Append::to("order/1").event(NewEvent::raw("Placed", "{}"));
+/// store.append(placed).await?;
+/// let pause = std::time::Duration::ZERO;
+/// let mailer = store.consumer("mailer").retry(1, pause, pause);
+/// match mailer.run(|_: KeyedEvent| async { Err("the mail server is down") }).await {
+///     Err(ConsumerError::Failed { key, reason, .. }) => {
+///         assert_eq!((key.as_str(), reason.as_str()), ("order/1", "the mail server is down"));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConsumerError {

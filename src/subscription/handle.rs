@@ -17,6 +17,28 @@ use crate::mailroom::RunningConsumer;
 
 /// A running consumer, as seen by those who stop it, wait for it or ask for its position. Cheap to
 /// clone. The consumer runs on without it.
+///
+/// ```
+/// use std::time::Duration;
+/// use seriatim::{Append, EventStore, KeyedEvent, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let run = store.consumer("mailer").run(|event: KeyedEvent| async move {
+///     println!("a mail about {}", event.key);
+///     Ok::<_, std::io::Error>(())
+/// });
+/// let mailer = run.handle();
+/// let running = tokio::spawn(run);
+///
+/// let placed = Append::to("order/1").event(NewEvent::raw("Placed", "{}"));
+/// let appended = store.append(placed).await?;
+/// mailer.wait_for_append(&appended, Duration::from_secs(5)).await?;
+/// assert_eq!((mailer.lag()?, mailer.parked().await?.len()), (0, 0));
+/// mailer.stop();
+/// running.await??;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct ConsumerHandle {
     pub(super) progress: Arc<ConsumerProgress>,

@@ -150,6 +150,19 @@ enum LogReadState {
 /// It reads a page at a time, in the reader's own thread, and keeps no more than that in memory.
 /// Events come in their latest form ([`Builder::upcaster`](crate::Builder::upcaster)). To wait for
 /// new events, [subscribe](crate::EventStore::subscribe).
+///
+/// ```
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// for key in ["light/1", "door/1", "light/2"] {
+///     store.append(Append::to(key).event(NewEvent::raw("Opened", "{}"))).await?;
+/// }
+/// let last = store.log()?.read().category("light").backwards().limit(1).collect().await?;
+/// assert_eq!(last[0].key.as_str(), "light/2");
+/// # Ok(()) }
+/// ```
 #[must_use = "a stream does nothing until it is polled"]
 pub struct LogRead {
     mailroom: Arc<Mailroom>,

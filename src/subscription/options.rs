@@ -8,6 +8,21 @@ use std::time::Duration;
 use crate::event::{AggregateKey, Position, Sequence};
 
 /// What happens to an event that failed as often as it may.
+///
+/// ```
+/// use std::time::Duration;
+/// use seriatim::EventStore;
+/// use seriatim::subscription::OnFailure;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let mailer = store
+///     .consumer("mailer")
+///     .retry(3, Duration::from_millis(100), Duration::from_secs(10))
+///     .on_failure(OnFailure::Park);
+/// # drop(mailer);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFailure {
@@ -49,6 +64,23 @@ pub enum ErrorAction {
 }
 
 /// A failed attempt to handle an event.
+///
+/// ```
+/// use seriatim::EventStore;
+/// use seriatim::subscription::ErrorAction;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let mailer = store.consumer("mailer").on_error(|failed| {
+///     eprintln!("{} at {}: {}", failed.key, failed.position, failed.reason);
+///     match failed.attempt {
+///         1..=3 => ErrorAction::Retry,
+///         _ => ErrorAction::Park,
+///     }
+/// });
+/// # drop(mailer);
+/// # Ok(()) }
+/// ```
 #[non_exhaustive]
 pub struct FailedEvent<'a> {
     /// The aggregate of the event, or of the first event of a batch.

@@ -145,6 +145,24 @@ impl fmt::Debug for Reaction {
 
 /// What the closure of [`Consumer::react`](super::Consumer::react) may return: reactions, none, or
 /// an error.
+///
+/// ```
+/// use seriatim::subscription::Reaction;
+/// use seriatim::{Append, EventStore, KeyedEvent, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let run = store.consumer("welcome").event_types(["Opened"]).react(|opened: &KeyedEvent| {
+///     let append = |to: &str| {
+///         Append::to(format!("{to}/{}", opened.key)).event(NewEvent::raw("Ordered", "{}"))
+///     };
+///     // None, for an account of the house's own.
+///     let is_own = opened.key.id() == Some("house");
+///     (!is_own).then(|| ["letter", "card"].map(|it| Reaction::append(append(it))))
+/// });
+/// # drop(run);
+/// # Ok(()) }
+/// ```
 pub trait IntoReactions {
     /// The reactions, in the order in which they are done.
     ///
@@ -185,6 +203,28 @@ impl<R: IntoReactions, E: Display> IntoReactions for Result<R, E> {
 }
 
 /// A reaction that was rejected, and had no compensation.
+///
+/// ```
+/// use seriatim::subscription::{OnRejected, Reaction};
+/// use seriatim::{Append, AppendError, EventStore, Expected, KeyedEvent, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// // The letter is ordered once for each account; a second order is no failure.
+/// let run = store
+///     .consumer("welcome")
+///     .event_types(["Opened"])
+///     .on_rejected(|rejection| match rejection.error::<AppendError>() {
+///         Some(error) if error.is_conflict() => OnRejected::PassOver,
+///         _ => OnRejected::Fail,
+///     })
+///     .react(|opened: &KeyedEvent| {
+///         let letter = Append::to(format!("letter/{}", opened.key)).expect(Expected::NoEvents);
+///         Reaction::append(letter.event(NewEvent::raw("Ordered", "{}")))
+///     });
+/// # drop(run);
+/// # Ok(()) }
+/// ```
 #[non_exhaustive]
 pub struct Rejection {
     /// The event that caused it.

@@ -16,6 +16,22 @@ use super::worker::{RunEnd, Worker};
 /// A running consumer: a future to spawn or await. It ends with `Ok` when it was stopped or the
 /// store closed, otherwise with the error. When it is dropped, the events handled since the last
 /// checkpoint come again in the next run.
+///
+/// ```
+/// use seriatim::{EventStore, KeyedEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let run = store.consumer("mailer").run(|event: KeyedEvent| async move {
+///     println!("a mail about {}", event.key);
+///     Ok::<_, std::io::Error>(())
+/// });
+/// let mailer = run.handle(); // before it is spawned
+/// let running = tokio::spawn(run);
+/// mailer.stop();
+/// running.await??;
+/// # Ok(()) }
+/// ```
 #[must_use = "a consumer does nothing until it is spawned or awaited"]
 pub struct Run {
     handle: ConsumerHandle,

@@ -13,6 +13,30 @@ use crate::event::KeyedEvent;
 
 /// An event as a value of an enum, and as it is stored. For
 /// [`Consumer::run_typed`](super::Consumer::run_typed).
+///
+/// ```
+/// use seriatim::subscription::TypedEvent;
+/// use seriatim::{Append, EventStore, NewEvent};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum Light { SwitchedOn { by: String } }
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = EventStore::open("memory:").await?;
+/// let event = NewEvent::encode(&Light::SwitchedOn { by: "Ada".into() })?;
+/// store.append(Append::to("light/1").event(event)).await?;
+///
+/// let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+/// let watch = store.consumer("watch").category("light");
+/// tokio::spawn(watch.run_typed(move |light: TypedEvent<Light>| {
+///     let Light::SwitchedOn { by } = light.event;
+///     let sent = sender.send((light.stored.key.to_string(), by));
+///     async { sent }
+/// }));
+/// assert_eq!(seen.recv().await, Some(("light/1".into(), "Ada".into())));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TypedEvent<E> {

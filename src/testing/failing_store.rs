@@ -15,6 +15,21 @@ use crate::store::{Builder, EventStore};
 
 /// What happens to an append, or to a command's events. Appends that wait at the same aggregate go
 /// together, and fail together.
+///
+/// ```
+/// use seriatim::testing::{FailingStore, Failure};
+/// use seriatim::{Append, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let failing = FailingStore::open().await?;
+/// let append = || Append::to("light/1").event(NewEvent::raw("SwitchedOn", "{}"));
+///
+/// // Another process comes first.
+/// failing.next_append(Failure::Overtaken(NewEvent::raw("Broken", "{}")));
+/// let conflict = failing.store().append(append().expect(0)).await;
+/// assert!(conflict.is_err_and(|error| error.is_conflict()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Failure {

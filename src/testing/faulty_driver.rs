@@ -107,6 +107,23 @@ impl Counts {
 }
 
 /// A driver around another one, see the [module](self).
+///
+/// ```
+/// use seriatim::driver::memory::MemoryDriver;
+/// use seriatim::testing::faulty_driver::{FaultyDriver, PutFault};
+/// use seriatim::{Append, EventStore, NewEvent};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let driver = FaultyDriver::around(MemoryDriver::new());
+/// let store = EventStore::builder().driver(driver.clone()).open().await?;
+///
+/// // The write succeeds, and its answer is lost: the store sends the same put again.
+/// driver.next_put(PutFault::WrittenThenTimeout);
+/// let append = Append::to("light/1").event(NewEvent::raw("SwitchedOn", "{}"));
+/// assert_eq!(store.append(append).await?.last, 1);
+/// assert_eq!(store.latest_sequence("light/1").await?, 1);
+/// # Ok(()) }
+/// ```
 pub struct FaultyDriver {
     inner: Arc<dyn Driver>,
     limits: Limits,

@@ -86,6 +86,30 @@ impl<A: Aggregate + Debug> Debug for Scenario<A> {
 }
 
 /// What a command came to; nothing is checked yet.
+///
+/// ```
+/// # use seriatim::{Aggregate, Context};
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Tally { n: u64 }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # enum Event { Counted }
+/// # impl Aggregate for Tally {
+/// #     const KIND: &'static str = "tally";
+/// #     type Command = ();
+/// #     type Event = Event;
+/// #     type Error = String;
+/// #     type Services = ();
+/// #     fn handle(&self, _: &(), _: &Context<'_>) -> Result<Vec<Event>, String> {
+/// #         Ok(vec![Event::Counted])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) { self.n += 1; }
+/// # }
+/// use seriatim::testing::Scenario;
+///
+/// let events = Scenario::<Tally>::given([]).when(()).into_result()?;
+/// assert_eq!(events.len(), 1);
+/// # Ok::<(), String>(())
+/// ```
 #[must_use = "nothing is checked before it is said what should be"]
 pub struct Decided<A: Aggregate> {
     scenario: Scenario<A>,

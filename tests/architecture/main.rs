@@ -174,6 +174,45 @@ fn each_chapter_of_the_guide_is_tested() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), tested.len() + 1);
 }
 
+/// The public types at the root of the crate without an example in their documentation.
+fn types_without_example(house: &House) -> Vec<String> {
+    // Errors that say nothing but their text.
+    let need_none = ["NoLog", "RawJsonError", "RecordError", "TimestampError"];
+    let lib: Vec<_> = house.lines().filter(|(path, ..)| *path == "lib.rs").collect();
+    let exports = lib.iter().skip_while(|(.., line)| !line.starts_with("pub use"));
+    let names: Vec<_> = exports
+        .flat_map(|(.., line)| line.split(|c: char| !c.is_alphanumeric()))
+        .filter(|word| word.starts_with(char::is_uppercase) && !need_none.contains(word))
+        .collect();
+    let (mut found, mut bare, mut has_example) = (0, Vec::new(), false);
+    for (_, _, line) in house.lines() {
+        let line = line.trim_start();
+        if line.starts_with("///") {
+            has_example |= line.starts_with("/// ```");
+            continue;
+        }
+        let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric()).take(3).collect();
+        if let ["pub", "struct" | "enum" | "trait", name] = words[..]
+            && names.contains(&name)
+        {
+            found += 1;
+            bare.extend((!has_example).then(|| name.to_owned()));
+        }
+        // Attributes stand between the documentation and the type; they end otherwise.
+        has_example &= !line.ends_with([';', '}', '{']);
+    }
+    assert!(found > 40, "{found} of {} types were found", names.len());
+    bare
+}
+
+#[test]
+fn types_of_the_crate_root_have_an_example() {
+    let house = House::of_the_crate();
+    assert_eq!(types_without_example(&house), Vec::<String>::new());
+    let planted = house.with("event/sequence.rs", "/// A number.\npub struct Sequence(u64);");
+    assert_eq!(types_without_example(&planted), ["Sequence"]);
+}
+
 #[test]
 fn a_planted_climb_is_found() {
     for (path, line) in [

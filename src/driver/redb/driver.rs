@@ -35,6 +35,22 @@ use crate::stats::DriverStats;
 use crate::user_code;
 
 /// Events in a journal and a redb file. See the [module](crate::driver::redb).
+///
+/// ```
+/// use std::sync::Arc;
+/// use seriatim::EventStore;
+/// use seriatim::driver::redb::RedbDriver;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let directory = folder.path().join("data");
+/// let driver = Arc::new(RedbDriver::open(&directory)?);
+/// let store = EventStore::builder().driver(driver.clone()).open().await?;
+/// let verified = driver.verify()?; // while the store is used
+/// assert_eq!(verified.events, 0);
+/// store.close().await?;
+/// # Ok(()) }
+/// ```
 pub struct RedbDriver {
     core: Arc<Core>,
     ended: Mutex<Option<oneshot::Receiver<Result<(), DriverError>>>>,

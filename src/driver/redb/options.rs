@@ -8,6 +8,18 @@ use std::time::Duration;
 use crate::driver::DriverError;
 
 /// What an answered put survives.
+///
+/// ```
+/// use seriatim::EventStore;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let directory = folder.path().display();
+/// // Fast, for data that may be lost when the power fails.
+/// let store = EventStore::open(format!("redb:{directory}?durability=written")).await?;
+/// # store.close().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// A loss of power: an answer comes after the flush. The default.

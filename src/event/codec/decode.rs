@@ -12,6 +12,17 @@ use serde::forward_to_deserialize_any;
 use crate::event::KeyedEvent;
 
 /// Why event type and data are no value of an enum.
+///
+/// ```
+/// use seriatim::{DecodeError, NewEvent, testing};
+///
+/// #[derive(serde::Deserialize)]
+/// enum Event { SwitchedOn }
+///
+/// let stored = |name| testing::raw_event("light/1", NewEvent::raw(name, "null"));
+/// assert!(matches!(stored("SwitchedOn").decode(), Ok(Event::SwitchedOn)));
+/// assert!(matches!(stored("Broken").decode::<Event>(), Err(DecodeError::UnknownType)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {

@@ -11,6 +11,14 @@ use serde::ser::{
 use super::strict::to_strict_json;
 
 /// Why an event of a Rust type cannot be stored. Nothing was written.
+///
+/// ```
+/// use seriatim::{EncodeError, NewEvent};
+///
+/// let error = NewEvent::encode(&5_u64).unwrap_err();
+/// assert!(matches!(error, EncodeError::NotAnEnum { .. }));
+/// println!("{error}"); // says what to change
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
