@@ -58,6 +58,10 @@ pub(crate) enum Command {
     Export(Export),
     /// Write exported events into a store, byte for byte
     Import(Import),
+    /// Copy what is new in the store into a backup
+    Backup(Backup),
+    /// Make a store from a backup, or check the backup
+    Restore(Restore),
     /// Show how far consumers are, and what they parked
     Consumers(Consumers),
     /// Measure how quickly a store appends and reads
@@ -269,6 +273,41 @@ pub(crate) struct Import {
     /// Let the store keep a later time where an event's time is before that of the event in front
     #[arg(long)]
     pub(crate) adjust_times: bool,
+}
+
+/// Copy what is new in the store into a backup.
+///
+/// The first backup into a directory copies all events, a further one those that are new. One that
+/// was interrupted goes on when it is run again. The directory belongs to one store. Snapshots of
+/// entities and the positions of consumers are not part of a backup.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The store's URL, such as redb:./data
+    pub(crate) store: String,
+    /// The backup's directory: absent, empty, or an earlier backup of this store
+    pub(crate) target: PathBuf,
+}
+
+/// Make a store from a backup, or check the backup.
+///
+/// The store must be absent or empty. Events come back byte for byte, at the same positions. A
+/// restore that was interrupted goes on when it is run again.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup's directory
+    pub(crate) backup: PathBuf,
+    /// The URL of the store to make, such as redb:./data
+    #[arg(required_unless_present = "check", conflicts_with = "check")]
+    pub(crate) store: Option<String>,
+    /// End with this position; an append is restored whole or not at all
+    #[arg(long, value_name = "POSITION", conflicts_with = "check")]
+    pub(crate) to_position: Option<u64>,
+    /// End with the last event of this time (RFC 3339) or before it
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["check", "to_position"])]
+    pub(crate) to_time: Option<Timestamp>,
+    /// Read the backup and check all of it; write nothing
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// Show how far consumers are, and what they parked.

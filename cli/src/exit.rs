@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use seriatim::backup::BackupError;
 use seriatim::driver::DriverError;
 use seriatim::{AppendError, CloseError, OpenError, ReadError};
 
@@ -224,6 +225,40 @@ impl From<AppendError> for Error {
             AppendError::Conflict { actual, .. } => failure
                 .hint(format!("read what is new, decide again, and append with --expect {actual}")),
             _ => failure,
+        }
+    }
+}
+
+impl From<BackupError> for Error {
+    fn from(error: BackupError) -> Self {
+        let exit = match &error {
+            BackupError::Io { path, source } => return Error::io(path.display(), source),
+            BackupError::NoBackup { .. } => Exit::NotFound,
+            BackupError::NotEmpty { .. }
+            | BackupError::OtherStore { .. }
+            | BackupError::OtherEvents { .. } => Exit::Conflict,
+            BackupError::InUse { .. } => Exit::InUse,
+            BackupError::Damaged { .. } => Exit::Damaged,
+            BackupError::EndsBefore { .. } => Exit::Usage,
+            BackupError::Driver(source) => driver_exit(source),
+            BackupError::NoLog(_) => Exit::Unsupported,
+            BackupError::Read(_) => Exit::Failed,
+            _ => Exit::Failed,
+        };
+        let message = error.to_string();
+        match error {
+            BackupError::Read(source) => Error::from(source),
+            BackupError::NotEmpty { .. } | BackupError::OtherStore { .. } => {
+                Error::new(exit, message).hint("name another directory for this store's backup")
+            }
+            BackupError::OtherEvents { .. } => {
+                Error::new(exit, message).hint("restore into a store that is absent or empty")
+            }
+            BackupError::Damaged { .. } => Error::new(exit, message)
+                .hint("use another copy of the backup, or begin one in another directory"),
+            BackupError::NoLog(_) => Error::new(exit, message)
+                .hint("for a store without a log use `seriatim export` and `seriatim import`"),
+            _ => Error::new(exit, message),
         }
     }
 }

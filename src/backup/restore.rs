@@ -83,6 +83,17 @@ impl Restore {
         self
     }
 
+    /// What the backup holds, as its manifest says; its files are not read.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError`] where there is no backup, or where it ends before the wanted position.
+    pub fn contents(&self) -> Result<BackupContents, BackupError> {
+        let source = OpenedBackup::open(&self.source)?;
+        self.end(&source)?;
+        Ok(BackupContents::of(&source.manifest))
+    }
+
     /// Reads the whole backup and checks it: the manifest, each file and its checksums, that
     /// positions are dense and that every event can be decoded. It writes nothing. It blocks its
     /// thread for as long as reading takes.

@@ -12,6 +12,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(unix)]
+mod backup_survives_sigkill;
 mod bad_directories_are_refused;
 mod bank_actors_survives_kill;
 #[cfg(unix)]

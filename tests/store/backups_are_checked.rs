@@ -177,3 +177,14 @@ async fn a_second_backup_at_a_time_is_refused_and_readers_keep_their_files() {
     assert_eq!(files(target).len(), 2, "the manifest and one file are left");
     assert_eq!(restored(target).await.len(), 2);
 }
+
+#[tokio::test]
+async fn a_file_of_another_backup_is_named() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    backup(one.path()).await;
+    backup(other.path()).await;
+    // Sound in itself, with the same positions and the same length.
+    let file = files(one.path()).remove(1);
+    fs::copy(files(other.path()).remove(1), &file).unwrap();
+    assert_damaged(one.path(), &file);
+}

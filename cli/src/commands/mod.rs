@@ -1,6 +1,7 @@
 //! The commands, one a file.
 
 mod append;
+mod backup;
 mod bench;
 mod consumers;
 mod event_rows;
@@ -11,6 +12,7 @@ mod keys;
 mod log;
 mod read;
 mod reindex;
+mod restore;
 mod stats;
 mod verify;
 
@@ -29,6 +31,8 @@ pub(crate) async fn run(app: &mut App, command: Command) -> Result<()> {
         Command::Reindex(args) => reindex::run(app, args).await,
         Command::Export(args) => export::run(app, args).await,
         Command::Import(args) => import::run(app, args).await,
+        Command::Backup(args) => backup::run(app, args).await,
+        Command::Restore(args) => restore::run(app, args).await,
         Command::Consumers(args) => consumers::run(app, args).await,
         Command::Bench(args) => bench::run(app, args).await,
         Command::Completions(args) => generate::completions(app, &args),
