@@ -73,3 +73,19 @@ fn every_page_has_what_was_asked_for() {
         block_on(driver.close()).unwrap();
     }
 }
+
+#[test]
+fn the_last_page_of_an_aggregate_that_only_redb_knows_is_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = key("a");
+    let driver = unapplied().open(folder.path()).unwrap();
+    block_on(driver.put_events(put(&a, 1, 5, 10))).unwrap();
+    block_on(driver.close()).unwrap();
+    let driver = unapplied().open(folder.path()).unwrap();
+    for fetch in [Fetch::ALL, Fetch::ALL.backwards(), Fetch::ALL.after(Sequence::new(5))] {
+        let page = driver.fetch_page_now(&a, fetch).unwrap().unwrap();
+        assert!(!page.more, "{fetch:?}");
+    }
+    assert!(!driver.fetch_page_now(&key("none"), Fetch::ALL).unwrap().unwrap().more);
+    block_on(driver.close()).unwrap();
+}

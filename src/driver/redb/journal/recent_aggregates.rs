@@ -222,7 +222,7 @@ impl RecentAggregates {
         View {
             visible: Some(state.visible),
             first,
-            has_all: inside.len() == 0 && !first.is_some_and(is_left_out),
+            is_cut: inside.len() > 0 || first.is_some_and(is_left_out),
             pieces,
             low,
             high,
@@ -275,8 +275,8 @@ pub(in crate::driver::redb) struct View {
     pub(in crate::driver::redb) visible: Option<u64>,
     /// The first sequence that is journaled; all before it are in redb.
     pub(in crate::driver::redb) first: Option<u64>,
-    /// Whether no journaled event of the range was left out.
-    pub(in crate::driver::redb) has_all: bool,
+    /// Whether a journaled event of the range was left out.
+    pub(in crate::driver::redb) is_cut: bool,
     /// In the order of reading.
     pieces: Vec<Piece>,
     low: u64,

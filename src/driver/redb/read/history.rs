@@ -45,11 +45,11 @@ pub(in crate::driver::redb) fn page(
 fn from_tail(view: &View, page: &mut HistoryPage<'_>) -> bool {
     let (mut events, mut left) = (view.events(), view.len());
     while !page.is_full() {
-        let Some(event) = events.next() else { return view.has_all };
+        let Some(event) = events.next() else { return !view.is_cut };
         page.push(event);
         left -= 1;
     }
-    left == 0 && view.has_all
+    left == 0 && !view.is_cut
 }
 
 /// Whether the page took all there is.
