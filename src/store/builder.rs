@@ -47,6 +47,8 @@ pub struct Builder {
     /// Unless set: a day for the system's clock, and no bound for another one.
     max_clock_jump: Option<Duration>,
     has_own_clock: bool,
+    #[cfg(feature = "metrics")]
+    metrics_label: Option<String>,
     /// The first option that cannot be taken.
     problem: Option<OpenError>,
 }
@@ -56,6 +58,17 @@ enum DriverSource {
     Nothing,
     Url(String),
     Driver(Arc<dyn Driver>),
+}
+
+#[cfg(feature = "metrics")]
+impl DriverSource {
+    /// What its metrics are labelled with: the URL, without what may be a secret.
+    fn name(&self) -> Option<String> {
+        match self {
+            DriverSource::Url(url) => Some(driver::without_secrets(url)),
+            DriverSource::Nothing | DriverSource::Driver(_) => None,
+        }
+    }
 }
 
 impl EventStore {
@@ -96,6 +109,8 @@ impl Builder {
             extensions: Extensions::default(),
             max_clock_jump: None,
             has_own_clock: false,
+            #[cfg(feature = "metrics")]
+            metrics_label: None,
             problem: None,
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
@@ -215,6 +230,15 @@ impl Builder {
         self
     }
 
+    /// The value of the label `store` of this store's metrics (feature `metrics`). Default: the
+    /// URL; of an engine's URL the scheme alone. A store that was given a driver has no label by
+    /// default. Stores of one process need labels of their own.
+    #[cfg(feature = "metrics")]
+    pub fn metrics_label(mut self, label: impl Into<String>) -> Self {
+        self.metrics_label = Some(label.into());
+        self
+    }
+
     /// Adds a middleware around appends, commands and fetches. The one that is registered first is
     /// the outermost. See [`middleware`](crate::middleware).
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
@@ -297,6 +321,8 @@ impl Builder {
         if let Some(jump) = self.max_clock_jump.or(default_jump) {
             config.clock = without_jumps(config.clock.clone(), jump);
         }
+        #[cfg(feature = "metrics")]
+        let metrics_label = self.metrics_label.or_else(|| self.from.name());
         let open: OpenDriver = match self.from {
             DriverSource::Nothing => return Err(OpenError::NoDriver),
             DriverSource::Driver(driver) => Box::new(|| Box::pin(async move { Ok(driver) })),
@@ -304,7 +330,14 @@ impl Builder {
         };
         let (runtime, mailroom) = Runtime::start(self.config, open).await?;
         let middleware = self.middleware.into();
-        Ok(EventStore::new(mailroom, runtime, middleware, self.extensions))
+        Ok(EventStore::new(
+            mailroom,
+            runtime,
+            middleware,
+            self.extensions,
+            #[cfg(feature = "metrics")]
+            metrics_label,
+        ))
     }
 
     fn check(&self) -> Result<(), OpenError> {

@@ -7,7 +7,10 @@
 mod builder;
 mod clock;
 mod extensions;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod read;
+mod stats;
 
 pub use builder::Builder;
 pub use read::{Keys, Read};
@@ -32,7 +35,6 @@ use crate::mailroom::{Clock, Mailroom, Runtime, Wait};
 use crate::middleware::{MiddlewareChain, NextAppend};
 use crate::stats::StoreStats;
 use crate::upcast::Upcasters;
-use crate::user_code;
 
 /// An open event store. Clones are handles of the same store. When the last one is dropped, the
 /// store closes in the background.
@@ -54,6 +56,8 @@ pub struct EventStore {
     runtime: Arc<Runtime>,
     middleware: MiddlewareChain,
     extensions: Arc<Extensions>,
+    #[cfg(feature = "metrics")]
+    metrics: Arc<metrics::MetricsPublisher>,
 }
 
 impl EventStore {
@@ -62,9 +66,17 @@ impl EventStore {
         runtime: Runtime,
         middleware: MiddlewareChain,
         extensions: Extensions,
+        #[cfg(feature = "metrics")] metrics_label: Option<String>,
     ) -> Self {
         let (runtime, extensions) = (Arc::new(runtime), Arc::new(extensions));
-        EventStore { mailroom, runtime, middleware, extensions }
+        EventStore {
+            #[cfg(feature = "metrics")]
+            metrics: metrics::MetricsPublisher::start(&mailroom, metrics_label),
+            mailroom,
+            runtime,
+            middleware,
+            extensions,
+        }
     }
 
     /// Appends one or more events to one aggregate, all or nothing. The answer means that they are
@@ -261,7 +273,7 @@ impl EventStore {
     /// # Ok(()) }
     /// ```
     pub fn stats(&self) -> StoreStats {
-        stats_of(&self.mailroom)
+        stats::stats_of(&self.mailroom)
     }
 
     /// Closes the store for all its handles: no further append is admitted, admitted ones finish
@@ -279,22 +291,12 @@ impl EventStore {
     pub async fn close(&self) -> Result<(), CloseError> {
         self.mailroom.consumers.do_not_wait_for_this_handler();
         self.mailroom.stop_admission();
-        self.runtime.close().await
+        let closed = self.runtime.close().await;
+        // What was counted since the last turn, and while closing.
+        #[cfg(feature = "metrics")]
+        self.metrics.publish();
+        closed
     }
-}
-
-fn stats_of(mailroom: &Mailroom) -> StoreStats {
-    let mut stats = mailroom.stats();
-    // The driver may be foreign code. If it panics, it tells nothing.
-    let driver = &mailroom.driver;
-    let told = user_code::call(|| (driver.stats(), driver.log().map(|log| log.last_position())));
-    if let Ok((driver, last)) = told {
-        stats.driver = driver;
-        if let Some(Ok(last)) = last {
-            stats.consumers = mailroom.consumers.stats(last);
-        }
-    }
-    stats
 }
 
 impl std::fmt::Debug for EventStore {
