@@ -1,5 +1,6 @@
 //! What goes to a driver at once, all or nothing.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use smallvec::SmallVec;
@@ -57,14 +58,16 @@ impl Put {
             size_bytes: events.iter().map(KeyedEvent::size_bytes).sum(),
             events,
         };
-        for (index, aggregate) in put.aggregates().enumerate() {
+        let mut seen = HashSet::new();
+        let has_several = put.aggregates().nth(1).is_some();
+        for aggregate in put.aggregates() {
             let out_of_order = |event: &KeyedEvent| InvalidPut::OutOfOrder {
                 key: event.key.clone(),
                 sequence: event.sequence,
             };
             let Some(first) = aggregate.first() else { continue };
-            let seen = || put.aggregates().take(index).flatten().any(|e| e.key == first.key);
-            if first.sequence == Sequence::NONE || seen() {
+            let is_repeated = has_several && !seen.insert(&first.key);
+            if first.sequence == Sequence::NONE || is_repeated {
                 return Err(out_of_order(first));
             }
             for pair in aggregate.windows(2) {
@@ -75,6 +78,7 @@ impl Put {
                 }
             }
         }
+        drop(seen);
         Ok(put)
     }
 

@@ -11,10 +11,10 @@ use redb::{Database, ReadableTable, TableDefinition, TableHandle, WriteTransacti
 use crate::driver::DriverError;
 use crate::driver::redb::apply::index::{Addition, ByAggregate};
 use crate::driver::redb::core::Core;
-use crate::driver::redb::failure::redb_failed;
+use crate::driver::redb::failure::{guarded, redb_failed};
 use crate::driver::redb::format::tables::{EARLIER, LATEST, LOG};
 use crate::driver::redb::options::{RedbBuilder, Step};
-use crate::driver::redb::read::committed_view::{decode_event, missing, read_segment};
+use crate::driver::redb::read::committed_view::{begin_read, decode_event, missing, read_segment};
 use crate::event::AggregateKey;
 
 /// Events indexed at once, sorted by key.
@@ -26,22 +26,43 @@ pub(in crate::driver::redb) fn reindex(core: &Core) -> Result<u64, DriverError> 
     // Keeps the apply thread out of redb until the new index is there.
     let state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
     let database = core.database()?;
+    let can_be_deleted = guarded(|| walk(&database)).is_ok();
     let mut transaction = database.begin_write().map_err(redb_failed)?;
     transaction.set_quick_repair(true);
-    transaction.delete_table(LATEST).map_err(redb_failed)?;
-    transaction.delete_table(EARLIER).map_err(redb_failed)?;
+    match can_be_deleted {
+        true => {
+            transaction.delete_table(LATEST).map_err(redb_failed)?;
+            transaction.delete_table(EARLIER).map_err(redb_failed)?;
+        }
+        false => leave_behind(&transaction)?,
+    }
     let events = write_index(&transaction, &core.options, total)?;
     transaction.commit().map_err(redb_failed)?;
     drop(database);
     core.renew_snapshot()?;
     drop(state);
+    // No sequence is assigned meanwhile. Not under the lock before: whoever has this one may wait
+    // for the apply thread.
+    let committer = core.committer.lock().unwrap_or_else(PoisonError::into_inner);
+    core.tail.aggregates.learn_again(|key| core.snapshot()?.latest_sequence(key))?;
+    drop(committer);
     core.options.tell(Step::Reindexing, events, events);
     Ok(events)
 }
 
+/// Reads all rows of the index, whatever they say: redb reads the same pages to delete them.
+fn walk(database: &Database) -> Result<(), DriverError> {
+    let transaction = begin_read(database)?;
+    for row in transaction.open_table(LATEST).map_err(redb_failed)?.iter().map_err(redb_failed)? {
+        row.map_err(redb_failed)?;
+    }
+    for row in transaction.open_table(EARLIER).map_err(redb_failed)?.iter().map_err(redb_failed)? {
+        row.map_err(redb_failed)?;
+    }
+    Ok(())
+}
+
 /// Rebuilds the index of a store that is being opened, before its journal is replayed.
-///
-/// The old tables are renamed and left: deleting them would go through pages that may be damaged.
 pub(in crate::driver::redb) fn rebuild(
     database: &Database,
     options: &RedbBuilder,
@@ -49,6 +70,16 @@ pub(in crate::driver::redb) fn rebuild(
 ) -> Result<(), DriverError> {
     let mut transaction = database.begin_write().map_err(redb_failed)?;
     transaction.set_quick_repair(true);
+    leave_behind(&transaction)?;
+    let events = write_index(&transaction, options, total)?;
+    transaction.commit().map_err(redb_failed)?;
+    options.tell(Step::Reindexing, events, events);
+    Ok(())
+}
+
+/// Renames the old tables and leaves them: deleting them would go through pages that may be
+/// damaged.
+fn leave_behind(transaction: &WriteTransaction) -> Result<(), DriverError> {
     let there: Vec<String> = {
         let tables = transaction.list_tables().map_err(redb_failed)?;
         tables.map(|table| table.name().to_owned()).collect()
@@ -59,11 +90,7 @@ pub(in crate::driver::redb) fn rebuild(
     let left: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(&latest);
     transaction.rename_table(LATEST, left).map_err(redb_failed)?;
     let left: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(&earlier);
-    transaction.rename_table(EARLIER, left).map_err(redb_failed)?;
-    let events = write_index(&transaction, options, total)?;
-    transaction.commit().map_err(redb_failed)?;
-    options.tell(Step::Reindexing, events, events);
-    Ok(())
+    transaction.rename_table(EARLIER, left).map_err(redb_failed)
 }
 
 fn left_behind(table: &str, number: u64) -> String {

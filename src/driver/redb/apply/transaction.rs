@@ -111,10 +111,11 @@ enum ApplyFailure {
 fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), ApplyFailure> {
     let Some(last) = groups.last() else { return Ok(()) };
     let frames: Vec<&FrameEvents> = groups.iter().map(|group| &*group.journaled).collect();
-    let payload: usize = frames.iter().map(|frame| frame.size_bytes()).sum();
+    let log = segment::most_page_bytes(frames.iter().flat_map(|frame| frame.sizes()));
     let by_aggregate = ByAggregate::gather(groups.iter().flat_map(|group| additions(group)));
-    let payload = payload + core.pending_snapshots.bytes();
-    core.room.ensure(payload as u64, by_aggregate.len() as u64).map_err(|error| {
+    // redb rounds a value up to less than twice its size.
+    let snapshots = 2 * core.pending_snapshots.bytes() as u64;
+    core.room.ensure(log + snapshots, by_aggregate.len() as u64).map_err(|error| {
         ApplyFailure::NoRoom(
             DriverError::unavailable(format!("the disk has no room for more events: {error}"))
                 .caused_by(error),

@@ -167,7 +167,8 @@ fn lock(path: &Path) -> Result<File, Locked> {
             if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
                 holder = "another process".to_owned();
             }
-            Err(Locked::Held(holder))
+            // A forked child shares the lock.
+            Err(Locked::Held(format!("{holder} or a child that it forked")))
         }
         Err(TryLockError::Error(error)) => Err(Locked::Io(error)),
     }

@@ -33,14 +33,15 @@ impl DiskReserve {
         DiskReserve { disk, bytes: Mutex::new(0) }
     }
 
-    /// Makes room for a transaction that adds `payload` bytes of events of so many aggregates, or
-    /// answers with the error that the disk gave. Each aggregate may cost a page of the index and
-    /// one above it; all of them together not more than a copy of redb's file.
-    pub(in crate::driver::redb) fn ensure(&self, payload: u64, aggregates: u64) -> io::Result<()> {
+    /// Makes room for a transaction that adds so many bytes of pages with values, and events of so
+    /// many aggregates, or answers with the error that the disk gave. Each aggregate may cost a
+    /// page of the index and one above it; all of them together not more than a copy of redb's
+    /// file and what is added. redb also writes which of its pages are free: 128 KiB for a GiB.
+    pub(in crate::driver::redb) fn ensure(&self, values: u64, aggregates: u64) -> io::Result<()> {
         let file = self.disk.open(DATABASE)?;
         let stored = file.map_or(Ok(0), |file| file.size())?;
-        let index = (aggregates * 2 * 4096).min(stored).min(MOST_INDEX_BYTES);
-        self.set_aside(payload + payload / 4 + index + STEP as u64)
+        let index = (aggregates * 2 * 4096).min(stored + values).min(MOST_INDEX_BYTES);
+        self.set_aside(values + index + (stored + values) / 4096 + STEP as u64)
     }
 
     fn set_aside(&self, bytes: u64) -> io::Result<()> {

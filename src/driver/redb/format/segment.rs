@@ -1,7 +1,9 @@
 //! The segment: events side by side in position order, the unit redb keeps them in.
 //!
 //! A segment fills one page of redb, or four if all its events are of one aggregate, because these
-//! are read together. A longer event has a segment of its own. Numbers are little-endian:
+//! are read together. redb rounds a longer value up to a power of two, so a segment of events that
+//! would leave much of that empty takes further ones, until it fills most of a larger power of two.
+//! Numbers are little-endian:
 //!
 //! ```text
 //! version u8 (1) · flags u8 (1: wide) · events u16 · checksum u64
@@ -23,6 +25,11 @@ const TARGET_BYTES: usize = 4096 - 16;
 /// The same for the events of one aggregate. redb keeps fewer rows, but reading one event takes a
 /// read and a checksum of the whole segment.
 const LONG_TARGET_BYTES: usize = 4 * 4096 - 16;
+/// A segment that leaves more than a fifth of its page empty takes further events up to this.
+/// Reading one event takes a read of its whole segment, so this is bounded.
+const MOST_BYTES: usize = (512 << 10) - PAGE_OVERHEAD;
+/// What a leaf of redb with one row takes beside the value.
+const PAGE_OVERHEAD: usize = 16;
 const VERSION: u8 = 1;
 const WIDE: u8 = 1;
 const HEADER_BYTES: usize = 12;
@@ -66,11 +73,18 @@ impl SegmentBuilder {
 
     /// Whether the event still fits into this segment.
     pub(in crate::driver::redb) fn takes(&self, event: &Entry<'_>) -> bool {
+        if self.is_empty() {
+            return true;
+        }
         let entry = event.key.len() + event.record.len() + 12;
-        let with = HEADER_BYTES + (self.ends.len() + 1) * 2 + self.entries.len() + entry;
+        let with = segment_bytes(self.ends.len() + 1, self.entries.len() + entry);
         let only = self.only && self.key == event.key;
         let target = if only { LONG_TARGET_BYTES } else { TARGET_BYTES };
-        self.is_empty() || (with <= target && self.ends.len() < MAX_EVENTS)
+        let now = segment_bytes(self.ends.len(), self.entries.len());
+        let page = page_bytes(now);
+        let wastes = now * 5 < page * 4;
+        let fits = with <= target || with + PAGE_OVERHEAD <= page || (wastes && with <= MOST_BYTES);
+        fits && self.ends.len() < MAX_EVENTS
     }
 
     pub(in crate::driver::redb) fn push(&mut self, event: &Entry<'_>) {
@@ -107,6 +121,28 @@ impl SegmentBuilder {
             place.copy_from_slice(&sum.to_le_bytes());
         }
     }
+}
+
+/// The bytes of a segment with so many events, whose entries take `entries`.
+fn segment_bytes(events: usize, entries: usize) -> usize {
+    let end = if entries > usize::from(u16::MAX) { 4 } else { 2 };
+    HEADER_BYTES + events * end + entries
+}
+
+/// The bytes that redb takes for a row with a value of so many.
+fn page_bytes(value: usize) -> usize {
+    (value + PAGE_OVERHEAD).next_power_of_two().max(4096)
+}
+
+/// The most bytes that the segments take in redb for events of which each takes so many.
+pub(in crate::driver::redb) fn most_page_bytes(events: impl Iterator<Item = usize>) -> u64 {
+    // A fifth of a page is empty at most, except where an event is so large that no other goes
+    // beside it. The first and the last segment may be as empty as can be.
+    let each = events.map(|event| match event > MOST_BYTES / 8 {
+        true => 2 * event as u64,
+        false => event as u64 + event.div_ceil(4) as u64,
+    });
+    each.sum::<u64>() + 2 * (MOST_BYTES + PAGE_OVERHEAD) as u64
 }
 
 fn checksum(first_position: u64, segment: &[u8]) -> u64 {
@@ -252,6 +288,38 @@ mod tests {
             }
             prop_assert!(segment.at(8).is_none());
             prop_assert!(segment.at(segment.next_position()).is_none());
+        }
+
+        #[test]
+        fn segments_waste_little_whatever_the_size_of_events(
+            data in 100..65_536usize,
+            keys in 1..4usize,
+            mixed in prop::option::of(100..8_000usize),
+        ) {
+            let record = vec![b'x'; data.max(mixed.unwrap_or(0))];
+            let mut builder = SegmentBuilder::default();
+            let (mut out, mut taken, mut payload, mut sizes) = (Vec::new(), 0, 0, Vec::new());
+            for n in 0..3_000 {
+                let length = mixed.filter(|_| n % 2 == 1).unwrap_or(data);
+                let key = format!("aggregate/{}", n % keys);
+                let event = Entry { key: &key, sequence: 1 + n as u64, record: &record[..length] };
+                if !builder.takes(&event) {
+                    builder.finish(&mut out);
+                    taken += page_bytes(out.len());
+                    builder.begin(n as u64);
+                }
+                builder.push(&event);
+                sizes.push(key.len() + length + 16);
+                payload += key.len() + length;
+                if payload > 8 << 20 {
+                    break;
+                }
+            }
+            builder.finish(&mut out);
+            taken += page_bytes(out.len());
+            let (ratio, last) = (1.27 * payload as f64, page_bytes(MOST_BYTES) as f64);
+            prop_assert!((taken as f64) < ratio + last, "{taken} bytes for {payload}");
+            prop_assert!((taken as u64) <= most_page_bytes(sizes.into_iter()));
         }
 
         #[test]

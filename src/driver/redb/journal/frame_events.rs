@@ -49,6 +49,11 @@ impl FrameEvents {
         start(next).saturating_sub(start(first))
     }
 
+    /// About how many bytes each event takes.
+    pub(in crate::driver::redb) fn sizes(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.starts.len()).map(|number| self.bytes_between(number, number + 1))
+    }
+
     /// The event with this number, from 0 on, undecoded.
     pub(in crate::driver::redb) fn entry(&self, number: usize) -> Option<Entry<'_>> {
         entry_at(&self.bytes, *self.starts.get(number)? as usize)

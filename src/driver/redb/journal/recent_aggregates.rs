@@ -192,6 +192,24 @@ impl RecentAggregates {
         });
     }
 
+    /// After the index was rebuilt: what is known from the old one alone is learnt from the new
+    /// one. The caller sees to it that no sequence is assigned meanwhile.
+    pub(in crate::driver::redb) fn learn_again(
+        &self,
+        latest: impl Fn(&AggregateKey) -> Result<u64, DriverError>,
+    ) -> Result<(), DriverError> {
+        // First: a look-up in the old index that is under way is made anew.
+        self.sweeps.fetch_add(1, Ordering::AcqRel);
+        for known in &self.known {
+            let mut state = known.state();
+            if state.pieces.is_empty() {
+                state.assigned = latest(known.key())?;
+                state.visible = state.assigned;
+            }
+        }
+        Ok(())
+    }
+
     /// The latest sequence that may be read, if the aggregate is known.
     pub(in crate::driver::redb) fn visible(&self, key: &AggregateKey) -> Option<u64> {
         self.known.get(key).map(|found| found.state().visible)

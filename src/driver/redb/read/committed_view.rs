@@ -61,6 +61,12 @@ impl CommittedView {
         if backwards && !found.take(&latest, (low, high), true) {
             return Ok((found.runs, false));
         }
+        let needs_latest = high >= latest.first_sequence();
+        let mut joint = match (backwards, needs_latest) {
+            (false, _) => Joint { sequence: low, is_end: false },
+            (true, true) => Joint { sequence: latest.first_sequence(), is_end: true },
+            (true, false) => Joint { sequence: high + 1, is_end: false },
+        };
         if low < latest.first_sequence() {
             let (mut from, mut to) = (Vec::new(), Vec::new());
             earlier_key(key.as_str(), 0, &mut from);
@@ -76,9 +82,18 @@ impl CommittedView {
             while let Some(entry) = if backwards { blocks.next_back() } else { blocks.next() } {
                 let (place, stored) = entry.map_err(redb_failed)?;
                 let block = decode_earlier(key.as_str(), place.value(), stored.value())?;
+                joint = joint.pass(&block, backwards).ok_or_else(|| damaged_index(key.as_str()))?;
                 if !found.take(&block, (low, high), backwards) {
                     return Ok((found.runs, false));
                 }
+            }
+            let has_all = match (backwards, needs_latest) {
+                (false, true) => joint.sequence == latest.first_sequence(),
+                (false, false) => joint.sequence > high,
+                (true, _) => joint.sequence <= low,
+            };
+            if !has_all {
+                return Err(damaged_index(key.as_str()));
             }
         }
         let all = backwards || found.take(&latest, (low, high), false);
@@ -98,6 +113,31 @@ impl CommittedView {
             }
             None => Err(missing(position)),
         }
+    }
+}
+
+/// Where the blocks that were read so far end, in the direction of reading. An aggregate's blocks
+/// follow one another without gaps.
+#[derive(Clone, Copy)]
+struct Joint {
+    /// Forwards the next sequence that is wanted; backwards the one behind it.
+    sequence: u64,
+    /// Whether a block ends here.
+    is_end: bool,
+}
+
+impl Joint {
+    /// The end of `block`; `None` if it does not join.
+    fn pass(self, block: &Block, backwards: bool) -> Option<Joint> {
+        let (first, next) = (block.first_sequence(), block.next_sequence());
+        let at = self.sequence;
+        let joins = match (self.is_end, backwards) {
+            (true, false) => first == at,
+            (true, true) => next == at,
+            (false, false) => first <= at && at < next,
+            (false, true) => first < at && at <= next,
+        };
+        joins.then_some(Joint { sequence: if backwards { first } else { next }, is_end: true })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::driver::redb::core::Core;
 use crate::driver::redb::journal::recent_aggregates::{PageRange, View};
 use crate::driver::redb::read::history_page::{HistoryPage, PAGE_BYTES};
 use crate::driver::{DriverError, EventPage, Fetch};
-use crate::event::AggregateKey;
+use crate::event::{AggregateKey, Sequence};
 
 const PAGE_EVENTS: usize = 1_000;
 
@@ -32,24 +32,24 @@ pub(in crate::driver::redb) fn page(
     if low > high {
         return Ok(EventPage::default());
     }
-    let mut page = HistoryPage::new(key, wanted);
+    let mut page = HistoryPage::new(key, wanted, Sequence::new(low), backwards);
     let stored = (low, high.min(view.first.map_or(u64::MAX, |first| first - 1)));
     let all = match backwards {
-        false => from_redb(core, &mut page, stored, false)? && from_tail(&view, &mut page),
-        true => from_tail(&view, &mut page) && from_redb(core, &mut page, stored, true)?,
+        false => from_redb(core, &mut page, stored, false)? && from_tail(&view, &mut page)?,
+        true => from_tail(&view, &mut page)? && from_redb(core, &mut page, stored, true)?,
     };
     Ok(EventPage::new(page.into_events(), !all))
 }
 
 /// Whether the page took all there is.
-fn from_tail(view: &View, page: &mut HistoryPage<'_>) -> bool {
+fn from_tail(view: &View, page: &mut HistoryPage<'_>) -> Result<bool, DriverError> {
     let (mut events, mut left) = (view.events(), view.len());
     while !page.is_full() {
-        let Some(event) = events.next() else { return !view.is_cut };
-        page.push(event);
+        let Some(event) = events.next() else { return Ok(!view.is_cut) };
+        page.push(event)?;
         left -= 1;
     }
-    left == 0 && !view.is_cut
+    Ok(left == 0 && !view.is_cut)
 }
 
 /// Whether the page took all there is.
@@ -91,7 +91,7 @@ mod tests {
     use crate::driver::redb::RedbDriver;
     use crate::driver::redb::samples::{counted_reads, sample_event};
     use crate::driver::{Driver, LogFetch, Put};
-    use crate::event::{NewEvent, Sequence, Timestamp};
+    use crate::event::{NewEvent, Timestamp};
 
     /// A driver that applies nothing by itself, with events in redb and many puts in the tail.
     fn driver(stored: u64, tailed: u64, data_bytes: usize) -> (TempDir, RedbDriver, AggregateKey) {

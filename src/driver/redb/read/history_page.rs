@@ -28,7 +28,7 @@ use crate::driver::redb::read::committed_view::{
     CommittedView, decode_event, missing, read_segment,
 };
 use crate::driver::redb::read::segment_cache::{CacheSlot, SegmentCache};
-use crate::event::{AggregateKey, KeyedEvent};
+use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 /// The bytes of a page, about.
 pub(in crate::driver::redb) const PAGE_BYTES: usize = 1 << 20;
@@ -44,13 +44,23 @@ pub(in crate::driver::redb) struct HistoryPage<'a> {
     wanted: usize,
     /// Segments found in the cache, and read from redb.
     looks: (u64, u64),
+    /// The sequence that comes next, where it is known: an aggregate's are dense.
+    next: Option<Sequence>,
+    backwards: bool,
 }
 
 type Together<T> = SmallVec<[T; TOGETHER]>;
 
 impl<'a> HistoryPage<'a> {
-    pub(in crate::driver::redb) fn new(key: &'a AggregateKey, wanted: usize) -> Self {
-        HistoryPage { key, events: Vec::new(), bytes: 0, wanted, looks: (0, 0) }
+    /// A page with the events from the sequence `first` on, or backwards from whichever is last.
+    pub(in crate::driver::redb) fn new(
+        key: &'a AggregateKey,
+        wanted: usize,
+        first: Sequence,
+        backwards: bool,
+    ) -> Self {
+        let next = (!backwards).then_some(first);
+        HistoryPage { key, events: Vec::new(), bytes: 0, wanted, looks: (0, 0), next, backwards }
     }
 
     pub(in crate::driver::redb) fn key(&self) -> &'a AggregateKey {
@@ -66,9 +76,23 @@ impl<'a> HistoryPage<'a> {
         self.events.len() >= self.wanted || self.bytes >= PAGE_BYTES
     }
 
-    pub(in crate::driver::redb) fn push(&mut self, event: KeyedEvent) {
+    /// Adds an event, which must be the next one of its aggregate.
+    pub(in crate::driver::redb) fn push(&mut self, event: KeyedEvent) -> Result<(), DriverError> {
+        if let Some(next) = self.next
+            && event.sequence != next
+        {
+            return Err(DriverError::damaged(format!(
+                "the log at position {} has {} at {}, the index has it at {next}: run reindex",
+                event.position.map_or(0, Position::get),
+                event.key,
+                event.sequence,
+            )));
+        }
+        let sequence = event.sequence;
+        self.next = Some(if self.backwards { sequence.previous() } else { sequence.next() });
         self.bytes += event.size_bytes();
         self.events.push(event);
+        Ok(())
     }
 
     pub(in crate::driver::redb) fn into_events(self) -> Vec<KeyedEvent> {
@@ -192,7 +216,7 @@ impl<'a> HistoryPage<'a> {
                 return Ok(false);
             }
             let record = data.split_to(entry.record.len());
-            self.push(decode_event(self.key.clone(), entry, *position, record)?);
+            self.push(decode_event(self.key.clone(), entry, *position, record)?)?;
         }
         Ok(true)
     }
@@ -214,7 +238,7 @@ impl<'a> HistoryPage<'a> {
             let position = part.first + step;
             let entry = self.entry(segment, position)?;
             let record = stored.slice_ref(entry.record);
-            self.push(decode_event(self.key.clone(), &entry, position, record)?);
+            self.push(decode_event(self.key.clone(), &entry, position, record)?)?;
         }
         Ok(true)
     }
