@@ -10,6 +10,7 @@
 //!
 //! [`advance`]: AggregateActor::advance
 
+use std::mem::{Discriminant, discriminant};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -58,6 +59,9 @@ pub(super) struct AggregateActor {
     /// Held while the driver is asked something, and between a failed put and its successor.
     permit: Option<PutPermit>,
     asking: bool,
+    /// The last question that the driver did not answer. Mail that waited meanwhile does not ask it
+    /// again.
+    failed_question: Option<(Discriminant<DriverQuestion>, DriverError)>,
     /// So much mail at the front of the queue gets a put each.
     alone: usize,
 }
@@ -74,6 +78,7 @@ impl AggregateActor {
             entity: None,
             permit: None,
             asking: false,
+            failed_question: None,
             alone: 0,
         }
     }
@@ -188,6 +193,17 @@ impl AggregateActor {
     }
 
     fn ask(&mut self, question: DriverQuestion, permit: PutPermit, ctx: &mut Context<Self>) {
+        if let Some((asked, error)) = &self.failed_question
+            && *asked == discriminant(&question)
+            && self.queue.front().is_some_and(|mail| mail.waited_for_failure)
+        {
+            let error = error.clone();
+            self.permit = Some(permit);
+            self.answer_front(|mail| {
+                Err(AppendError::Driver { key: mail.append.key.clone(), source: error })
+            });
+            return;
+        }
         let entity = match (question, self.entity.take()) {
             (DriverQuestion::State, None) => match self.blank_entity(&permit.facts) {
                 Ok(blank) => blank,
@@ -208,26 +224,30 @@ impl AggregateActor {
         self.asking = true;
         self.permit = Some(permit);
         let asking = ask(self.slot.shared().clone(), self.slot.key().clone(), question, entity);
-        ctx.spawn(asking.into_actor(self).map(|reply, actor, ctx| {
+        ctx.spawn(asking.into_actor(self).map(move |reply, actor, ctx| {
             actor.asking = false;
-            actor.take_reply(reply);
+            match reply {
+                Ok(reply) => actor.take_reply(reply),
+                Err(error) => actor.question_failed(&question, error),
+            }
             actor.advance(ctx);
         }));
     }
 
-    fn take_reply(&mut self, reply: Result<DriverReply, DriverError>) {
-        let reply = match reply {
-            Ok(reply) => reply,
-            Err(error) => {
-                // Each mail would ask the same driver again, until its deadline. None of it was
-                // sent.
-                for mail in std::mem::take(&mut self.queue) {
-                    let key = mail.append.key.clone();
-                    mail.answer(Err(AppendError::Driver { key, source: error.clone() }));
-                }
-                return;
-            }
-        };
+    /// Nothing of the first mail was sent, so it is answered the failure. Mail behind it that needs
+    /// no answer of the driver is decided all the same. Mail that needs this answer too gets the
+    /// same failure: if each asked a driver that hangs, the last would wait for all the others.
+    fn question_failed(&mut self, question: &DriverQuestion, error: DriverError) {
+        for mail in self.queue.iter_mut() {
+            mail.waited_for_failure = true;
+        }
+        self.failed_question = Some((discriminant(question), error.clone()));
+        self.answer_front(|mail| {
+            Err(AppendError::Driver { key: mail.append.key.clone(), source: error })
+        });
+    }
+
+    fn take_reply(&mut self, reply: DriverReply) {
         match reply {
             DriverReply::Has(sequence) => self.slot.raise_latest(sequence),
             DriverReply::HasNot { latest } => {

@@ -8,6 +8,7 @@ mod support;
 
 mod a_conflict_is_judged_append_by_append;
 mod a_conflict_reads_only_what_is_new;
+mod a_failed_question_fails_who_needs_it;
 mod a_race_with_the_check_is_seen;
 mod actor_panics_lose_nothing;
 mod answers_wait_for_the_put_they_rest_on;

@@ -62,6 +62,8 @@ pub(in crate::mailroom) struct Envelope {
     /// a commit id of the caller's own must not be answered "nothing" before: another process may
     /// have executed it.
     pub(in crate::mailroom) up_to_date: bool,
+    /// The driver failed to answer a question while the mail waited.
+    pub(in crate::mailroom) waited_for_failure: bool,
     in_put: bool,
     ticket: Option<Ticket>,
     /// The answer, until it is delivered.
@@ -110,6 +112,7 @@ impl Mail {
             place: None,
             since: Instant::now(),
             up_to_date: false,
+            waited_for_failure: false,
             in_put: false,
             ticket: None,
             answer: None,

@@ -55,6 +55,10 @@ impl MailQueue {
         }
     }
 
+    pub(in crate::mailroom) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Mail> {
+        self.first.iter_mut().chain(self.rest.iter_mut().flat_map(|rest| rest.iter_mut()))
+    }
+
     /// Moves the mail of `other` behind the mail that is here.
     pub(in crate::mailroom) fn append(&mut self, other: MailQueue) {
         if self.is_empty() {
