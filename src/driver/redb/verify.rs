@@ -41,7 +41,9 @@ struct Seen {
 
 pub(in crate::driver::redb) fn verify(core: &Core) -> Result<Verified, DriverError> {
     let total = core.apply_all()?;
-    let snapshot = core.snapshot()?;
+    // One lease for the whole walk: closing waits for its end.
+    let database = core.database()?;
+    let snapshot = CommittedView::take(&database)?;
     let mut seen = Vec::new();
     let mut latest_time = Timestamp::from_micros(i64::MIN);
     let mut next = 1;
@@ -82,13 +84,11 @@ pub(in crate::driver::redb) fn verify(core: &Core) -> Result<Verified, DriverErr
         return Err(missing(next));
     }
     let verified = count(&snapshot, next - 1)?;
-    // One lease at a time: closing may wait between two.
-    drop(snapshot);
-    let database = core.database()?;
     let transaction = begin_read(&database)?;
     entity_snapshots::verify(&transaction)?;
     checkpoints::verify(&transaction)?;
-    drop((transaction, database));
+    drop((transaction, snapshot));
+    drop(database);
     core.options.tell(Step::Verifying, next - 1, next - 1);
     Ok(verified)
 }
