@@ -28,6 +28,7 @@
 //! - `line`, `seat_line`: mail that waits for bytes or a permit, and for a seat
 //! - `registry`, `seats`, `conflict_cache`: key → slot; how many aggregates are resident; refusals
 //!   without a lock
+//! - `recency`: the resident aggregates in the order of their last use
 //! - `slot`: one resident aggregate: state, lease, mail, arrival, inbox, put permit, batch
 //! - `actor`, `driver_question`: the actor, and what it asks the driver
 //! - `decide`, `repetition`, `commit_window`: which mail goes into the next put; repeated commit
@@ -53,6 +54,7 @@ mod line;
 mod load;
 #[allow(clippy::module_inception, reason = "the type and its floor share their name")]
 mod mailroom;
+mod recency;
 mod registry;
 mod repetition;
 mod resend;

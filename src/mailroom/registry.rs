@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::admission::Wait;
 use super::conflict_cache::ConflictCache;
 use super::line::Place;
+use super::recency::Recency;
 use super::seat_line::SeatLine;
 use super::shared::Shared;
 use super::slot::{Batch, Lease, Mail, Slot, StartActor, arrive};
@@ -27,9 +28,26 @@ pub(super) enum Lookup {
     Stale(Sequence),
 }
 
+/// Which aggregates a search for room leaves alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spares {
+    /// Those that have a lease, or were used since they were last looked at.
+    Used,
+    /// Those that have a lease.
+    Leased,
+}
+
+/// What became of an aggregate that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Passivated,
+    Stays,
+}
+
 /// The resident aggregates of one store.
 pub(super) struct Registry {
     slots: DashMap<AggregateKey, Arc<Slot>>,
+    recency: Recency,
     conflicts: ConflictCache,
     seat_line: Mutex<SeatLine>,
     shared: Arc<Shared>,
@@ -40,7 +58,8 @@ impl Registry {
     pub(super) fn new(shared: Arc<Shared>, start_actor: StartActor) -> Self {
         let conflicts = ConflictCache::new();
         let seat_line = Mutex::default();
-        Registry { slots: DashMap::new(), conflicts, seat_line, shared, start_actor }
+        let (slots, recency) = (DashMap::new(), Recency::default());
+        Registry { slots, recency, conflicts, seat_line, shared, start_actor }
     }
 
     /// The number of resident aggregates, by the seats taken. A sum over the map's shards would
@@ -184,9 +203,13 @@ impl Registry {
         }
     }
 
-    /// On a seat that was taken: from here on the slot gives it back.
+    /// On a seat that was taken: from here on the slot gives it back. The caller enters it into the
+    /// map under the lock that it holds.
     fn new_slot(&self, key: &AggregateKey) -> Arc<Slot> {
-        Arc::new(Slot::new(key.clone(), self.shared.clone(), self.start_actor))
+        let slot = Arc::new(Slot::new(key.clone(), self.shared.clone(), self.start_actor));
+        slot.mark_used();
+        self.recency.put(slot.clone());
+        slot
     }
 
     /// A lease on an aggregate for which a seat was taken.
@@ -202,46 +225,35 @@ impl Registry {
             }
         }
     }
-    /// Passivates the least recently used aggregates without a lease, until the spare seats and one
-    /// for each waiting caller are free. Returns how many.
-    pub(super) fn make_room(&self) -> usize {
-        let missing = self.shared.seats.missing();
-        if missing == 0 {
-            return 0;
-        }
-        let mut idle: Vec<(u64, AggregateKey)> = self
-            .slots
-            .iter()
-            .filter(|slot| !slot.is_leased())
-            .map(|slot| (slot.last_used(), slot.key().clone()))
-            .collect();
-        if missing < idle.len() {
-            idle.select_nth_unstable(missing);
-            idle.truncate(missing);
-        }
-        self.shared.seats.advance_tick();
-        idle.into_iter().filter(|(_, key)| self.passivate_if(key, |_| true)).count()
-    }
 
-    /// Passivates what has no lease and was not used since `tick`. Returns how many.
-    pub(super) fn passivate_unused_since(&self, tick: u64) -> usize {
-        let is_unused = |slot: &Slot| slot.last_used() < tick;
-        let unused = self.slots.iter().filter(|slot| is_unused(slot));
-        let idle: Vec<AggregateKey> = unused.map(|slot| slot.key().clone()).collect();
-        idle.into_iter().filter(|key| self.passivate_if(key, is_unused)).count()
-    }
-
-    fn passivate_if(&self, key: &AggregateKey, condition: impl Fn(&Slot) -> bool) -> bool {
-        let may_leave = |slot: &Arc<Slot>| !slot.is_leased() && condition(slot);
-        match self.slots.remove_if(key, |_, slot| may_leave(slot)) {
-            Some((_, slot)) => {
-                self.conflicts.forget(&slot);
-                slot.passivate();
-                self.shared.figures.passivated();
-                true
+    /// Looks at the aggregate that was used least recently, if that was before `tick`, and
+    /// passivates it unless `spares` says that it stays. `None` if there is none.
+    pub(super) fn look_at_oldest(&self, tick: u64, spares: Spares) -> Option<Look> {
+        let (row, slot) = self.recency.take_oldest(tick)?;
+        let mut is_resident = false;
+        let removed = self.slots.remove_if(slot.key(), |_, resident| {
+            is_resident = Arc::ptr_eq(resident, &slot);
+            let is_needed = match spares {
+                Spares::Used => slot.is_leased() || slot.last_used() > row,
+                Spares::Leased => slot.is_leased(),
+            };
+            is_resident && !is_needed
+        });
+        if removed.is_some() {
+            self.conflicts.forget(&slot);
+            self.shared.seats.one_leaves();
+            slot.passivate();
+            self.shared.figures.passivated();
+            return Some(Look::Passivated);
+        }
+        if is_resident {
+            if slot.is_leased() {
+                // A lease is in use for as long as it lasts.
+                slot.mark_used();
             }
-            None => false,
+            self.recency.put(slot);
         }
+        Some(Look::Stays)
     }
 
     /// The batches that were formed before `moment` and are not answered, or all of them. The
@@ -257,9 +269,11 @@ impl Registry {
         drop(self.overdue(None));
         self.slots.retain(|_, slot| {
             self.conflicts.forget(slot);
+            self.shared.seats.one_leaves();
             slot.refuse_waiting();
             slot.passivate();
             false
         });
+        self.recency.clear();
     }
 }

@@ -14,6 +14,8 @@ use super::line::take_one;
 pub(super) struct Seats {
     max_resident: usize,
     free: AtomicUsize,
+    /// Aggregates that were passivated, and keep their seat until their actors have ended.
+    leaving: AtomicUsize,
     /// Aggregates that wait for a seat.
     wanted: AtomicUsize,
     is_asked: AtomicBool,
@@ -28,6 +30,7 @@ impl Seats {
         Seats {
             max_resident,
             free: AtomicUsize::new(max_resident),
+            leaving: AtomicUsize::new(0),
             wanted: AtomicUsize::new(0),
             is_asked: AtomicBool::new(false),
             short: Notify::new(),
@@ -63,12 +66,29 @@ impl Seats {
         take_one(&self.free)
     }
 
-    /// Asks for more while few are left: at half of the spare seats, because passivating looks at
-    /// every resident aggregate. It runs seldom, and then for many.
+    /// Asks for more while few are left: at half of the spare seats, so that the supervisor is
+    /// woken seldom, and then frees many.
     pub(super) fn ask_if_few(&self) {
-        if self.free() < self.spare() / 2 {
+        if self.free() + self.leaving() < self.spare() / 2 {
             self.ask_for_more();
         }
+    }
+
+    /// An aggregate has left the registry. Its seat is given back when its actor has ended.
+    pub(super) fn one_leaves(&self) {
+        self.leaving.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn leaving(&self) -> usize {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
+    /// Gives back the seat of an aggregate that has left.
+    pub(super) fn one_has_left(&self) {
+        // In this order it is never counted twice, as free and as leaving: `missing` reads the
+        // other way round.
+        self.leaving.fetch_sub(1, Ordering::SeqCst);
+        self.give_back();
     }
 
     /// Gives a seat back.
@@ -99,12 +119,16 @@ impl Seats {
         self.short.notified().await;
     }
 
-    /// How many seats are missing: the spare ones, and one for each aggregate that waits. From here
-    /// on, callers can ask again.
+    /// How many aggregates are to be passivated: for one seat for each aggregate that waits, and
+    /// for the spare ones, as far as they are not being left already. From here on, callers can
+    /// ask again.
     pub(super) fn missing(&self) -> usize {
         self.is_asked.store(false, Ordering::SeqCst);
-        let wanted = self.spare() + self.wanted.load(Ordering::SeqCst);
-        wanted.max(1).saturating_sub(self.free())
+        let wanted = self.wanted.load(Ordering::SeqCst).max(1);
+        let free = self.free();
+        let with_spare = (wanted + self.spare()).saturating_sub(free + self.leaving());
+        // Who waits does not depend on when those that leave are gone.
+        with_spare.max(wanted.saturating_sub(free))
     }
 
     /// An aggregate became free to be passivated, or has left.

@@ -21,6 +21,7 @@ mod every_put_is_answered;
 mod hanging_driver;
 mod idempotent_append;
 mod late_put_is_never_doubled;
+mod least_recently_used_leave_first;
 mod model;
 mod one_bad_append_spares_its_neighbours;
 mod panics_of_user_code_harm_their_caller;

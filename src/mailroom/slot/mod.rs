@@ -199,6 +199,6 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.shared.seats.give_back();
+        self.shared.seats.one_has_left();
     }
 }
