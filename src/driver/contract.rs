@@ -129,16 +129,16 @@ pub trait Driver: Send + Sync + 'static {
     /// `done` does not block. It is called once, or dropped if the driver dies. A driver that
     /// answers several puts at a time does so inside [`answer_together`](super::answer_together).
     ///
-    /// `alone` says that the store has no other append under way: no other put would share the
-    /// flush, and nobody waits if this thread does the work itself.
+    /// It is called on a thread that serves many aggregates, so it must not wait for a disk or for
+    /// the network.
     ///
     /// Provided: returns `done`, and the store awaits `put_events`.
     ///
     /// # Errors
     ///
     /// `done`, not called, when the driver does not answer by callback.
-    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
-        let _ = (put, alone);
+    fn put_events_then(&self, put: Arc<Put>, done: PutDone) -> Result<(), PutDone> {
+        let _ = put;
         Err(done)
     }
 

@@ -220,7 +220,7 @@ impl Driver for MemoryDriver {
         self.put_now(&put)
     }
 
-    fn put_events_then(&self, put: Arc<Put>, _alone: bool, done: PutDone) -> Result<(), PutDone> {
+    fn put_events_then(&self, put: Arc<Put>, done: PutDone) -> Result<(), PutDone> {
         done(self.put_now(&put));
         Ok(())
     }

@@ -47,8 +47,7 @@ pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
     }
     let awaited = AwaitedAnswer { slot: Some(slot.clone()), number };
     let done: PutDone = Box::new(move |answer| awaited.take(answer));
-    let alone = shared.admission.admitted() == 1;
-    let driver = AssertUnwindSafe(|| shared.driver.put_events_then(put, alone, done));
+    let driver = AssertUnwindSafe(|| shared.driver.put_events_then(put, done));
     match std::panic::catch_unwind(driver) {
         Ok(Ok(())) => {}
         Ok(Err(unused)) => {

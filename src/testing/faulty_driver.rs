@@ -515,7 +515,7 @@ impl Driver for FaultyDriver {
     }
 
     /// Where a put is to fail or to wait, the store awaits `put_events` instead.
-    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
+    fn put_events_then(&self, put: Arc<Put>, done: PutDone) -> Result<(), PutDone> {
         {
             let plan = self.plan();
             let is_planned = !plan.puts.is_empty() || plan.every_put.is_some();
@@ -534,7 +534,7 @@ impl Driver for FaultyDriver {
                 done(answer);
             }
         });
-        if self.inner.put_events_then(put, alone, count_and_answer).is_ok() {
+        if self.inner.put_events_then(put, count_and_answer).is_ok() {
             return Ok(());
         }
         match done.lock().unwrap_or_else(PoisonError::into_inner).take() {

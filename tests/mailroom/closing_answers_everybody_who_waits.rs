@@ -89,9 +89,9 @@ impl Driver for Forgetful {
         self.memory.put_events(put).await
     }
 
-    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
+    fn put_events_then(&self, put: Arc<Put>, done: PutDone) -> Result<(), PutDone> {
         if self.has_forgotten.swap(true, std::sync::atomic::Ordering::SeqCst) {
-            return self.memory.put_events_then(put, alone, done);
+            return self.memory.put_events_then(put, done);
         }
         drop(done);
         Ok(())

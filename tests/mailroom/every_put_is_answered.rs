@@ -40,7 +40,7 @@ impl Driver for KeepsPuts {
         self.memory.put_events(put).await
     }
 
-    fn put_events_then(&self, _: Arc<Put>, _: bool, done: PutDone) -> Result<(), PutDone> {
+    fn put_events_then(&self, _: Arc<Put>, done: PutDone) -> Result<(), PutDone> {
         if !self.drops_puts {
             self.kept.lock().unwrap().push(done);
         }

@@ -181,10 +181,8 @@ fn live(
             witness.unsure.insert(commit_id, sent.clone());
             let (answers, done) = (answers.clone(), waiting.clone());
             waiting.fetch_add(1, Ordering::AcqRel);
-            let alone = random.one_in(3);
             let taken = driver.put_events_then(
                 sent,
-                alone,
                 Box::new(move |answer| {
                     let position = answer.map(|receipt| receipt.first_position.unwrap());
                     answers.lock().unwrap().push((commit_id, position));

@@ -128,7 +128,7 @@ fn a_block_that_is_missing_between_two_others_is_damage() {
         for put in [put(&busy, n, 1, 10), put(&rare, n, 1, 10)] {
             let done = done.clone();
             let tell = Box::new(move |answer: Result<_, _>| done.send(answer.is_ok()).unwrap());
-            assert!(driver.put_events_then(put, false, tell).is_ok());
+            assert!(driver.put_events_then(put, tell).is_ok());
         }
     }
     drop(done);

@@ -210,16 +210,10 @@ impl Driver for RedbDriver {
         answered.unwrap_or_else(|_| Err(DriverError::unknown("the writer thread died")))
     }
 
-    fn put_events_then(&self, put: Arc<Put>, alone: bool, done: PutDone) -> Result<(), PutDone> {
+    fn put_events_then(&self, put: Arc<Put>, done: PutDone) -> Result<(), PutDone> {
         match self.prepare(&put) {
             Err(error) => done(Err(error)),
-            Ok(looked) => {
-                let waiting = PendingPut::new(put, looked, done);
-                match alone {
-                    true => writer::put_now(&self.core, waiting),
-                    false => self.core.queue.push(waiting),
-                }
-            }
+            Ok(looked) => self.core.queue.push(PendingPut::new(put, looked, done)),
         }
         Ok(())
     }

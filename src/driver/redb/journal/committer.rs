@@ -35,8 +35,6 @@ pub(in crate::driver::redb) struct Committer {
     pub(in crate::driver::redb) latest_time: Timestamp,
     pub(in crate::driver::redb) store: Uuid,
     pub(in crate::driver::redb) epoch: u64,
-    /// The driver closes: no frame is written any more.
-    pub(in crate::driver::redb) ended: bool,
 }
 
 impl Committer {
@@ -48,7 +46,6 @@ impl Committer {
             latest_time: state.latest_time,
             store: state.store,
             epoch: state.epoch,
-            ended: false,
         }
     }
 }

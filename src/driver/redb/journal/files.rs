@@ -127,7 +127,7 @@ impl Journal {
     }
 
     /// Whether a frame of `bytes` can be written at once.
-    pub(in crate::driver::redb) fn has_room(&self, cursor: &Cursor, bytes: u64) -> bool {
+    fn has_room(&self, cursor: &Cursor, bytes: u64) -> bool {
         cursor.offset + bytes <= cursor.file.ready()
     }
 

@@ -122,10 +122,6 @@ impl WriteQueue {
         (std::mem::take(&mut state.waiting), std::mem::take(&mut state.saving))
     }
 
-    pub(in crate::driver::redb) fn is_waited_in(&self) -> bool {
-        !self.state().waiting.is_empty()
-    }
-
     /// The next group, of about `max_bytes`; `None` when the queue is closed and empty.
     pub(in crate::driver::redb) fn next_group(
         &self,

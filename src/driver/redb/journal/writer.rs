@@ -10,9 +10,8 @@
 //! own.
 //!
 //! No answer is given before the flush, not even a conflict: the event that it collides with may be
-//! in the same frame. Positions are assigned here, dense and in commit order. If nothing else
-//! waits, a caller can commit its own put, under the same lock and without a change of thread
-//! ([`put_now`]).
+//! in the same frame. Positions are assigned here, dense and in commit order. A caller never
+//! commits its own put: its thread serves other aggregates, and would wait for the disk.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -51,7 +50,7 @@ pub(in crate::driver::redb) fn run(core: &Core) {
         let (puts, began) = (group.len(), Instant::now());
         let checkpoints = saving.iter().map(|saving| saving.checkpoint.clone()).collect();
         let mut committer = core.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (answers, saved) = commit(core, &mut committer, &mut group, checkpoints, true);
+        let (answers, saved) = commit(core, &mut committer, &mut group, checkpoints);
         drop(committer);
         let has_new_events = answers.iter().any(Result::is_ok);
         answer_together(|| {
@@ -67,8 +66,6 @@ pub(in crate::driver::redb) fn run(core: &Core) {
         }
         flush_delay.answered(puts, began, Instant::now());
     }
-    // A caller may be committing its own put just now; after it nobody does.
-    core.committer.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
 }
 
 /// Runs when the thread ends, also by a panic: the queue is closed, and nobody waits.
@@ -87,33 +84,6 @@ impl Drop for WriterEnd<'_> {
     }
 }
 
-/// Commits the put on the calling thread if nothing else is being written and nothing has to be
-/// waited for but the flush; queues it otherwise.
-pub(in crate::driver::redb) fn put_now(core: &Core, mut waiting: PendingPut) {
-    let answer = try_now(core, &mut waiting);
-    match answer {
-        Some(answer) => {
-            waiting.answer(answer);
-            core.bell.ring();
-        }
-        None => core.queue.push(waiting),
-    }
-}
-
-fn try_now(core: &Core, waiting: &mut PendingPut) -> Option<PutAnswer> {
-    let mut committer = core.committer.try_lock().ok()?;
-    let frame_bytes = frame::frame_bytes(waiting.bytes);
-    if committer.ended
-        || core.queue.is_waited_in()
-        || core.tail.bytes() >= core.options.tail_bytes
-        || !core.journal.has_room(&committer.cursor, frame_bytes)
-    {
-        return None;
-    }
-    let group = std::slice::from_mut(waiting);
-    commit(core, &mut committer, group, Vec::new(), false).0.pop()
-}
-
 /// Writes one frame with every put of the group that may go in, and all the checkpoints; one answer
 /// for each put, and one for the checkpoints.
 fn commit(
@@ -121,11 +91,10 @@ fn commit(
     c: &mut Committer,
     group: &mut [PendingPut],
     checkpoints: Vec<Checkpoint>,
-    may_wait: bool,
 ) -> (Vec<PutAnswer>, Result<(), DriverError>) {
     let saved: usize = checkpoints.iter().map(checkpoint_bytes).sum();
     let bytes = group.iter().map(|waiting| waiting.bytes).sum::<usize>() + saved;
-    if let Err(error) = ready(core, c, frame::frame_bytes(bytes), may_wait) {
+    if let Err(error) = ready(core, c, frame::frame_bytes(bytes)) {
         return (vec![Err(error.clone()); group.len()], Err(error));
     }
     let mut answers = Vec::with_capacity(group.len());
@@ -196,12 +165,9 @@ fn parts_of(put: &Put, looked: LookedUp, mut number: u32, parts: &mut Vec<PutPar
 }
 
 /// Waits until the tail and the journal have room for a frame of `bytes`.
-fn ready(core: &Core, c: &mut Committer, bytes: u64, may_wait: bool) -> Result<(), DriverError> {
+fn ready(core: &Core, c: &mut Committer, bytes: u64) -> Result<(), DriverError> {
     if let Some(refusal) = core.refusal() {
         return Err(refusal);
-    }
-    if !may_wait {
-        return Ok(());
     }
     if core.tail.bytes() >= core.options.tail_bytes {
         let mut signals = core.signals();

@@ -112,7 +112,7 @@ mod tests {
                 let put = Arc::new(Put::new(events.collect()).unwrap());
                 let done = done.clone();
                 let tell = Box::new(move |answer: Result<_, _>| done.send(answer).unwrap());
-                assert!(driver.put_events_then(put, false, tell).is_ok());
+                assert!(driver.put_events_then(put, tell).is_ok());
             }
             drop(done);
             assert!(answers.iter().all(|answer| answer.is_ok()));
