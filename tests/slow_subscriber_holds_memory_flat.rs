@@ -56,7 +56,7 @@ async fn a_subscriber_that_stops_reading_costs_nothing() {
             let event = within("an event", slow.next()).await.unwrap().unwrap();
             assert_eq!(event.position.unwrap(), seen);
         }
-        // What the store itself holds has come together by then.
+        // By then the store holds all that it will hold for itself.
         if written >= 20_000 && before.is_none() {
             before = resident_kib();
         }

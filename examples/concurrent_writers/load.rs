@@ -20,7 +20,7 @@ use crate::writer::{Complaints, Writer};
 
 /// The type of all events written here.
 pub(crate) const EVENT_TYPE: &str = "Written";
-/// How often the progress is shown anew.
+/// How often the progress is shown again.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 
 /// What is to be run.

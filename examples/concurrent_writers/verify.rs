@@ -12,10 +12,10 @@ use crate::progress::Progress;
 use crate::tally::Tally;
 use crate::target::Target;
 
-/// The progress is shown anew after so many events.
+/// The progress is shown again after so many events.
 const SHOW_EVERY: u64 = 1_000;
 
-/// Why the store could not be looked at anew.
+/// Why the store could not be looked at again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VerifyError {
     #[error("the store was not closed in good order: {0}")]

@@ -1,6 +1,6 @@
 //! Holds the store's sums against git's own.
 //!
-//! What git says is asked anew and read in another way than for the import: line by line, with quoted
+//! What git says is asked again and read in another way than for the import: line by line, with quoted
 //! names, and nothing kept of it but sums.
 
 use std::collections::{BTreeMap, HashSet};

@@ -61,7 +61,7 @@ Usage: projections [REPOSITORY] [--directory DIR] [--kill-half-way]
 
 /// Appends that wait for the disk together.
 const IMPORTERS: usize = 16;
-/// Catching up after a crash takes no longer than counting anew.
+/// Catching up after a crash takes no longer than counting again.
 const DEADLINE: Duration = Duration::from_secs(600);
 
 struct Options {

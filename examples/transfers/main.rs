@@ -80,7 +80,7 @@ fn react(event: &KeyedEvent) -> Result<Option<Reaction>, serde_json::Error> {
 }
 
 /// Gives up transfers that take too long. A command to one that has ended is rejected and changes nothing, so
-/// this begins anew with each process and remembers nothing.
+/// this begins again with each process and remembers nothing.
 async fn watch_the_time(store: EventStore) -> Result<(), Box<dyn Error + Send + Sync>> {
     let transfers = store.entities::<Transfer>();
     let mut requested = store.subscribe().from_start().event_types(["Requested"]);

@@ -106,7 +106,7 @@ impl Target {
         Ok(())
     }
 
-    /// Removes what no manifest names, unless somebody reads the backup: he may have the manifest
+    /// Removes what no manifest names, unless somebody reads the backup, who may have the manifest
     /// before this one.
     pub(super) fn remove_leftovers(&self) -> Result<(), BackupError> {
         let readers = open_lock(&self.path.join(READERS))?;

@@ -25,7 +25,7 @@ use crate::user_code;
 pub(super) struct Grounds<'a> {
     /// The latest sequence known to be durable.
     pub(super) latest: Sequence,
-    /// Whether the driver confirmed `latest`, so that it may be built upon even if no writer named
+    /// Whether the driver confirmed `latest`, so that it may be built on even if no writer named
     /// it.
     pub(super) is_latest_confirmed: bool,
     pub(super) window: Option<&'a CommitWindow>,

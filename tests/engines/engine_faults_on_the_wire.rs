@@ -84,9 +84,9 @@ pub fn nothing_is_lost_or_doubled(engine: Engine) -> Result<(), Failed> {
         });
         let end = Instant::now() + seconds(6);
         let writers = (0..WRITERS).map(|writer| tokio::spawn(write(store.clone(), writer, end)));
-        let mending = tokio::time::sleep_until((end + Duration::from_secs(1)).into());
+        let repair = tokio::time::sleep_until((end + Duration::from_secs(1)).into());
         let (told, ()) = tokio::join!(join_all(writers), async {
-            mending.await;
+            repair.await;
             proxy.set(Faults::default());
         });
         let struck = proxy.struck();

@@ -75,7 +75,7 @@ pub fn an_opening_that_stalls_ends_at_its_timeout(engine: Engine) -> Result<(), 
     })
 }
 
-/// What the cluster calls its datacentre is known to Cassandra alone.
+/// Only Cassandra knows the name of its datacentre.
 pub fn a_datacentre_that_is_not_there_is_refused(engine: Engine) -> Result<(), Failed> {
     if engine.name != "cassandra" {
         let url = engine.fresh_url() + "&datacenter=datacenter1";

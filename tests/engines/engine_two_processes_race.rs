@@ -97,7 +97,7 @@ pub fn child(url: &str) {
             let events = told.last - told.first + 1;
             let again = store.append(append(told.commit_id, told.key, events)).await.unwrap();
             let (first, last) = (again.first.get(), again.last.get());
-            assert!(again.repeated, "{line} was written anew, from {first} on");
+            assert!(again.repeated, "{line} was written again, from {first} on");
             assert_eq!((first, last), (told.first, told.last), "{line}");
         }
         store.close().await.unwrap();

@@ -19,7 +19,7 @@ fn broken() -> PutFault {
 }
 
 #[tokio::test]
-async fn a_rejection_that_rested_on_the_failed_put_is_decided_anew() {
+async fn a_rejection_that_rested_on_the_failed_put_is_decided_again() {
     let driver = FaultyDriver::around(MemoryDriver::new());
     let store = one_thread_store(driver.clone()).await;
     let accounts = store.entities::<Account>();

@@ -1,5 +1,5 @@
 //! A driver that cannot be read when an entity is loaded: everybody whose command rests on it is
-//! told, raw appends go on, and the next command loads anew.
+//! told, raw appends go on, and the next command loads again.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! A panic in the entity's own code answers the caller whose command it was, and nobody else: the
-//! state is folded anew, and the commands beside it are decided as if it had not been.
+//! state is folded again, and the commands beside it are decided as if it had not been.
 
 use crate::support::entities::{
     Account, Command, in_the_mailbox, one_thread_store, replayed, store_over,
@@ -10,7 +10,7 @@ use seriatim::driver::memory::MemoryDriver;
 use seriatim::{Append, ExecuteError, LoadError, NewEvent};
 
 #[tokio::test]
-async fn a_panic_answers_that_caller_and_the_state_is_folded_anew() {
+async fn a_panic_answers_that_caller_and_the_state_is_folded_again() {
     let driver = FaultyDriver::around(MemoryDriver::new());
     let accounts = store_over(driver.clone()).await.entities::<Account>();
     accounts.execute("1", Command::Deposit(5)).await.unwrap();

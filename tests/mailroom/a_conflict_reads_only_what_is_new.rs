@@ -37,7 +37,7 @@ async fn commit_ids_known_before_a_conflict_are_not_read_again() {
     let Counts { put_events, fetch_events, events_fetched, .. } = driver.take_counts();
     assert_eq!((put_events, fetch_events, events_fetched), (2, 1, 2));
 
-    // What was read on the way is known by its commit id from now on.
+    // The appends read on the way are known by their commit ids from now on.
     let again = here.append(of_there).await.unwrap();
     assert!(again.repeated);
     assert_eq!(again.first, BEFORE + 1);

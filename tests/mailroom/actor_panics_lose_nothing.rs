@@ -69,7 +69,7 @@ async fn in_the_handler_with_mail_waiting() {
     assert!(failed > 0);
     assert!(!armed.load(Ordering::SeqCst), "nobody panicked");
 
-    // What failed so was not written, and everything goes on.
+    // A failed append was not written, and everything goes on.
     assert_eq!(store.latest_sequence("a").await.unwrap(), 2 + appended);
     assert_eq!(until_served(&store, "a", 2 + appended).await, 3 + appended);
     assert_eq!(until_served(&store, "other", 1).await, 2);

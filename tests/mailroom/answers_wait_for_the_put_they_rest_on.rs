@@ -1,5 +1,5 @@
 //! No answer leaves that rests on an event which is not durable: a conflict with an append in
-//! flight is told when that has settled, and decided anew if it failed.
+//! flight is told when that has settled, and decided again if it failed.
 
 use std::sync::Arc;
 
@@ -40,20 +40,20 @@ async fn a_conflict_is_told_when_the_put_it_rests_on_is_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn and_decided_anew_if_that_put_failed() {
+async fn and_decided_again_if_that_put_failed() {
     let (store, faults) = store().await;
     let held = faults.next_put_is_held();
     let first = start(store.append(append_after("a", 0)));
     held.sent().await;
     let failing = start(store.append(append_after("a", 1)));
-    let decided_anew = start(store.append(append_after("a", 1)));
+    let decided_again = start(store.append(append_after("a", 1)));
     let reused = Uuid::new_v4();
     faults.next_put(PutFault::Fails(DriverError::failed("on demand")));
     held.release();
     first.await.unwrap();
     let failed = failing.await;
     assert!(matches!(failed, Err(AppendError::Driver { .. })), "{failed:?}");
-    assert_eq!(decided_anew.await.unwrap().last, 2, "what refused it was never written");
+    assert_eq!(decided_again.await.unwrap().last, 2, "what refused it was never written");
     assert_eq!(store.latest_sequence("a").await.unwrap(), 2);
     // The same for a commit id that was only reused in a put which failed.
     let held = faults.next_put_is_held();

@@ -1,4 +1,4 @@
-//! Bad input gets a typed error whose message says what to mend, and changes nothing: the driver is
+//! Bad input gets a typed error whose message says what to fix, and changes nothing: the driver is
 //! not even asked. Right at each limit the same input is taken.
 
 use std::collections::HashMap;
@@ -245,7 +245,7 @@ async fn options_that_cannot_work() {
     }
 }
 
-/// Whoever means "never" or "no bound" says so with the largest value there is.
+/// The largest value means "never" or "no bound".
 #[tokio::test]
 async fn the_largest_options_work() {
     let driver = held_driver();

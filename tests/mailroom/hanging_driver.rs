@@ -44,7 +44,7 @@ async fn a_put_that_hangs_for_good_is_indeterminate_and_others_go_on() {
     let told = within("an answer", hanging).await;
     assert!(matches!(told, Err(AppendError::Indeterminate { .. })), "{told:?}");
     faults.every_nth_put(0, PutFault::Hangs);
-    // Whoever waited behind it is served, or told that it waited too long; never left.
+    // Every caller behind it is served, or told that it waited too long.
     match within("the one behind", behind).await {
         Ok(appended) => assert_eq!(appended.last, 2),
         Err(AppendError::Indeterminate { .. } | AppendError::Timeout { .. }) => {}

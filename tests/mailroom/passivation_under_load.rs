@@ -172,7 +172,7 @@ async fn an_aggregate_with_an_append_under_way_stays_while_idle_ones_go() {
         assert!(ahead.unwrap_err().is_conflict());
         until("the idle one is passivated", || store.resident() == 1).await;
     }
-    // Only a resident aggregate knows without asking that this is stale.
+    // A resident aggregate knows without asking that this is stale; others ask.
     let stale = poll_once(&mut Box::pin(store.append(append_after("busy", 0))));
     assert!(stale.expect("it was passivated").unwrap_err().is_conflict());
 

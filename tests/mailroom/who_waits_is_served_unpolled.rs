@@ -1,5 +1,5 @@
-//! Who waits for a seat, a permit or bytes and is not polled harms himself only: his turn comes and
-//! passes without him. And nobody waits for what is there, or is overtaken.
+//! A future that waits for a seat, a permit or bytes and is not polled delays no other caller: its
+//! append takes its turn without it. No caller waits for room that is there, or is overtaken.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,7 @@ fn url(path: &Path) -> String {
     format!("redb:{}", path.display())
 }
 
-/// What stands in a directory, byte for byte. The lock is not looked at: it says who tried last.
+/// The files of a directory, byte for byte. The lock is not looked at: it says who tried last.
 fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
     entries

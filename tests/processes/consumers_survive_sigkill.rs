@@ -40,7 +40,7 @@ fn echo(event: &seriatim::KeyedEvent) -> [Reaction; 2] {
     [reaction("echo"), reaction("shadow")]
 }
 
-/// Not a test of its own: what the killed process runs. The witness has a line for each event that
+/// Not a test of its own: the killed process runs it. The witness has a line for each event that
 /// was handled, and one for each checkpoint that was known to be durable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {

@@ -40,7 +40,7 @@ fn data(commit_id: Uuid, index: u64) -> String {
     format!(r#"{{"commit":"{commit_id}","index":{index}}}"#)
 }
 
-/// Not a test by itself: what the child process does, until it is killed.
+/// Not a test by itself: the child process does this until it is killed.
 #[test]
 #[ignore = "the other test runs it, as a process of its own"]
 fn writer_process() {
@@ -122,7 +122,7 @@ fn run_and_kill(directory: &Path, chance: &mut fastrand::Rng, witness: &mut Vec<
     loop {
         line.clear();
         lines.read_line(&mut line).unwrap();
-        // What the kill cut short was not said.
+        // A line that the kill cut short counts as not said.
         if !line.ends_with('\n') {
             break;
         }

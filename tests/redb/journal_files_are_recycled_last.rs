@@ -1,4 +1,4 @@
-//! A journal file is written anew only when redb holds all of its frames durably: redb's flush hangs
+//! A journal file is written again only when redb holds all of its frames durably: redb's flush hangs
 //! at a moment of chance, the journal goes on through several files, and then the power fails.
 
 use std::sync::Arc;

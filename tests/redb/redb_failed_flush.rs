@@ -1,5 +1,5 @@
 //! After a failed flush nobody can say what the disk holds: puts are refused until the store is
-//! opened anew, and reads go on.
+//! opened again, and reads go on.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn a_failed_flush_of_the_journal_stops_puts_and_not_reads() {
         let refused = block_on(driver.put_events(put(&one, 4, 1, 10))).unwrap_err();
         assert!(matches!(refused, DriverError::Failed { .. }), "{refused:?}");
     }
-    // What was answered is read; what was not never shows.
+    // Answered events are read; the others never show.
     assert_eq!(all(&driver, &one).unwrap().len(), 3);
     assert!(block_on(driver.close()).is_err());
 

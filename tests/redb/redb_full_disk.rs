@@ -1,5 +1,5 @@
 //! A full disk refuses puts and harms nothing: reads go on, and when there is room again puts are
-//! taken without opening anew.
+//! taken without opening again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

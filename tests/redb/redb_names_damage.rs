@@ -116,9 +116,9 @@ fn a_damaged_journal_is_left_as_it_was() {
     disk.set_content(name, damaged);
     assert_named(open(&disk), 1);
     assert_named(open(&disk), 1);
-    let mut mended = disk.content(name);
-    mended[600] ^= 1;
-    disk.set_content(name, mended);
+    let mut repaired = disk.content(name);
+    repaired[600] ^= 1;
+    disk.set_content(name, repaired);
     assert_eq!(log(&open(&disk).unwrap()).unwrap().len() as u64, PUTS);
 }
 
@@ -181,7 +181,7 @@ fn a_damaged_segment_is_named_by_reads_and_by_verify() {
     named(all(&driver, &key("account/1")).map(drop));
     let around = Fetch::ALL.after(49.into()).limit(1);
     named(driver.fetch_page_now(&key("account/1"), around).unwrap().map(drop));
-    // What is not damaged is still read.
+    // The rest is still read.
     let first = driver.fetch_page_now(&key("account/1"), Fetch::ALL.limit(10)).unwrap().unwrap();
     assert_eq!(first.events.len(), 10);
 }

@@ -251,7 +251,7 @@ fn assert_positions(events: &[KeyedEvent]) {
     }
 }
 
-/// What is stored against what is known outside.
+/// Compares the store with what the witness knows.
 fn check(driver: &RedbDriver, witness: &mut Witness, durability: Durability) {
     let Ok(events) = log(driver) else { return };
     assert_positions(&events);
@@ -275,7 +275,7 @@ fn check(driver: &RedbDriver, witness: &mut Witness, durability: Durability) {
         stored.entry(event.commit_id).or_default().push(event);
     }
     if durability == Durability::Written {
-        // What is gone was at the end, and is forgotten now.
+        // The lost events were the last ones, and are forgotten now.
         witness.answered.retain(|id, (_, position)| {
             let kept = stored.contains_key(id);
             assert!(kept || position.get() > events.len() as u64, "a put vanished from the middle");

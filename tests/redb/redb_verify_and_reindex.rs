@@ -1,4 +1,4 @@
-//! `verify` walks everything and finds what the index says wrongly; `reindex` makes the index anew.
+//! `verify` walks everything and finds what the index says wrongly; `reindex` makes the index again.
 
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -73,7 +73,7 @@ fn what_is_whole_is_counted_while_appends_go_on() {
 }
 
 #[test]
-fn a_wrong_index_is_named_and_made_anew() {
+fn a_wrong_index_is_named_and_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let driver = RedbDriver::open(directory.path()).unwrap();
     fill(&driver);
@@ -172,7 +172,7 @@ fn an_event_with_another_sequence_than_the_index_says_is_damage() {
 }
 
 #[test]
-fn what_was_learnt_from_a_wrong_index_is_forgotten_when_it_is_made_anew() {
+fn what_was_learnt_from_a_wrong_index_is_forgotten_when_it_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let driver = RedbDriver::open(directory.path()).unwrap();
     let a = key("a");
@@ -237,7 +237,7 @@ fn assert_is_whole(driver: &RedbDriver) {
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "redb with assertions walks all tables when it opens")]
-fn an_index_with_a_damaged_page_is_made_anew_in_an_open_store() {
+fn an_index_with_a_damaged_page_is_made_again_in_an_open_store() {
     let mut rebuilt = 0;
     for disk in with_damaged_index_pages() {
         let mut driver = small().cache_bytes(0).open_on(Arc::new(disk.clone())).unwrap();
@@ -268,7 +268,7 @@ fn an_index_with_a_damaged_page_is_made_anew_in_an_open_store() {
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "redb with assertions walks all tables when it opens")]
-fn an_index_with_a_damaged_page_is_made_anew_on_opening() {
+fn an_index_with_a_damaged_page_is_made_again_on_opening() {
     for disk in with_damaged_index_pages() {
         let driver = small().rebuild_index().open_on(Arc::new(disk.clone())).unwrap();
         assert_is_whole(&driver);

@@ -76,10 +76,10 @@ async fn others_go_on_and_the_parked_are_retried_in_order() {
         assert_eq!((parked.key.as_str(), parked.sequence.get()), ("a", 1));
         assert_eq!((parked.position.get(), parked.reason.as_str()), (1, "it is broken"));
 
-        // Not mended yet.
+        // The handler is not fixed yet.
         let retried = within("retrying", handle.retry_parked()).await.unwrap();
         assert_eq!((retried.events, retried.still_parked), (0, 1));
-        // Half mended: the second event still fails.
+        // Half fixed: the second event still fails.
         world.fail("a", false);
         world.fail("a 2", true);
         let retried = within("retrying", handle.retry_parked()).await.unwrap();

@@ -1,5 +1,5 @@
 //! A publisher is given events in order and batch by batch; what failed comes again, and after a
-//! start from anew it goes on behind its checkpoint.
+//! start from again it goes on behind its checkpoint.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

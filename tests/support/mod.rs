@@ -95,7 +95,7 @@ pub fn start<F: Future>(future: F) -> Started<F> {
     Started { future, at_once }
 }
 
-/// What a future says when it is polled once more.
+/// Polls the future once more, and returns its answer if it has one.
 pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     match Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -152,7 +152,7 @@ pub fn assert_busy<T: std::fmt::Debug>(answer: Option<Result<T, AppendError>>, k
     }
 }
 
-/// The error says these words to whoever reads it.
+/// The error's message has these words.
 pub fn assert_says(error: &impl std::error::Error, words: &[&str]) {
     let message = error.to_string();
     for word in words {

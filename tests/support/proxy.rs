@@ -35,7 +35,7 @@ pub enum Fault {
 pub struct Faults {
     /// Each with its chance in a thousand requests.
     pub of_requests: Vec<(Fault, u32)>,
-    /// Of so many connections one is dropped as soon as it was made; 0 for none.
+    /// One in so many connections is dropped as soon as it is made; 0 for none.
     pub drop_every: u64,
 }
 

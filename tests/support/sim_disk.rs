@@ -1,6 +1,6 @@
 //! A disk that exists in memory only and can lose power.
 //!
-//! What was not flushed is kept as a list of writes. When the power fails, each of them survives
+//! Writes that were not flushed are kept in a list. When the power fails, each of them survives
 //! whole, in some of its sectors, or not at all, whatever was written after it: that
 //! loses, tears and reorders. File names that were not flushed come and go the same way. Everything
 //! random comes from one seed.

@@ -9,7 +9,7 @@ use crate::mailroom::fairness::Fairness;
 /// What is known of the aggregate besides its latest sequence.
 #[derive(Default)]
 pub(in crate::mailroom) struct AggregateFacts {
-    /// The driver stated the latest sequence, so it may be built upon even if it is 0.
+    /// The driver stated the latest sequence, so it may be built on even if it is 0.
     pub(in crate::mailroom) is_latest_confirmed: bool,
     /// How many puts failed. An entity's state that was folded before the last failure may hold
     /// events that were never written.

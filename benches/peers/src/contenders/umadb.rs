@@ -22,7 +22,7 @@ use crate::support::{Contender, Key, Outcome, Payload, Replayed, Seen};
 
 const QUEUE: usize = 1_024;
 const EVENTS_PER_GROUP: usize = 2_000;
-/// Off in the server unless asked for; without it every page is read and decoded anew.
+/// Off in the server unless asked for; without it every page is read and decoded again.
 const PAGE_CACHE_MB: usize = 256;
 
 /// The store; what a writer has seen is a position.

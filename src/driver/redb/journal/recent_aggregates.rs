@@ -198,7 +198,7 @@ impl RecentAggregates {
         &self,
         latest: impl Fn(&AggregateKey) -> Result<u64, DriverError>,
     ) -> Result<(), DriverError> {
-        // First: a look-up in the old index that is under way is made anew.
+        // First: a look-up in the old index that is under way is made again.
         self.sweeps.fetch_add(1, Ordering::AcqRel);
         for known in &self.known {
             let mut state = known.state();
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_up_that_a_sweep_has_overtaken_is_made_anew() {
+    fn a_look_up_that_a_sweep_has_overtaken_is_made_again() {
         let (aggregates, put) =
             (RecentAggregates::default(), Put::new(vec![sample_event()]).unwrap());
         let looks = std::cell::Cell::new(0);
