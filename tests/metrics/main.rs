@@ -3,15 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use seriatim::{Append, EventStore, Expected, NewEvent};
+use seriatim::{EventStore, Expected};
+
+use support::{append, until};
 
 /// Sums of counters, last values of gauges, numbers of a histogram's values; by name and labels.
 #[derive(Clone, Default)]
@@ -86,18 +90,6 @@ impl Recorder for Recorded {
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
         Histogram::from_arc(Handle::new(self, key))
     }
-}
-
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(30), "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn append(key: &str) -> Append {
-    Append::to(key).event(NewEvent::raw("E", "{}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

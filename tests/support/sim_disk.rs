@@ -49,6 +49,8 @@ struct World {
     lost_names: BTreeSet<String>,
     /// Flushes of files whose names begin so do not return for now.
     held_sync: Option<String>,
+    /// Whether one has come.
+    a_sync_is_held: bool,
     /// What the disk writes whole: 512 bytes unless told.
     tear: Option<usize>,
 }
@@ -244,7 +246,14 @@ impl SimDisk {
 
     /// Flushes of files whose names begin so wait until this is called with `None`.
     pub fn hold_syncs(&self, name: Option<&str>) {
-        self.world().held_sync = name.map(str::to_owned);
+        let mut world = self.world();
+        world.held_sync = name.map(str::to_owned);
+        world.a_sync_is_held = false;
+    }
+
+    /// Whether a flush waits since they are held.
+    pub fn holds_a_sync(&self) -> bool {
+        self.world().a_sync_is_held
     }
 
     /// Whether the flush that is to fail has not come yet.
@@ -483,6 +492,7 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut world = self.disk.world();
         while world.held_sync.as_ref().is_some_and(|name| self.name.starts_with(name.as_str())) {
+            world.a_sync_is_held = true;
             drop(world);
             std::thread::yield_now();
             world = self.disk.world();
