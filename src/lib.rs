@@ -62,6 +62,8 @@ mod spin_wait;
 pub mod stats;
 mod store;
 pub mod subscription;
+#[cfg(any(feature = "redb", feature = "backup"))]
+mod sync_directory;
 pub mod testing;
 mod upcast;
 mod user_code;

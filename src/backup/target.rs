@@ -15,6 +15,7 @@ use twox_hash::XxHash3_64;
 use super::error::BackupError;
 use super::manifest::{Digest, ListedFile, Manifest};
 use crate::event::{Position, Timestamp};
+use crate::sync_directory::sync_directory;
 
 pub(super) const MANIFEST: &str = "manifest";
 const MANIFEST_NEW: &str = "manifest.new";
@@ -203,15 +204,4 @@ fn is_events(name: &str) -> bool {
 /// Whether a backup makes files of this name.
 fn is_ours(name: &str) -> bool {
     [MANIFEST, MANIFEST_NEW, EVENTS_NEW, LOCK, READERS].contains(&name) || is_events(name)
-}
-
-#[cfg(unix)]
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Elsewhere a directory cannot be flushed; the file system orders its names itself.
-#[cfg(not(unix))]
-fn sync_directory(_path: &Path) -> io::Result<()> {
-    Ok(())
 }

@@ -15,7 +15,19 @@ use house::{Arrow, House};
 
 /// The floors, from the ground up, by the first part of a module's path.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("ground", &["event", "append", "error", "upcast", "spin_wait", "stats", "user_code"]),
+    (
+        "ground",
+        &[
+            "event",
+            "append",
+            "error",
+            "upcast",
+            "spin_wait",
+            "stats",
+            "sync_directory",
+            "user_code",
+        ],
+    ),
     ("drivers", &["driver"]),
     ("mailroom", &["mailroom"]),
     ("application", &["store", "middleware", "entity", "subscription", "backup"]),

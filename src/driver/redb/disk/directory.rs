@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::driver::DriverError;
+use crate::sync_directory::sync_directory;
 
 const FORMAT: &str = "seriatim redb 1\n";
 
@@ -122,11 +123,6 @@ fn make_directory(path: &Path) -> std::io::Result<()> {
         sync_directory(above.unwrap_or(Path::new(".")))?;
     }
     Ok(())
-}
-
-/// Makes the names in a directory durable. Windows has no such call, and needs none.
-pub(in crate::driver::redb) fn sync_directory(path: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
 enum Locked {

@@ -12,7 +12,8 @@ use std::sync::Arc;
 #[cfg(not(unix))]
 use std::sync::{Mutex, PoisonError};
 
-use crate::driver::redb::disk::directory::{Directory, sync_directory};
+use crate::driver::redb::disk::directory::Directory;
+use crate::sync_directory::sync_directory;
 
 /// Where a store's files are. Names are relative, with `/` between folder and file.
 pub trait Disk: Send + Sync + 'static {
