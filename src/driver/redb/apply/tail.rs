@@ -9,6 +9,7 @@
 //! in this file.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::driver::Put;
 use crate::driver::redb::apply::checkpoints::Checkpoint;
 use crate::driver::redb::format::tables::JournalPlace;
-use crate::driver::redb::journal::frame_events::FrameEvents;
+use crate::driver::redb::journal::frame_events::{FrameEvents, in_order};
 use crate::driver::redb::journal::recent_aggregates::{PutPart, RecentAggregates};
 use crate::event::{KeyedEvent, Timestamp};
 use crate::spin_wait::yield_now;
@@ -138,14 +139,7 @@ impl Tail {
         events: usize,
         bytes: usize,
     ) -> TailPage {
-        let mut page = TailPage { to: from.saturating_add(events as u64), ..TailPage::new(from) };
-        let log = self.log();
-        page.first = log.groups.front().map(|group| group.journaled.first_position());
-        let skip = log.groups.partition_point(|g| g.journaled.next_position() <= from);
-        let frames = log.groups.range(skip..).map(|group| &group.journaled);
-        let to = page.to;
-        page.take(frames.take_while(|frame| frame.first_position() < to), bytes);
-        page
+        self.log().page(from..from.saturating_add(events as u64), false, bytes)
     }
 
     /// The events up to position `from` that are in the tail, the last first: at most `events`,
@@ -159,14 +153,28 @@ impl Tail {
         let log = self.log();
         let last = log.groups.back().map_or(0, |group| group.journaled.next_position() - 1);
         let to = from.min(last).saturating_add(1);
-        let mut page =
-            TailPage { to, backwards: true, ..TailPage::new(to.saturating_sub(events as u64)) };
-        page.first = log.groups.front().map(|group| group.journaled.first_position());
-        let take = log.groups.partition_point(|g| g.journaled.first_position() < to);
-        let frames = log.groups.range(..take).rev().map(|group| &group.journaled);
-        let from = page.from;
-        page.take(frames.take_while(|frame| frame.next_position() > from), bytes);
-        page
+        log.page(to.saturating_sub(events as u64)..to, true, bytes)
+    }
+}
+
+impl TailLog {
+    /// The frames with the wanted positions, until they have so many bytes of them.
+    fn page(&self, wanted: Range<u64>, backwards: bool, bytes: usize) -> TailPage {
+        let frames = &self.groups;
+        let from = frames.partition_point(|g| g.journaled.next_position() <= wanted.start);
+        let to = frames.partition_point(|g| g.journaled.first_position() < wanted.end).max(from);
+        let mut inside = frames.range(from..to).map(|group| &group.journaled);
+        let (mut taken, mut taken_bytes) = (Vec::new(), 0);
+        while taken_bytes < bytes
+            && let Some(frame) = if backwards { inside.next_back() } else { inside.next() }
+        {
+            taken_bytes += frame.bytes_at(wanted.start, wanted.end);
+            #[cfg(test)]
+            crate::driver::redb::samples::count_read(1, 0);
+            taken.push(frame.clone());
+        }
+        let first = frames.front().map(|group| group.journaled.first_position());
+        TailPage { first, frames: taken, wanted, backwards }
     }
 }
 
@@ -177,38 +185,17 @@ pub(in crate::driver::redb) struct TailPage {
     /// In the order of reading.
     frames: Vec<Arc<FrameEvents>>,
     /// The positions that are wanted.
-    from: u64,
-    to: u64,
+    wanted: Range<u64>,
     backwards: bool,
 }
 
 impl TailPage {
-    fn new(from: u64) -> Self {
-        TailPage { first: None, frames: Vec::new(), from, to: from, backwards: false }
-    }
-
-    /// Takes frames until they have so many bytes that are wanted.
-    fn take<'f>(&mut self, frames: impl Iterator<Item = &'f Arc<FrameEvents>>, bytes: usize) {
-        let mut taken = 0;
-        for frame in frames {
-            if taken >= bytes {
-                break;
-            }
-            taken += frame.bytes_at(self.from, self.to);
-            self.frames.push(frame.clone());
-            #[cfg(test)]
-            crate::driver::redb::samples::count_read(1, 0);
-        }
-    }
-
     /// The events in the order of reading. Each is decoded when its turn comes.
     pub(in crate::driver::redb) fn events(&self) -> impl Iterator<Item = KeyedEvent> + '_ {
         self.frames.iter().flat_map(move |frame| {
-            let from = frame.first_position().max(self.from);
-            let to = frame.next_position().min(self.to);
-            (0..to.saturating_sub(from)).filter_map(move |step| {
-                frame.event_at(if self.backwards { to - 1 - step } else { from + step })
-            })
+            let from = frame.first_position().max(self.wanted.start);
+            let to = frame.next_position().min(self.wanted.end);
+            in_order(from..to, self.backwards).filter_map(|position| frame.event_at(position))
         })
     }
 }

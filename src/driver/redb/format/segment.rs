@@ -21,10 +21,10 @@ use twox_hash::XxHash3_64;
 use crate::driver::redb::format::codec::{Reader, put_varint};
 
 /// What fills one 4 KiB page of redb: the page less the leaf's header, the value's end and the key.
-const TARGET_BYTES: usize = 4096 - 16;
+const TARGET_BYTES: usize = 4096 - PAGE_OVERHEAD;
 /// The same for the events of one aggregate. redb keeps fewer rows, but reading one event takes a
 /// read and a checksum of the whole segment.
-const LONG_TARGET_BYTES: usize = 4 * 4096 - 16;
+const LONG_TARGET_BYTES: usize = 4 * 4096 - PAGE_OVERHEAD;
 /// A segment that leaves more than a fifth of its page empty takes further events up to this.
 /// Reading one event takes a read of its whole segment, so this is bounded.
 const MOST_BYTES: usize = (512 << 10) - PAGE_OVERHEAD;
@@ -105,7 +105,7 @@ impl SegmentBuilder {
     /// Writes the segment to `out`, which it clears first.
     pub(in crate::driver::redb) fn finish(&self, out: &mut Vec<u8>) {
         out.clear();
-        let wide = self.entries.len() > usize::from(u16::MAX);
+        let wide = is_wide(self.entries.len());
         out.extend_from_slice(&[VERSION, if wide { WIDE } else { 0 }]);
         out.extend_from_slice(&(self.ends.len() as u16).to_le_bytes());
         out.extend_from_slice(&[0; 8]);
@@ -123,9 +123,14 @@ impl SegmentBuilder {
     }
 }
 
+/// Whether the ends of entries that take so many bytes need more than 16 bits.
+fn is_wide(entries: usize) -> bool {
+    entries > usize::from(u16::MAX)
+}
+
 /// The bytes of a segment with so many events, whose entries take `entries`.
 fn segment_bytes(events: usize, entries: usize) -> usize {
-    let end = if entries > usize::from(u16::MAX) { 4 } else { 2 };
+    let end = if is_wide(entries) { 4 } else { 2 };
     HEADER_BYTES + events * end + entries
 }
 

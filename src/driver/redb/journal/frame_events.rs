@@ -4,11 +4,23 @@
 //! events of a frame are cheap to keep, to walk and to free; their puts are gone by then. An event
 //! is decoded when it is read.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::driver::redb::format::segment::Entry;
 use crate::driver::redb::journal::frame_entry::entry_at;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
+
+/// The numbers of the range in the order of reading.
+pub(in crate::driver::redb) fn in_order(
+    range: Range<u64>,
+    backwards: bool,
+) -> impl Iterator<Item = u64> {
+    let Range { start, end } = range;
+    (0..end.saturating_sub(start))
+        .map(move |step| if backwards { end - 1 - step } else { start + step })
+}
 
 /// The events of one frame, in position order.
 #[derive(Debug, Default)]

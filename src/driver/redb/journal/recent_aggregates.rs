@@ -17,7 +17,7 @@ use dashmap::mapref::entry::Entry;
 use smallvec::SmallVec;
 
 use crate::driver::put::refuse_unless_next;
-use crate::driver::redb::journal::frame_events::FrameEvents;
+use crate::driver::redb::journal::frame_events::{FrameEvents, in_order};
 use crate::driver::{DriverError, Put};
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
@@ -318,9 +318,7 @@ impl View {
     /// The events in the order of reading. Each is decoded when its turn comes.
     pub(in crate::driver::redb) fn events(&self) -> impl Iterator<Item = KeyedEvent> + '_ {
         self.pieces.iter().flat_map(move |piece| {
-            let Range { start, end } = self.wanted(piece);
-            (0..end - start).filter_map(move |step| {
-                let sequence = if self.backwards { end - 1 - step } else { start + step };
+            in_order(self.wanted(piece), self.backwards).filter_map(|sequence| {
                 let number = u64::from(piece.number) + (sequence - piece.first_sequence);
                 piece.journaled.event(number as usize)
             })
