@@ -58,9 +58,14 @@ impl Put {
             size_bytes: events.iter().map(KeyedEvent::size_bytes).sum(),
             events,
         };
+        put.check()?;
+        Ok(put)
+    }
+
+    fn check(&self) -> Result<(), InvalidPut> {
         let mut seen = HashSet::new();
-        let has_several = put.aggregates().nth(1).is_some();
-        for aggregate in put.aggregates() {
+        let has_several = self.aggregates().nth(1).is_some();
+        for aggregate in self.aggregates() {
             let out_of_order = |event: &KeyedEvent| InvalidPut::OutOfOrder {
                 key: event.key.clone(),
                 sequence: event.sequence,
@@ -78,8 +83,7 @@ impl Put {
                 }
             }
         }
-        drop(seen);
-        Ok(put)
+        Ok(())
     }
 
     /// The put's id, the same for each sending. It is made on first use; embedded drivers never use

@@ -61,7 +61,7 @@ pub(super) struct AggregateActor {
     asking: bool,
     /// The last question that the driver did not answer. Mail that waited meanwhile does not ask it
     /// again.
-    failed_question: Option<(Discriminant<DriverQuestion>, DriverError)>,
+    failed_question: Option<Box<(Discriminant<DriverQuestion>, DriverError)>>,
     /// So much mail at the front of the queue gets a put each.
     alone: usize,
 }
@@ -193,15 +193,13 @@ impl AggregateActor {
     }
 
     fn ask(&mut self, question: DriverQuestion, permit: PutPermit, ctx: &mut Context<Self>) {
-        if let Some((asked, error)) = &self.failed_question
+        if let Some((asked, error)) = self.failed_question.as_deref()
             && *asked == discriminant(&question)
             && self.queue.front().is_some_and(|mail| mail.waited_for_failure)
         {
             let error = error.clone();
             self.permit = Some(permit);
-            self.answer_front(|mail| {
-                Err(AppendError::Driver { key: mail.append.key.clone(), source: error })
-            });
+            self.fail_front(error);
             return;
         }
         let entity = match (question, self.entity.take()) {
@@ -241,10 +239,8 @@ impl AggregateActor {
         for mail in self.queue.iter_mut() {
             mail.waited_for_failure = true;
         }
-        self.failed_question = Some((discriminant(question), error.clone()));
-        self.answer_front(|mail| {
-            Err(AppendError::Driver { key: mail.append.key.clone(), source: error })
-        });
+        self.failed_question = Some(Box::new((discriminant(question), error.clone())));
+        self.fail_front(error);
     }
 
     fn take_reply(&mut self, reply: DriverReply) {
@@ -335,6 +331,10 @@ impl AggregateActor {
         if let Some(mail) = self.queue.front_mut() {
             mail.up_to_date = true;
         }
+    }
+
+    fn fail_front(&mut self, source: DriverError) {
+        self.answer_front(|mail| Err(AppendError::Driver { key: mail.append.key.clone(), source }));
     }
 
     fn answer_front(&mut self, answer: impl FnOnce(&Mail) -> AppendAnswer) {

@@ -51,9 +51,15 @@ pub(super) enum CountedAnswer {
 impl CountedAnswer {
     pub(super) fn of(answer: &Result<Appended, AppendError>) -> Self {
         match answer {
-            Ok(appended) if appended.repeated => CountedAnswer::Repeated,
-            Ok(appended) => CountedAnswer::Appended(appended.last.get() + 1 - appended.first.get()),
+            Ok(appended) => Self::of_appended(appended),
             Err(error) => Self::of_error(error),
+        }
+    }
+
+    pub(super) fn of_appended(appended: &Appended) -> Self {
+        match appended.repeated {
+            true => CountedAnswer::Repeated,
+            false => CountedAnswer::Appended(appended.last.get() + 1 - appended.first.get()),
         }
     }
 

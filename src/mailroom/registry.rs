@@ -240,9 +240,7 @@ impl Registry {
             is_resident && !is_needed
         });
         if removed.is_some() {
-            self.conflicts.forget(&slot);
-            self.shared.seats.one_leaves();
-            slot.passivate();
+            self.leave(&slot);
             self.shared.figures.passivated();
             return Some(Look::Passivated);
         }
@@ -254,6 +252,13 @@ impl Registry {
             self.recency.put(slot);
         }
         Some(Look::Stays)
+    }
+
+    /// The slot is out of the map, or goes out of it now.
+    fn leave(&self, slot: &Arc<Slot>) {
+        self.conflicts.forget(slot);
+        self.shared.seats.one_leaves();
+        slot.passivate();
     }
 
     /// The batches that were formed before `moment` and are not answered, or all of them. The
@@ -268,10 +273,8 @@ impl Registry {
         self.shared.end();
         drop(self.overdue(None));
         self.slots.retain(|_, slot| {
-            self.conflicts.forget(slot);
-            self.shared.seats.one_leaves();
             slot.refuse_waiting();
-            slot.passivate();
+            self.leave(slot);
             false
         });
         self.recency.clear();

@@ -82,7 +82,7 @@ impl MailAnswer {
         match self {
             MailAnswer::Append(answer) => CountedAnswer::of(answer),
             MailAnswer::Command(answer) => match answer {
-                CommandAnswer::Committed(appended) => CountedAnswer::of(&Ok(appended.clone())),
+                CommandAnswer::Committed(appended) => CountedAnswer::of_appended(appended),
                 CommandAnswer::Repeated(..) => CountedAnswer::Repeated,
                 CommandAnswer::NotAppended(error) => CountedAnswer::of_error(error),
                 CommandAnswer::Nothing(_)
