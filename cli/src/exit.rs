@@ -242,12 +242,11 @@ impl From<BackupError> for Error {
             BackupError::EndsBefore { .. } => Exit::Usage,
             BackupError::Driver(source) => driver_exit(source),
             BackupError::NoLog(_) => Exit::Unsupported,
-            BackupError::Read(_) => Exit::Failed,
+            BackupError::Read(source) => return Error::from(source.clone()),
             _ => Exit::Failed,
         };
         let message = error.to_string();
         match error {
-            BackupError::Read(source) => Error::from(source),
             BackupError::NotEmpty { .. } | BackupError::OtherStore { .. } => {
                 Error::new(exit, message).hint("name another directory for this store's backup")
             }

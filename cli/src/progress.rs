@@ -68,8 +68,10 @@ impl Progress {
         self.bar.set_position(done);
     }
 
-    pub(crate) fn set_total(&self, total: u64) {
+    /// So much is done, of a total that is known only now.
+    pub(crate) fn set_of(&self, done: u64, total: u64) {
         self.bar.set_length(total);
+        self.set(done);
     }
 
     pub(crate) fn message(&self, message: String) {

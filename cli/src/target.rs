@@ -161,8 +161,7 @@ impl Steps {
                 Step::Replaying => "the journal goes into events.redb".to_owned(),
                 _ => String::new(),
             });
-            progress.set_total(told.total);
-            progress.set(told.done);
+            progress.set_of(told.done, told.total);
         }
     }
 

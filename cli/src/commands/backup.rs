@@ -25,8 +25,7 @@ pub(crate) async fn run(app: &mut App, args: Backup) -> Result<()> {
             let progress = Progress::new(app.shows_progress(), "backup", Some(1), Unit::Events);
             // The store is open here alone, so there are no writers to leave room for.
             let backup = store.backup(&args.target).at_full_speed().on_progress(move |now| {
-                progress.set_total(now.total);
-                progress.set(now.events);
+                progress.set_of(now.events, now.total);
             });
             Ok(app.interrupt.or(async { backup.await }).await??)
         })

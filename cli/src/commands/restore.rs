@@ -43,8 +43,7 @@ pub(crate) async fn run(app: &mut App, args: Restore) -> Result<()> {
     let what = if args.check { "checking" } else { "restoring" };
     let progress = Progress::new(app.shows_progress(), what, Some(1), Unit::Events);
     let backup = backup.on_progress(move |now| {
-        progress.set_total(now.total);
-        progress.set(now.events);
+        progress.set_of(now.events, now.total);
     });
     match &args.store {
         Some(store) => into_store(app, store, backup).await,
