@@ -17,7 +17,7 @@ use crate::driver::{Driver, DriverError, Limits, LogFetch, LogStore, Put};
 use crate::error::NoLog;
 use crate::event::{AggregateKey, KeyedEvent, Position, Timestamp};
 
-/// What a put holds at most: more is not quicker. A put compares its aggregates with one another.
+/// What a put holds at most: more is not quicker.
 const PUT_EVENTS: usize = 500;
 const PUT_BYTES: usize = 1 << 20;
 /// Events that are compared at once.

@@ -257,9 +257,8 @@ impl EventStore {
         self.mailroom.resident()
     }
 
-    /// Figures of the store and its driver, as of now. Reads no event
-    /// and waits for nothing but the sizes of the driver's files, so it may be called every second;
-    /// also after closing.
+    /// Figures of the store and its driver, as of now. Reads no event and waits for nothing but the
+    /// sizes of the driver's files, so it may be called every second; also after closing.
     ///
     /// ```
     /// use seriatim::{Append, EventStore, NewEvent};
