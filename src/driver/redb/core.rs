@@ -3,14 +3,16 @@
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use redb::Database;
 
 use crate::driver::redb::apply::checkpoints::Checkpoints;
 use crate::driver::redb::apply::entity_snapshots::PendingSnapshots;
+use crate::driver::redb::apply::pace::ApplyPace;
 use crate::driver::redb::apply::tail::Tail;
 use crate::driver::redb::disk::files::Disk;
-use crate::driver::redb::disk::reserve::DiskReserve;
+use crate::driver::redb::disk::reserve::{DATABASE, DiskReserve};
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::tables::StoreState;
 use crate::driver::redb::journal::committer::{Committer, Flushes};
@@ -27,6 +29,7 @@ pub(in crate::driver::redb) struct Core {
     pub(in crate::driver::redb) room: Arc<DiskReserve>,
     pub(in crate::driver::redb) journal: Journal,
     pub(in crate::driver::redb) tail: Tail,
+    pub(in crate::driver::redb) pace: ApplyPace,
     pub(in crate::driver::redb) segments: SegmentCache,
     pub(in crate::driver::redb) queue: WriteQueue,
     pub(in crate::driver::redb) pending_snapshots: PendingSnapshots,
@@ -91,10 +94,11 @@ impl Core {
         state: StoreState,
     ) -> Result<Self, DriverError> {
         let snapshot = CommittedView::take(&database)?;
-        Ok(Core {
+        let core = Core {
             committer: Mutex::new(Committer::new(&journal, &state)),
             flushes: Flushes::default(),
             segments: SegmentCache::new(options.segment_cache_bytes),
+            pace: ApplyPace::new(&options),
             options,
             disk,
             room,
@@ -116,7 +120,24 @@ impl Core {
             database: Mutex::new(Some(Arc::new(database))),
             database_users: RwLock::default(),
             snapshot: RwLock::new(Some(Arc::new(snapshot))),
-        })
+        };
+        core.note_file_size();
+        Ok(core)
+    }
+
+    /// Tells the pace how large redb's file is.
+    pub(in crate::driver::redb) fn note_file_size(&self) {
+        if let Ok(Some(file)) = self.disk.open(DATABASE)
+            && let Ok(bytes) = file.size()
+        {
+            self.pace.note_file(bytes);
+        }
+    }
+
+    /// How much longer what waits for redb waits for more; `None` for as long as nothing comes.
+    pub(in crate::driver::redb) fn apply_in(&self) -> Option<Duration> {
+        let age = self.tail.age()?;
+        self.pace.wait(self.tail.bytes() + self.pending_snapshots.bytes(), age)
     }
 
     pub(in crate::driver::redb) fn signals(&self) -> MutexGuard<'_, Signals> {

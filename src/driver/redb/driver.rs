@@ -294,7 +294,12 @@ impl SnapshotStore for RedbDriver {
 
     async fn save_snapshot(&self, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
         self.core.open()?;
+        let before = self.core.pending_snapshots.bytes();
         self.core.pending_snapshots.save(key.clone(), snapshot);
+        if self.core.pace.is_passed(before, self.core.pending_snapshots.bytes()) {
+            let _signals = self.core.signals();
+            self.core.apply_wakes.notify_all();
+        }
         Ok(())
     }
 }

@@ -120,11 +120,6 @@ impl RedbBuilder {
     /// The smallest journal file.
     pub const MIN_JOURNAL_FILE_BYTES: u64 = 64 << 10;
 
-    /// So many bytes in the tail are applied without waiting for more.
-    pub(in crate::driver::redb) fn apply_bytes(&self) -> usize {
-        self.tail_bytes / 8
-    }
-
     /// What an answered put survives; [`Durability::Flushed`] unless told.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -168,7 +163,8 @@ impl RedbBuilder {
     }
 
     /// How long an event waits for others before it goes from the journal into redb; 1 s unless
-    /// told. It is readable all the while.
+    /// told. It is readable all the while. A large store waits longer, until more events have come,
+    /// because each transaction costs a share of redb's file.
     pub fn apply_after(mut self, pause: Duration) -> Self {
         self.apply_after = pause;
         self

@@ -23,25 +23,48 @@ const UNSEALED: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("sn
 /// Those that are not in redb yet.
 #[derive(Default)]
 pub(in crate::driver::redb) struct PendingSnapshots {
-    by_key: Mutex<BTreeMap<AggregateKey, Bytes>>,
+    waiting: Mutex<WaitingSnapshots>,
+}
+
+#[derive(Default)]
+struct WaitingSnapshots {
+    by_key: BTreeMap<AggregateKey, Bytes>,
+    /// What they take.
+    bytes: usize,
+}
+
+impl WaitingSnapshots {
+    fn insert(&mut self, key: AggregateKey, snapshot: Bytes) {
+        self.bytes += key.as_str().len() + snapshot.len();
+        if let Some((key, replaced)) = self.by_key.get_key_value(&key) {
+            self.bytes -= key.as_str().len() + replaced.len();
+        }
+        self.by_key.insert(key, snapshot);
+    }
+
+    fn remove(&mut self, key: &AggregateKey) {
+        if let Some((key, removed)) = self.by_key.remove_entry(key) {
+            self.bytes -= key.as_str().len() + removed.len();
+        }
+    }
 }
 
 impl PendingSnapshots {
-    fn by_key(&self) -> MutexGuard<'_, BTreeMap<AggregateKey, Bytes>> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, WaitingSnapshots> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(in crate::driver::redb) fn save(&self, key: AggregateKey, snapshot: Bytes) {
-        self.by_key().insert(key, snapshot);
+        self.waiting().insert(key, snapshot);
     }
 
     pub(in crate::driver::redb) fn get(&self, key: &AggregateKey) -> Option<Bytes> {
-        self.by_key().get(key).cloned()
+        self.waiting().by_key.get(key).cloned()
     }
 
     /// What they take.
     pub(in crate::driver::redb) fn bytes(&self) -> usize {
-        self.by_key().iter().map(|(key, snapshot)| key.as_str().len() + snapshot.len()).sum()
+        self.waiting().bytes
     }
 
     /// Writes all of them, and returns them for [`PendingSnapshots::written`], which drops them.
@@ -50,7 +73,7 @@ impl PendingSnapshots {
         transaction: &WriteTransaction,
     ) -> Result<Vec<(AggregateKey, Bytes)>, DriverError> {
         let pending: Vec<(AggregateKey, Bytes)> =
-            self.by_key().iter().map(|(key, bytes)| (key.clone(), bytes.clone())).collect();
+            self.waiting().by_key.iter().map(|(key, bytes)| (key.clone(), bytes.clone())).collect();
         if !pending.is_empty() {
             let mut table = transaction.open_table(SNAPSHOTS).map_err(redb_failed)?;
             for (key, snapshot) in &pending {
@@ -63,10 +86,10 @@ impl PendingSnapshots {
 
     /// These are durable; one that was replaced meanwhile stays.
     pub(in crate::driver::redb) fn written(&self, written: Vec<(AggregateKey, Bytes)>) {
-        let mut by_key = self.by_key();
+        let mut waiting = self.waiting();
         for (key, snapshot) in written {
-            if by_key.get(&key) == Some(&snapshot) {
-                by_key.remove(&key);
+            if waiting.by_key.get(&key) == Some(&snapshot) {
+                waiting.remove(&key);
             }
         }
     }

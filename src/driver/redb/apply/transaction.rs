@@ -83,13 +83,11 @@ fn wait_for_work(core: &Core) -> bool {
             return true;
         }
         let failed = core.has_failed();
-        let age = core.tail.age();
-        let pressed = core.tail.bytes() >= core.options.apply_bytes()
-            || signals.awaited > core.applied.load(Ordering::Acquire);
-        signals = match age {
-            Some(age) if !failed => {
-                let left = core.options.apply_after.saturating_sub(age);
-                if pressed || left.is_zero() {
+        let is_awaited = signals.awaited > core.applied.load(Ordering::Acquire);
+        let left = if is_awaited { Some(Duration::ZERO) } else { core.apply_in() };
+        signals = match left {
+            Some(left) if !failed => {
+                if left.is_zero() {
                     return false;
                 }
                 core.apply_wakes
@@ -136,6 +134,7 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), ApplyFailure> {
         .map_err(ApplyFailure::Redb)?;
     drop(batch);
     drop(database);
+    core.note_file_size();
     *state = next;
     drop(state);
     core.renew_snapshot().map_err(ApplyFailure::Redb)?;

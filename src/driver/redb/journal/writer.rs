@@ -205,8 +205,7 @@ fn write(core: &Core, c: &mut Committer) -> io::Result<()> {
 fn publish(core: &Core, group: Group) {
     let before = core.tail.bytes();
     let was_empty = core.tail.publish(Arc::new(group));
-    let mark = core.options.apply_bytes();
-    if was_empty || (before < mark && core.tail.bytes() >= mark) {
+    if was_empty || core.pace.is_passed(before, core.tail.bytes()) {
         let _signals = core.signals();
         core.apply_wakes.notify_all();
     }
