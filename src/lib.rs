@@ -62,6 +62,7 @@ mod spin_wait;
 pub mod stats;
 mod store;
 pub mod subscription;
+mod sync;
 #[cfg(any(feature = "redb", feature = "backup"))]
 mod sync_directory;
 pub mod testing;

@@ -50,6 +50,14 @@ pub(super) fn start(slot: &Arc<Slot>) {
     });
 }
 
+/// The actor as a future, which a thread of a model runs.
+#[cfg(all(test, seriatim_models))]
+pub(super) fn in_model(slot: Arc<Slot>) -> impl Future<Output = ()> {
+    let mut ctx = Context::new();
+    ctx.spawn(InboxReader { slot: slot.clone(), is_done: false });
+    ctx.into_future(AggregateActor::new(slot))
+}
+
 /// Takes one aggregate's appends and commands, one after another.
 pub(super) struct AggregateActor {
     slot: Arc<Slot>,

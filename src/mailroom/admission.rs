@@ -11,12 +11,11 @@
 //!   nobody enters after the door was seen closed and empty.
 //! - Nobody overtakes the line ([`Line`]).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use tokio::sync::Notify;
 
 use super::line::{Line, Place};
 use crate::error::AppendError;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether an append waits for room or is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,13 +9,13 @@
 //! which costs only time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwapOption;
-use dashmap::mapref::one::Ref;
 
 use super::slot::Slot;
 use crate::event::AggregateKey;
+use crate::sync::Ref;
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 const ROWS: usize = 64;
 /// One refusal in so many is noted. Noting costs more than a look-up in the registry, and writers

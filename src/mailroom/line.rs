@@ -12,8 +12,10 @@
 //! - Room that is too small for the head is kept for the head.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Takes one of so many free ones, if there is one.
 pub(super) fn take_one(free: &AtomicUsize) -> bool {

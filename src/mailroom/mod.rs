@@ -54,6 +54,8 @@ mod line;
 mod load;
 #[allow(clippy::module_inception, reason = "the type and its floor share their name")]
 mod mailroom;
+#[cfg(all(test, seriatim_models))]
+mod models;
 mod recency;
 mod registry;
 mod repetition;

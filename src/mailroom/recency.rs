@@ -16,9 +16,10 @@
 //! - Rows without slots are removed: the least row is the oldest use.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::slot::Slot;
+use crate::sync::{Mutex, MutexGuard};
 
 type Rows = BTreeMap<u64, VecDeque<Arc<Slot>>>;
 

@@ -4,7 +4,7 @@
 //! lease is taken under the lock of the map's shard, and removal checks the leases under the same
 //! lock, so no mail reaches a slot that has left.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::admission::Wait;
@@ -17,8 +17,7 @@ use super::slot::{Batch, Lease, Mail, Slot, StartActor, arrive};
 use crate::driver::answer_together;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, Sequence};
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use crate::sync::{DashMap, Entry, Mutex, MutexGuard};
 
 /// What a writer finds in the registry.
 pub(super) enum Lookup {

@@ -4,11 +4,10 @@
 //! finds no seat waits in the registry's [`SeatLine`](super::seat_line::SeatLine). The supervisor
 //! passivates, and lets it in.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
 use tokio::sync::Notify;
 
 use super::line::take_one;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The seats of one store: one for each resident aggregate.
 pub(super) struct Seats {

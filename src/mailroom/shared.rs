@@ -4,7 +4,6 @@
 //! Nothing here knows a slot.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::admission::Admission;
@@ -13,6 +12,7 @@ use super::figures::Figures;
 use super::seats::Seats;
 use crate::driver::{Driver, Limits};
 use crate::event::Timestamp;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::upcast::Upcasters;
 use crate::user_code::{self, Discarded, Panicked};
 

@@ -40,7 +40,7 @@ impl Supervisor {
 }
 
 /// The task that passivates. There is one for each store.
-struct Passivation {
+pub(super) struct Passivation {
     mailroom: Arc<Mailroom>,
     /// The numbers of the latest timer ticks, oldest first. Passivations for want of seats advance
     /// the tick too, so a difference between tick numbers is no measure of time.
@@ -49,6 +49,10 @@ struct Passivation {
 }
 
 impl Passivation {
+    pub(super) fn new(mailroom: Arc<Mailroom>) -> Self {
+        Passivation { mailroom, ticks: VecDeque::new(), slice: TimeSlice::begin() }
+    }
+
     async fn run(mut self) {
         let length = self.mailroom.config.idle_timeout / TICKS_PER_IDLE_TIMEOUT;
         let length = length.max(SHORTEST_TICK);
@@ -81,7 +85,7 @@ impl Passivation {
 
     /// Passivates the least recently used aggregates without a lease, until the spare seats and one
     /// for each aggregate that waits are free. Then lets in those that wait.
-    async fn make_room(&mut self) {
+    pub(super) async fn make_room(&mut self) {
         let mailroom = self.mailroom.clone();
         let seats = &mailroom.seats;
         let missing = seats.missing();
@@ -136,11 +140,7 @@ impl Actor for Supervisor {
         ctx.run_interval(watch.max(SHORTEST_TICK), |supervisor, _| {
             send_overdue_again(&supervisor.mailroom, supervisor.mailroom.registry());
         });
-        let passivation = Passivation {
-            mailroom: self.mailroom.clone(),
-            ticks: VecDeque::new(),
-            slice: TimeSlice::begin(),
-        };
+        let passivation = Passivation::new(self.mailroom.clone());
         ctx.spawn(passivation.run().into_actor(self));
     }
 }

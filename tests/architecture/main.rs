@@ -24,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "upcast",
             "spin_wait",
             "stats",
+            "sync",
             "sync_directory",
             "user_code",
         ],

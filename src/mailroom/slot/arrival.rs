@@ -9,7 +9,6 @@
 //! to its next place.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::inbox::PendingWake;
@@ -19,6 +18,7 @@ use crate::driver::answer_together;
 use crate::error::AppendError;
 use crate::mailroom::admission::{Wait, WaitsForBytes};
 use crate::mailroom::line::{Place, take_one};
+use crate::sync::atomic::Ordering;
 
 /// What is left to do for a mail that went on, when no line is locked.
 type Rest = Option<(PendingWake, Arc<Slot>)>;

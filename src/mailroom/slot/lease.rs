@@ -1,10 +1,10 @@
 //! What keeps a slot in the registry, and what a mail holds until it is answered.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Slot;
 use crate::error::AppendError;
+use crate::sync::atomic::Ordering;
 
 /// Keeps an aggregate resident.
 pub(crate) struct Lease(Arc<Slot>);

@@ -24,8 +24,7 @@ mod mail;
 mod mail_queue;
 mod put_permit;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -42,6 +41,8 @@ use super::arbiters::ThreadIndex;
 use super::line::Line;
 use super::shared::Shared;
 use crate::event::{AggregateKey, Sequence};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Starts an actor for the slot. It is handed in, because an actor knows its slot and not the other
 /// way round.
