@@ -15,6 +15,7 @@ mod support;
 mod a_failed_flush_is_never_forgotten;
 mod a_flush_that_hangs_holds_up_nobody;
 mod a_moved_directory_is_noticed;
+mod a_transaction_fits_its_reserve;
 mod checkpoints_survive_power_loss;
 mod closing_waits_for_readers;
 mod damaged_pages_are_answered_at_once;

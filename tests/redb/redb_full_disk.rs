@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use seriatim::driver::{Driver, DriverError};
+use seriatim::driver::{Driver, DriverError, Put};
+use uuid::Uuid;
 
-use crate::support::puts::{all, assert_dense, key, put, small};
+use crate::support::puts::{all, assert_dense, event, key, put, small, unapplied};
 use crate::support::sim_disk::SimDisk;
 
 #[test]
@@ -68,5 +69,64 @@ fn a_store_closed_on_a_full_disk_opens_again_with_everything() {
     assert_eq!(events.len() as u64, answered);
     assert_dense(&events);
     driver.verify().unwrap();
+    block_on(driver.close()).unwrap();
+}
+
+#[test]
+fn a_store_that_finds_no_room_on_opening_opens_when_there_is() {
+    let disk = SimDisk::new();
+    let driver = unapplied().open_on(Arc::new(disk.clone())).unwrap();
+    let one = key("one");
+    for sequence in 1..=100 {
+        block_on(driver.put_events(put(&one, sequence, 1, 4_000))).unwrap();
+    }
+    let disk = disk.after_kill();
+    // Room for the journal's new file, then only for a part of what is in the old ones.
+    for more in [0, 100 << 10, 300 << 10] {
+        disk.set_capacity(Some(disk.used() + more));
+        let refused = small().open_on(Arc::new(disk.clone())).map(drop).unwrap_err();
+        assert!(matches!(refused, DriverError::Unavailable { .. }), "{more}: {refused:?}");
+    }
+    disk.set_capacity(None);
+    let driver = small().open_on(Arc::new(disk)).unwrap();
+    let events = all(&driver, &one).unwrap();
+    assert_eq!(events.len(), 100);
+    assert_dense(&events);
+    driver.verify().unwrap();
+    block_on(driver.close()).unwrap();
+}
+
+/// No room is made sure of for it. redb's file is given up then until the store is opened again,
+/// and every answer says so.
+#[test]
+fn an_index_that_finds_no_room_is_not_rebuilt() {
+    let disk = SimDisk::new();
+    let driver = unapplied().open_on(Arc::new(disk.clone())).unwrap();
+    for hundred in 0..50 {
+        let keys = (0..100).map(|n| key(&format!("aggregate/{hundred:02}{n:02}")));
+        let events = keys.map(|key| event(&key, 1, Uuid::new_v4(), 10)).collect();
+        block_on(driver.put_events(Arc::new(Put::new(events).unwrap()))).unwrap();
+    }
+    let disk = disk.after_kill();
+    // Opening writes all of it at once, so redb's file has few free pages.
+    let driver = small().cache_bytes(0).open_on(Arc::new(disk.clone())).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let refused = driver.reindex().unwrap_err();
+    assert!(matches!(refused, DriverError::Unavailable { .. }), "{refused:?}");
+    disk.set_capacity(None);
+    let one = key("aggregate/0001");
+    let told = [
+        all(&driver, &one).map(drop).unwrap_err(),
+        block_on(driver.put_events(put(&one, 2, 1, 10))).map(drop).unwrap_err(),
+        driver.verify().map(drop).unwrap_err(),
+    ];
+    for error in told {
+        assert!(error.to_string().contains("close the store and open it again"), "{error}");
+    }
+    let _ = block_on(driver.close());
+    let driver = small().open_on(Arc::new(disk)).unwrap();
+    assert_eq!(driver.reindex().unwrap(), 5_000);
+    assert_eq!(driver.verify().unwrap().events, 5_000);
+    block_on(driver.put_events(put(&one, 2, 1, 10))).unwrap();
     block_on(driver.close()).unwrap();
 }

@@ -37,6 +37,10 @@ struct World {
     operations: u64,
     /// Bytes that all files may take together.
     capacity: Option<u64>,
+    /// What a full disk answers with: `StorageFull` unless told.
+    full: Option<io::ErrorKind>,
+    /// Others take all the room when a file whose name begins so is written.
+    crowded: Option<String>,
     /// Which of the next flushes fails, and of which files.
     failing_sync: Option<String>,
     /// The next flush that the keeper makes of files whose names begin so fails; frames are not
@@ -175,7 +179,7 @@ impl World {
     fn make_room(&self, more: u64) -> io::Result<()> {
         match self.capacity {
             Some(capacity) if self.used() + more > capacity => {
-                Err(io::Error::from(io::ErrorKind::StorageFull))
+                Err(io::Error::from(self.full.unwrap_or(io::ErrorKind::StorageFull)))
             }
             _ => Ok(()),
         }
@@ -216,6 +220,19 @@ impl SimDisk {
     /// From now on all files together may not grow over this.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.world().capacity = bytes;
+    }
+
+    /// What a write is refused with that finds no room.
+    pub fn refuse_as(&self, full: io::ErrorKind) {
+        self.world().full = Some(full);
+    }
+
+    /// Others fill the disk when a file whose name begins so is written next: it gets no more room
+    /// than was set aside for it.
+    pub fn crowd(&self, name: &str) {
+        let mut world = self.world();
+        world.crowded = Some(name.to_owned());
+        world.capacity = None;
     }
 
     pub fn used(&self) -> u64 {
@@ -456,6 +473,10 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut world = self.disk.world();
         world.powered()?;
+        if world.crowded.as_ref().is_some_and(|name| self.name.starts_with(name.as_str())) {
+            world.crowded = None;
+            world.capacity = Some(world.used());
+        }
         let pages = world.files[self.number].missing(offset as usize, data.len()).count();
         if pages > 0 {
             world.make_room((pages * PAGE) as u64)?;

@@ -1,5 +1,6 @@
 //! Failures of redb, as the driver reports them.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::driver::DriverError;
@@ -16,6 +17,20 @@ pub(in crate::driver::redb) fn redb_panicked() -> DriverError {
     DriverError::damaged("events.redb is damaged: redb cannot read it")
 }
 
+/// Whether the disk is full, or what this user may take of it.
+pub(in crate::driver::redb) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// A failed read or write of `what`, when no put rests on it. A full disk is worth another try.
+pub(in crate::driver::redb) fn io_failed(what: &str, error: io::Error) -> DriverError {
+    let failed = match is_full(&error) {
+        true => DriverError::unavailable(format!("{what}: the disk is full: {error}")),
+        false => DriverError::failed(format!("{what} could not be read or written: {error}")),
+    };
+    failed.caused_by(error)
+}
+
 /// A failure of redb, as the driver's.
 pub(in crate::driver::redb) fn redb_failed(error: impl Into<redb::Error>) -> DriverError {
     match error.into() {
@@ -23,6 +38,11 @@ pub(in crate::driver::redb) fn redb_failed(error: impl Into<redb::Error>) -> Dri
             DriverError::damaged(format!("events.redb is damaged: {message}"))
         }
         redb::Error::DatabaseClosed => DriverError::Closed,
+        redb::Error::Io(error) => io_failed("events.redb", error),
+        error @ redb::Error::PreviousIo => DriverError::failed(
+            "an earlier read or write of events.redb failed: close the store and open it again",
+        )
+        .caused_by(error),
         other => DriverError::failed(format!("redb failed: {other}")).caused_by(other),
     }
 }

@@ -26,7 +26,7 @@ use crate::driver::redb::disk::locked_disk::LockedDisk;
 use crate::driver::redb::disk::redb_file::RedbFile;
 use crate::driver::redb::disk::reserve::{DATABASE, DiskReserve};
 use crate::driver::redb::driver::RedbDriver;
-use crate::driver::redb::failure::{guarded, redb_failed};
+use crate::driver::redb::failure::{guarded, io_failed, redb_failed};
 use crate::driver::redb::format::tables::{EARLIER, JournalPlace, LATEST, LOG, STORE, StoreState};
 use crate::driver::redb::journal::files::Journal;
 use crate::driver::redb::journal::frame::{ALIGN, ExpectedFrame, HEADER_BYTES, Header, decode};
@@ -98,7 +98,8 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
         Replay { options: &options, database: &database, files: &files }.run(&mut state)?;
     }
     let last_id = files.keys().next_back().copied().unwrap_or(0);
-    let journal = Journal::start(disk.clone(), &options, last_id).map_err(journal_failed)?;
+    let journal = Journal::start(disk.clone(), room.clone(), &options, last_id);
+    let journal = journal.map_err(journal_failed)?;
     state.epoch += 1;
     state.frame = 0;
     state.place = JournalPlace { file: journal.cursor().file.id, offset: 0 };
@@ -199,8 +200,7 @@ fn journal_files(disk: &dyn Disk) -> Result<JournalFiles, DriverError> {
 }
 
 fn journal_failed(error: std::io::Error) -> DriverError {
-    DriverError::failed(format!("the store's files could not be read or written: {error}"))
-        .caused_by(error)
+    io_failed("the store's files", error)
 }
 
 struct Replay<'a> {

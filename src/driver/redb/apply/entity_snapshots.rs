@@ -67,32 +67,37 @@ impl PendingSnapshots {
         self.waiting().bytes
     }
 
-    /// Writes all of them, and returns them for [`PendingSnapshots::written`], which drops them.
-    pub(in crate::driver::redb) fn write(
-        &self,
-        transaction: &WriteTransaction,
-    ) -> Result<Vec<(AggregateKey, Bytes)>, DriverError> {
-        let pending: Vec<(AggregateKey, Bytes)> =
-            self.waiting().by_key.iter().map(|(key, bytes)| (key.clone(), bytes.clone())).collect();
-        if !pending.is_empty() {
-            let mut table = transaction.open_table(SNAPSHOTS).map_err(redb_failed)?;
-            for (key, snapshot) in &pending {
-                let sealed = seal(key.as_str().as_bytes(), snapshot);
-                table.insert(key.as_str(), sealed.as_slice()).map_err(redb_failed)?;
-            }
-        }
-        Ok(pending)
+    /// All of them.
+    pub(in crate::driver::redb) fn all(&self) -> Vec<(AggregateKey, Bytes)> {
+        let waiting = self.waiting();
+        waiting.by_key.iter().map(|(key, bytes)| (key.clone(), bytes.clone())).collect()
     }
 
     /// These are durable; one that was replaced meanwhile stays.
-    pub(in crate::driver::redb) fn written(&self, written: Vec<(AggregateKey, Bytes)>) {
+    pub(in crate::driver::redb) fn written(&self, written: &[(AggregateKey, Bytes)]) {
         let mut waiting = self.waiting();
         for (key, snapshot) in written {
-            if waiting.by_key.get(&key) == Some(&snapshot) {
-                waiting.remove(&key);
+            if waiting.by_key.get(key) == Some(snapshot) {
+                waiting.remove(key);
             }
         }
     }
+}
+
+/// Puts these into redb. When they are durable, [`PendingSnapshots::written`] drops them.
+pub(in crate::driver::redb) fn write(
+    transaction: &WriteTransaction,
+    pending: &[(AggregateKey, Bytes)],
+) -> Result<(), DriverError> {
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(SNAPSHOTS).map_err(redb_failed)?;
+    for (key, snapshot) in pending {
+        let sealed = seal(key.as_str().as_bytes(), snapshot);
+        table.insert(key.as_str(), sealed.as_slice()).map_err(redb_failed)?;
+    }
+    Ok(())
 }
 
 /// The snapshot in redb.

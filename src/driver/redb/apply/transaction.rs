@@ -20,10 +20,11 @@ use redb::{Database, Durability, ReadableTable, Table};
 
 use crate::driver::DriverError;
 use crate::driver::redb::apply::checkpoints::{self, Checkpoint};
-use crate::driver::redb::apply::entity_snapshots::PendingSnapshots;
+use crate::driver::redb::apply::entity_snapshots;
 use crate::driver::redb::apply::index::{Addition, ByAggregate};
 use crate::driver::redb::apply::tail::Group;
 use crate::driver::redb::core::Core;
+use crate::driver::redb::disk::reserve::RoomNeeded;
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::segment;
 use crate::driver::redb::format::tables::{EARLIER, LATEST, LOG, STORE, StoreState};
@@ -111,9 +112,11 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), ApplyFailure> {
     let frames: Vec<&FrameEvents> = groups.iter().map(|group| &*group.journaled).collect();
     let log = segment::most_page_bytes(frames.iter().flat_map(|frame| frame.sizes()));
     let by_aggregate = ByAggregate::gather(groups.iter().flat_map(|group| additions(group)));
-    // redb rounds a value up to less than twice its size.
-    let snapshots = 2 * core.pending_snapshots.bytes() as u64;
-    core.room.ensure(log + snapshots, by_aggregate.len() as u64).map_err(|error| {
+    let checkpoints: Vec<&Checkpoint> =
+        groups.iter().flat_map(|group| &group.checkpoints).collect();
+    let snapshots = core.pending_snapshots.all();
+    let batch = ApplyBatch { frames, by_aggregate, checkpoints, snapshots: &snapshots };
+    let _room = core.room.ensure(batch.room_needed(log)).map_err(|error| {
         ApplyFailure::NoRoom(
             DriverError::unavailable(format!("the disk has no room for more events: {error}"))
                 .caused_by(error),
@@ -128,17 +131,14 @@ fn apply(core: &Core, groups: &[Arc<Group>]) -> Result<(), ApplyFailure> {
         ..*state
     };
     let database = core.database().map_err(ApplyFailure::Redb)?;
-    let checkpoints = groups.iter().flat_map(|group| &group.checkpoints).collect();
-    let batch = ApplyBatch { frames, by_aggregate, checkpoints };
-    let snapshots = write_batch(&database, &batch, &next, &core.pending_snapshots)
-        .map_err(ApplyFailure::Redb)?;
+    write_batch(&database, &batch, &next).map_err(ApplyFailure::Redb)?;
     drop(batch);
     drop(database);
     core.note_file_size();
     *state = next;
     drop(state);
     core.renew_snapshot().map_err(ApplyFailure::Redb)?;
-    core.pending_snapshots.written(snapshots);
+    core.pending_snapshots.written(&snapshots);
     core.applied.store(next.applied, Ordering::Release);
     core.tail.release(groups);
     core.journal.recycle(next.frame);
@@ -174,8 +174,9 @@ pub(in crate::driver::redb) fn write(
         (entry.key, Addition { first_sequence, first_position: position, events: 1 })
     }));
     let frames = frames.iter().collect();
-    let batch = ApplyBatch { frames, by_aggregate, checkpoints: checkpoints.iter().collect() };
-    write_batch(database, &batch, state, &PendingSnapshots::default()).map(drop)
+    let checkpoints = checkpoints.iter().collect();
+    let batch = ApplyBatch { frames, by_aggregate, checkpoints, snapshots: &[] };
+    write_batch(database, &batch, state)
 }
 
 /// What goes into one transaction.
@@ -186,14 +187,28 @@ struct ApplyBatch<'a> {
     by_aggregate: ByAggregate<'a>,
     /// In the order they were saved in.
     checkpoints: Vec<&'a Checkpoint>,
+    snapshots: &'a [(AggregateKey, Bytes)],
+}
+
+impl ApplyBatch<'_> {
+    /// When the segments of the log take `log` bytes.
+    fn room_needed(&self, log: u64) -> RoomNeeded {
+        let mut needed = RoomNeeded { values: log, rows: self.by_aggregate.len() as u64 };
+        for checkpoint in &self.checkpoints {
+            needed.add_row(checkpoint.name.len() + checkpoint.bytes.len());
+        }
+        for (key, snapshot) in self.snapshots {
+            needed.add_row(key.as_str().len() + snapshot.len());
+        }
+        needed
+    }
 }
 
 fn write_batch(
     database: &Database,
     batch: &ApplyBatch<'_>,
     state: &StoreState,
-    snapshots: &PendingSnapshots,
-) -> Result<Vec<(AggregateKey, Bytes)>, DriverError> {
+) -> Result<(), DriverError> {
     let mut transaction = database.begin_write().map_err(redb_failed)?;
     transaction.set_durability(Durability::Immediate).map_err(redb_failed)?;
     // After a crash redb would walk its whole file otherwise.
@@ -207,9 +222,8 @@ fn write_batch(
         state.write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
     }
     checkpoints::write(&transaction, batch.checkpoints.iter().copied())?;
-    let snapshots = snapshots.write(&transaction)?;
-    transaction.commit().map_err(redb_failed)?;
-    Ok(snapshots)
+    entity_snapshots::write(&transaction, batch.snapshots)?;
+    transaction.commit().map_err(redb_failed)
 }
 
 type LogTable<'t> = Table<'t, u64, &'static [u8]>;
@@ -271,7 +285,15 @@ pub(in crate::driver::redb) fn close(core: &Core) -> Result<(), DriverError> {
     state.place = crate::driver::redb::format::tables::JournalPlace::default();
     state.frame = 0;
     let database = core.database()?;
-    write_batch(&database, &ApplyBatch::default(), &state, &core.pending_snapshots)?;
+    let pending = core.pending_snapshots.all();
+    let mut batch = ApplyBatch { snapshots: &pending, ..ApplyBatch::default() };
+    let room = core.room.ensure(batch.room_needed(0));
+    if room.is_err() {
+        // A snapshot may be lost.
+        batch.snapshots = &[];
+    }
+    write_batch(&database, &batch, &state)?;
+    drop(room);
     drop(database);
     core.journal.remove().map_err(failed)?;
     core.room.remove().map_err(failed)

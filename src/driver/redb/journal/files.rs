@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::driver::DriverError;
 use crate::driver::redb::disk::files::Disk;
+use crate::driver::redb::disk::reserve::DiskReserve;
 use crate::driver::redb::disk::sync_gate::SyncGate;
 use crate::driver::redb::journal::journal_file::{FOLDER, JournalFile, file_id, file_name, make};
 use crate::driver::redb::options::{Durability, RedbBuilder};
@@ -42,6 +43,7 @@ pub(in crate::driver::redb) struct Cursor {
 
 pub(in crate::driver::redb) struct Journal {
     disk: Arc<dyn Disk>,
+    room: Arc<DiskReserve>,
     /// Of the names in the store's directory.
     names: SyncGate,
     file_bytes: u64,
@@ -75,6 +77,7 @@ impl Journal {
     /// A journal that begins with a new file, the first after `last_id`.
     pub(in crate::driver::redb) fn start(
         disk: Arc<dyn Disk>,
+        room: Arc<DiskReserve>,
         options: &RedbBuilder,
         last_id: u64,
     ) -> io::Result<Self> {
@@ -82,6 +85,7 @@ impl Journal {
         let current = make(&*disk, &names, last_id + 1, options.journal_file_bytes)?;
         Ok(Journal {
             disk,
+            room,
             names,
             file_bytes: options.journal_file_bytes,
             flush_interval: match options.durability {
@@ -265,10 +269,10 @@ impl Journal {
             }
             drop(files);
             let began = Instant::now();
-            let done = match &task {
+            let done = self.room.beside(|| match &task {
                 Task::Extend(file) => file.extend(self.file_bytes).map(|()| None),
                 Task::Make(id) => make(&*self.disk, &self.names, *id, self.file_bytes).map(Some),
-            };
+            });
             files = self.files();
             match done {
                 Ok(made) => {
@@ -374,7 +378,9 @@ mod tests {
 
     /// A journal with nobody who makes space, whose current file is filled as far as it is used.
     fn journal() -> Journal {
-        let journal = Journal::start(Arc::new(PlainDisk), &RedbBuilder::default(), 0).unwrap();
+        let disk = Arc::new(PlainDisk);
+        let room = Arc::new(DiskReserve::new(disk.clone()));
+        let journal = Journal::start(disk, room, &RedbBuilder::default(), 0).unwrap();
         let current = journal.cursor().file;
         while current.ready() < TURN {
             current.extend(journal.file_bytes).unwrap();
