@@ -119,11 +119,11 @@ impl DiskReserve {
         let mut there = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(left) = there.checked_sub(STEP) else { return false };
         let file = self.disk.open(RESERVE).ok().flatten();
-        if !file.is_some_and(|file| file.set_size(left).is_ok()) {
-            return false;
+        let is_given = file.is_some_and(|file| file.set_size(left).is_ok());
+        if is_given {
+            *there = left;
         }
-        *there = left;
-        true
+        is_given
     }
 
     /// Does what takes room beside redb, unless a transaction needs the rest of it.
