@@ -134,10 +134,14 @@ impl Upcasters {
             let problem = "needs a kind that is not empty and has no '/'";
             return Err(OpenError::InvalidOption { option: "upcaster", problem });
         }
+        if version == u16::MAX {
+            let problem = "needs a version that has a later one";
+            return Err(OpenError::InvalidOption { option: "upcaster", problem });
+        }
         let event_type = SmolStr::new(event_type);
         let of_kind = self.kinds.entry(SmolStr::new(kind)).or_default();
         let current = of_kind.current.entry(event_type.clone()).or_default();
-        *current = version.saturating_add(1).max(*current);
+        *current = (version + 1).max(*current);
         let form = (event_type, version);
         if of_kind.by_form.contains_key(&form) {
             let (event_type, kind) = (form.0.to_string(), kind.to_owned());

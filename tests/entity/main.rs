@@ -29,4 +29,5 @@ mod entity_two_stores_lose_nothing;
 mod entity_unknown_types;
 mod entity_upcasting;
 mod entity_wrong_kind;
+mod resident_state_equals_the_stored;
 mod upcasters_belong_to_a_kind;

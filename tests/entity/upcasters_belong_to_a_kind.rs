@@ -51,6 +51,9 @@ async fn a_second_one_for_the_same_form_is_an_error_of_opening() {
         let error = builder().upcaster(kind, "Deposited", 1, hundredfold).open().await.unwrap_err();
         assert_says(&error, &["upcaster", "kind"]);
     }
+    // New events would be written in a version that it takes for an old one.
+    let last = builder().upcaster("account", "Deposited", u16::MAX, hundredfold);
+    assert_says(&last.open().await.unwrap_err(), &["upcaster", "version"]);
 }
 
 #[tokio::test]
