@@ -182,11 +182,13 @@ fn ready(core: &Core, c: &mut Committer, bytes: u64) -> Result<(), DriverError> 
             signals = core.applied_more.wait(signals).unwrap_or_else(PoisonError::into_inner);
         }
     }
-    core.journal.make_room(&mut c.cursor, bytes, c.next.number - 1).inspect_err(|error| {
+    core.journal.make_room(&mut c.cursor, bytes, c.next.number - 1).map_err(|error| {
         // A flush that failed at the switch of files may have lost frames that were answered.
         if error.may_have_been_written() {
             core.fail(error.clone());
         }
+        // Nothing of what waits for this room was written, also when the keeper failed meanwhile.
+        core.refusal().unwrap_or(error)
     })
 }
 
