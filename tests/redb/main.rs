@@ -34,3 +34,4 @@ mod redb_survives_power_loss;
 mod redb_verify_and_reindex;
 mod stale_frames_are_not_replayed;
 mod stats_tell_of_the_files;
+mod the_index_is_merged_in_slices;

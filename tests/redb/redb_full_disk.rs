@@ -108,7 +108,8 @@ fn an_index_that_finds_no_room_is_not_rebuilt() {
         block_on(driver.put_events(Arc::new(Put::new(events).unwrap()))).unwrap();
     }
     let disk = disk.after_kill();
-    // Opening writes all of it at once, so redb's file has few free pages.
+    // Opening writes all of it at once, and closing the index, so redb's file has few free pages.
+    block_on(small().open_on(Arc::new(disk.clone())).unwrap().close()).unwrap();
     let driver = small().cache_bytes(0).open_on(Arc::new(disk.clone())).unwrap();
     disk.set_capacity(Some(disk.used()));
     let refused = driver.reindex().unwrap_err();

@@ -9,6 +9,7 @@ use redb::Database;
 
 use crate::driver::redb::apply::checkpoints::Checkpoints;
 use crate::driver::redb::apply::entity_snapshots::PendingSnapshots;
+use crate::driver::redb::apply::merge::Merger;
 use crate::driver::redb::apply::pace::ApplyPace;
 use crate::driver::redb::apply::tail::Tail;
 use crate::driver::redb::disk::files::Disk;
@@ -39,7 +40,7 @@ pub(in crate::driver::redb) struct Core {
     pub(in crate::driver::redb) committer: Mutex<Committer>,
     pub(in crate::driver::redb) flushes: Flushes,
     /// What the apply thread last wrote; nobody else writes to redb without it.
-    pub(in crate::driver::redb) state: Mutex<StoreState>,
+    pub(in crate::driver::redb) state: Mutex<AppliedState>,
     /// The position of the latest event in redb.
     pub(in crate::driver::redb) applied: AtomicU64,
     /// The number of events that are journaled.
@@ -57,6 +58,14 @@ pub(in crate::driver::redb) struct Core {
     /// the file after the lock of the directory was released could write over the next opener's.
     database_users: RwLock<()>,
     snapshot: RwLock<Option<Arc<CommittedView>>>,
+}
+
+/// What redb's last commit holds.
+#[derive(Clone)]
+pub(in crate::driver::redb) struct AppliedState {
+    pub(in crate::driver::redb) store: StoreState,
+    /// The part of the index that is in no block yet.
+    pub(in crate::driver::redb) merger: Merger,
 }
 
 /// redb, or a view of it, and the right to use its file; closing waits for it.
@@ -91,11 +100,12 @@ impl Core {
         room: Arc<DiskReserve>,
         journal: Journal,
         database: Database,
-        state: StoreState,
+        applied: AppliedState,
     ) -> Result<Self, DriverError> {
-        let snapshot = CommittedView::take(&database)?;
+        let snapshot = CommittedView::take(&database, applied.merger.unmerged())?;
+        let state = &applied.store;
         let core = Core {
-            committer: Mutex::new(Committer::new(&journal, &state)),
+            committer: Mutex::new(Committer::new(&journal, state)),
             flushes: Flushes::default(),
             segments: SegmentCache::new(options.segment_cache_bytes),
             pace: ApplyPace::new(&options),
@@ -111,7 +121,7 @@ impl Core {
             readable: AtomicU64::new(state.applied),
             applied: AtomicU64::new(state.applied),
             journaled: AtomicU64::new(state.applied),
-            state: Mutex::new(state),
+            state: Mutex::new(applied),
             signals: Mutex::default(),
             apply_wakes: Condvar::new(),
             applied_more: Condvar::new(),
@@ -155,10 +165,14 @@ impl Core {
         Ok(FileLease { used, _user: user })
     }
 
-    /// Shows readers what was just committed.
-    pub(in crate::driver::redb) fn renew_snapshot(&self) -> Result<(), DriverError> {
+    /// Shows readers what was just committed. Whoever calls this holds the lock of the state, so
+    /// nobody commits meanwhile.
+    pub(in crate::driver::redb) fn renew_snapshot(
+        &self,
+        merger: &Merger,
+    ) -> Result<(), DriverError> {
         let database = self.database()?;
-        let fresh = Arc::new(CommittedView::take(&database)?);
+        let fresh = Arc::new(CommittedView::take(&database, merger.unmerged())?);
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok(())
     }

@@ -17,8 +17,9 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::driver::redb::apply::checkpoints::Checkpoint;
+use crate::driver::redb::apply::merge::Merger;
 use crate::driver::redb::apply::transaction;
-use crate::driver::redb::core::Core;
+use crate::driver::redb::core::{AppliedState, Core};
 use crate::driver::redb::disk::directory::Directory;
 use crate::driver::redb::disk::files::DirectoryDisk;
 use crate::driver::redb::disk::files::{Disk, DiskFile};
@@ -91,24 +92,27 @@ fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverEr
     let database = open_database(&options, &*disk, &room, DATABASE)?;
     let mut state = read_state(&database)?;
     if options.rebuild_index {
-        reindex::rebuild(&database, &options, state.applied)?;
+        reindex::rebuild(&database, &options, &mut state)?;
     }
     let files = journal_files(&*disk)?;
-    if !state.clean {
-        Replay { options: &options, database: &database, files: &files }.run(&mut state)?;
+    let merger = load_deltas(&database, &options, &state)?;
+    let mut applied = AppliedState { store: state, merger };
+    if !applied.store.clean {
+        Replay { options: &options, database: &database, files: &files }.run(&mut applied)?;
     }
     let last_id = files.keys().next_back().copied().unwrap_or(0);
     let journal = Journal::start(disk.clone(), room.clone(), &options, last_id);
     let journal = journal.map_err(journal_failed)?;
+    let state = &mut applied.store;
     state.epoch += 1;
     state.frame = 0;
     state.place = JournalPlace { file: journal.cursor().file.id, offset: 0 };
     state.clean = false;
-    transaction::write(&database, &[], &[], &state)?;
+    transaction::write(&database, &[], &[], &mut applied)?;
     for id in files.keys() {
         disk.remove(&file_name(*id)).map_err(journal_failed)?;
     }
-    Core::new(options, disk, room, journal, database, state)
+    Core::new(options, disk, room, journal, database, applied)
 }
 
 /// A journal without redb's file may hold the only copy of answered events: a new store is not
@@ -184,6 +188,20 @@ fn read_state(database: &Database) -> Result<StoreState, DriverError> {
     Ok(state)
 }
 
+/// The part of the index that is in no block yet.
+fn load_deltas(
+    database: &Database,
+    options: &RedbBuilder,
+    state: &StoreState,
+) -> Result<Merger, DriverError> {
+    let transaction = database.begin_read().map_err(redb_failed)?;
+    let latest = transaction.open_table(LATEST).map_err(redb_failed)?;
+    let is_known = |key: &str| Ok(latest.get(key).map_err(redb_failed)?.is_some());
+    let mut merger = Merger::new(options.tail_bytes);
+    merger.load(&transaction, (state.indexed, state.applied), is_known)?;
+    Ok(merger)
+}
+
 type JournalFiles = BTreeMap<u64, (Arc<dyn DiskFile>, u64)>;
 
 fn journal_files(disk: &dyn Disk) -> Result<JournalFiles, DriverError> {
@@ -219,7 +237,8 @@ struct ReplayBatch {
 }
 
 impl Replay<'_> {
-    fn run(&self, state: &mut StoreState) -> Result<(), DriverError> {
+    fn run(&self, applied: &mut AppliedState) -> Result<(), DriverError> {
+        let state = &applied.store;
         if !self.files.contains_key(&state.place.file) {
             return Err(DriverError::damaged(format!(
                 "the journal at position {}: the file {} is missing",
@@ -232,7 +251,7 @@ impl Replay<'_> {
         let mut place = state.place;
         let mut next = ExpectedFrame { position: state.applied + 1, number: state.frame + 1 };
         let mut batch = ReplayBatch::default();
-        while let Some((found, header, body)) = self.next_frame(state, place, next)? {
+        while let Some((found, header, body)) = self.next_frame(&applied.store, place, next)? {
             let content = decode(&header, body).map_err(DriverError::damaged)?;
             batch.events.push(content.events);
             batch.latest_time = batch.latest_time.max(content.latest_time);
@@ -242,12 +261,12 @@ impl Replay<'_> {
             batch.bytes += header.frame_bytes();
             done += header.frame_bytes();
             if batch.bytes >= BATCH_BYTES {
-                self.write(std::mem::take(&mut batch), state, (next, place))?;
+                self.write(std::mem::take(&mut batch), applied, (next, place))?;
                 self.options.tell(Step::Replaying, done, total);
             }
         }
-        self.refuse_later_frames(state, next)?;
-        self.write(batch, state, (next, place))?;
+        self.refuse_later_frames(&applied.store, next)?;
+        self.write(batch, applied, (next, place))?;
         self.options.tell(Step::Replaying, total, total);
         Ok(())
     }
@@ -256,17 +275,18 @@ impl Replay<'_> {
     fn write(
         &self,
         batch: ReplayBatch,
-        state: &mut StoreState,
+        applied: &mut AppliedState,
         (next, place): (ExpectedFrame, JournalPlace),
     ) -> Result<(), DriverError> {
         if batch.bytes == 0 {
             return Ok(());
         }
+        let state = &mut applied.store;
         state.applied = next.position - 1;
         state.frame = next.number - 1;
         state.latest_time = state.latest_time.max(batch.latest_time.unwrap_or(state.latest_time));
         state.place = place;
-        transaction::write(self.database, &batch.events, &batch.checkpoints, state)
+        transaction::write(self.database, &batch.events, &batch.checkpoints, applied)
     }
 
     /// The frame `next`: in `place`, or at another file's start.

@@ -142,7 +142,8 @@ impl RedbBuilder {
     }
 
     /// How many bytes of journaled events may wait in memory for redb; 64 MiB unless told. Over
-    /// this, puts wait.
+    /// this, puts wait. What redb's index does not have yet takes up to about as much again, where
+    /// events are of very many aggregates.
     pub fn tail_bytes(mut self, bytes: usize) -> Self {
         self.tail_bytes = bytes.max(1);
         self

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use redb::{Database, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
 use crate::driver::DriverError;
-use crate::driver::redb::apply::index::{Addition, ByAggregate};
-use crate::driver::redb::core::Core;
+use crate::driver::redb::apply::index::ByAggregate;
+use crate::driver::redb::apply::merge::Merger;
+use crate::driver::redb::core::{AppliedState, Core};
 use crate::driver::redb::failure::{guarded, redb_failed};
-use crate::driver::redb::format::tables::{EARLIER, LATEST, LOG};
+use crate::driver::redb::format::delta::Addition;
+use crate::driver::redb::format::tables::{DELTAS, EARLIER, LATEST, LOG, STORE, StoreState};
 use crate::driver::redb::options::{RedbBuilder, Step};
 use crate::driver::redb::read::committed_view::{begin_read, decode_event, missing, read_segment};
 use crate::event::AggregateKey;
@@ -24,7 +26,7 @@ const BATCH_EVENTS: usize = 100_000;
 pub(in crate::driver::redb) fn reindex(core: &Core) -> Result<u64, DriverError> {
     let total = core.apply_all()?;
     // Keeps the apply thread out of redb until the new index is there.
-    let state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
     let database = core.database()?;
     let can_be_deleted = guarded(|| walk(&database)).is_ok();
     let mut transaction = database.begin_write().map_err(redb_failed)?;
@@ -33,13 +35,16 @@ pub(in crate::driver::redb) fn reindex(core: &Core) -> Result<u64, DriverError> 
         true => {
             transaction.delete_table(LATEST).map_err(redb_failed)?;
             transaction.delete_table(EARLIER).map_err(redb_failed)?;
+            transaction.delete_table(DELTAS).map_err(redb_failed)?;
         }
         false => leave_behind(&transaction)?,
     }
     let events = write_index(&transaction, &core.options, total)?;
+    let store = write_indexed(&transaction, &state.store)?;
     transaction.commit().map_err(redb_failed)?;
     drop(database);
-    core.renew_snapshot()?;
+    *state = AppliedState { store, merger: Merger::new(core.options.tail_bytes) };
+    core.renew_snapshot(&state.merger)?;
     drop(state);
     // No sequence is assigned meanwhile. Not under the lock before: whoever has this one may wait
     // for the apply thread.
@@ -48,6 +53,18 @@ pub(in crate::driver::redb) fn reindex(core: &Core) -> Result<u64, DriverError> 
     drop(committer);
     core.options.tell(Step::Reindexing, events, events);
     Ok(events)
+}
+
+/// All events are in the blocks.
+fn write_indexed(
+    transaction: &WriteTransaction,
+    state: &StoreState,
+) -> Result<StoreState, DriverError> {
+    // Without rows, but there: it may have been deleted or left behind.
+    transaction.open_table(DELTAS).map_err(redb_failed)?;
+    let state = StoreState { indexed: state.applied, ..*state };
+    state.write(&mut transaction.open_table(STORE).map_err(redb_failed)?)?;
+    Ok(state)
 }
 
 /// Reads all rows of the index, whatever they say: redb reads the same pages to delete them.
@@ -59,6 +76,9 @@ fn walk(database: &Database) -> Result<(), DriverError> {
     for row in transaction.open_table(EARLIER).map_err(redb_failed)?.iter().map_err(redb_failed)? {
         row.map_err(redb_failed)?;
     }
+    for row in transaction.open_table(DELTAS).map_err(redb_failed)?.iter().map_err(redb_failed)? {
+        row.map_err(redb_failed)?;
+    }
     Ok(())
 }
 
@@ -66,12 +86,13 @@ fn walk(database: &Database) -> Result<(), DriverError> {
 pub(in crate::driver::redb) fn rebuild(
     database: &Database,
     options: &RedbBuilder,
-    total: u64,
+    state: &mut StoreState,
 ) -> Result<(), DriverError> {
     let mut transaction = database.begin_write().map_err(redb_failed)?;
     transaction.set_quick_repair(true);
     leave_behind(&transaction)?;
-    let events = write_index(&transaction, options, total)?;
+    let events = write_index(&transaction, options, state.applied)?;
+    *state = write_indexed(&transaction, state)?;
     transaction.commit().map_err(redb_failed)?;
     options.tell(Step::Reindexing, events, events);
     Ok(())
@@ -85,6 +106,11 @@ fn leave_behind(transaction: &WriteTransaction) -> Result<(), DriverError> {
         tables.map(|table| table.name().to_owned()).collect()
     };
     let number = (1..).find(|n| !there.contains(&left_behind(LATEST.name(), *n))).unwrap_or(0);
+    if there.iter().any(|name| name == DELTAS.name()) {
+        let deltas = left_behind(DELTAS.name(), number);
+        let left: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(&deltas);
+        transaction.rename_table(DELTAS, left).map_err(redb_failed)?;
+    }
     let (latest, earlier) =
         (left_behind(LATEST.name(), number), left_behind(EARLIER.name(), number));
     let left: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(&latest);

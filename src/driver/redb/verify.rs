@@ -6,14 +6,17 @@
 //! of their keys. What the journal holds is applied first; what is
 //! damaged in it is found on opening.
 
-use redb::ReadOnlyTable;
+use std::sync::PoisonError;
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use crate::driver::DriverError;
+use crate::driver::redb::apply::merge::decode_delta;
 use crate::driver::redb::apply::{checkpoints, entity_snapshots};
 use crate::driver::redb::core::Core;
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::block::Block;
-use crate::driver::redb::format::tables::earlier_key;
+use crate::driver::redb::format::tables::{DELTAS, earlier_key};
 use crate::driver::redb::options::Step;
 use crate::driver::redb::read::committed_view::{
     CommittedView, begin_read, decode_block, decode_earlier, decode_event, missing, read_segment,
@@ -41,9 +44,11 @@ struct Seen {
 
 pub(in crate::driver::redb) fn verify(core: &Core) -> Result<Verified, DriverError> {
     let total = core.apply_all()?;
+    let state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
     // One lease for the whole walk: closing waits for its end.
     let database = core.database()?;
-    let snapshot = CommittedView::take(&database)?;
+    let snapshot = CommittedView::take(&database, state.merger.unmerged())?;
+    drop(state);
     let mut seen = Vec::new();
     let mut latest_time = Timestamp::from_micros(i64::MIN);
     let mut next = 1;
@@ -87,10 +92,20 @@ pub(in crate::driver::redb) fn verify(core: &Core) -> Result<Verified, DriverErr
     let transaction = begin_read(&database)?;
     entity_snapshots::verify(&transaction)?;
     checkpoints::verify(&transaction)?;
+    verify_deltas(&transaction)?;
     drop((transaction, snapshot));
     drop(database);
     core.options.tell(Step::Verifying, next - 1, next - 1);
     Ok(verified)
+}
+
+/// Whether every delta is as it was written.
+fn verify_deltas(transaction: &ReadTransaction) -> Result<(), DriverError> {
+    for row in transaction.open_table(DELTAS).map_err(redb_failed)?.iter().map_err(redb_failed)? {
+        let (first, stored) = row.map_err(redb_failed)?;
+        decode_delta(first.value(), stored.value())?;
+    }
+    Ok(())
 }
 
 /// Whether the index says of each of these events where it stands.
@@ -106,6 +121,8 @@ fn compare(snapshot: &CommittedView, seen: &mut Vec<Seen>) -> Result<(), DriverE
             let found = block.as_ref().and_then(|block| {
                 block.positions(event.sequence, event.sequence).next().map(|run| run.first)
             });
+            let key = event.key.as_str();
+            let found = found.or_else(|| snapshot.unmerged.position(key, event.sequence));
             if found != Some(event.position) {
                 return Err(DriverError::damaged(format!(
                     "the index is wrong about {} at {} (position {}): run reindex",
@@ -161,6 +178,18 @@ fn count(snapshot: &CommittedView, events: u64) -> Result<Verified, DriverError>
         let key = std::str::from_utf8(key).unwrap_or_default();
         let block = decode_earlier(key, place, stored.value())?;
         indexed += block.next_sequence() - block.first_sequence();
+    }
+    for delta in &snapshot.unmerged.deltas {
+        for number in 0..delta.len() {
+            let (key, additions) = (delta.key(number).unwrap_or_default(), delta.additions(number));
+            let stored = snapshot.latest.get(key).map_err(redb_failed)?;
+            let next = match &stored {
+                Some(stored) => decode_block(key, stored.value())?.next_sequence(),
+                None => 1,
+            };
+            indexed += additions.between(next, u64::MAX).map(|part| part.events).sum::<u64>();
+            aggregates += u64::from(stored.is_none() && additions.first_sequence() == 1);
+        }
     }
     if indexed != events {
         return Err(DriverError::damaged(format!(

@@ -11,20 +11,13 @@ use redb::{ReadableTable, Table};
 use crate::driver::DriverError;
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::block::Block;
+use crate::driver::redb::format::delta::{Addition, Delta};
 use crate::driver::redb::format::tables::earlier_key;
 use crate::driver::redb::read::committed_view::decode_block;
 use crate::spin_wait::yield_now;
 
 pub(in crate::driver::redb) type Latest<'t> = Table<'t, &'static str, &'static [u8]>;
 pub(in crate::driver::redb) type Earlier<'t> = Table<'t, &'static [u8], &'static [u8]>;
-
-/// Neighbouring events of one aggregate that are new in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::driver::redb) struct Addition {
-    pub(in crate::driver::redb) first_sequence: u64,
-    pub(in crate::driver::redb) first_position: u64,
-    pub(in crate::driver::redb) events: u64,
-}
 
 /// Additions by aggregate.
 #[derive(Default)]
@@ -87,31 +80,46 @@ impl<'a> ByAggregate<'a> {
         })
     }
 
-    /// Adds them to the blocks of their aggregates.
+    /// The delta of these additions, which begins at `first_position`.
+    pub(in crate::driver::redb) fn delta(&self, first_position: u64) -> Result<Delta, DriverError> {
+        let mut delta = Delta::at(first_position);
+        for (number, (key, additions)) in self.iter().enumerate() {
+            if number % 64 == 0 {
+                yield_now();
+            }
+            delta.push(key, additions).ok_or_else(|| {
+                DriverError::damaged(format!(
+                    "{key}: its sequences from position {first_position} on do not follow"
+                ))
+            })?;
+        }
+        Ok(delta.finish())
+    }
+
+    /// Adds them to the blocks of their aggregates, and returns how many of these are new. What is
+    /// in the blocks already is passed over.
     pub(in crate::driver::redb) fn write(
         &self,
         latest: &mut Latest<'_>,
         earlier: &mut Earlier<'_>,
-    ) -> Result<(), DriverError> {
-        let (mut bytes, mut place) = (Vec::new(), Vec::new());
+    ) -> Result<u64, DriverError> {
+        let (mut bytes, mut place, mut new) = (Vec::new(), Vec::new(), 0);
         for (number, (key, additions)) in self.iter().enumerate() {
             if number % 32 == 0 {
                 yield_now();
             }
             let mut block = match latest.get(key).map_err(redb_failed)? {
                 Some(stored) => decode_block(key, stored.value())?,
-                None => Block::new(1),
-            };
-            for addition in additions {
-                if addition.first_sequence != block.next_sequence() {
-                    return Err(DriverError::damaged(format!(
-                        "{key}: sequence {} at position {} does not follow {}",
-                        addition.first_sequence,
-                        addition.first_position,
-                        block.next_sequence() - 1
-                    )));
+                None => {
+                    new += 1;
+                    Block::new(1)
                 }
-                for position in addition.first_position..addition.first_position + addition.events {
+            };
+            let first = block.next_sequence();
+            for addition in additions {
+                let merged = merged_events(key, &block, &addition)?;
+                let next = addition.first_position + addition.events;
+                for position in addition.first_position + merged..next {
                     if block.push(position) {
                         continue;
                     }
@@ -122,11 +130,32 @@ impl<'a> ByAggregate<'a> {
                     block.push(position);
                 }
             }
-            block.encode(key, &mut bytes);
-            latest.insert(key, bytes.as_slice()).map_err(redb_failed)?;
+            if block.next_sequence() > first {
+                block.encode(key, &mut bytes);
+                latest.insert(key, bytes.as_slice()).map_err(redb_failed)?;
+            }
         }
-        Ok(())
+        Ok(new)
     }
+}
+
+/// How many of the addition's events are in the aggregate's blocks, of which this is the last.
+fn merged_events(key: &str, block: &Block, addition: &Addition) -> Result<u64, DriverError> {
+    let next = block.next_sequence();
+    let merged = next.saturating_sub(addition.first_sequence).min(addition.events);
+    let last = addition.first_sequence + merged.saturating_sub(1);
+    let is_same = merged == 0
+        || last < block.first_sequence()
+        || block.positions(last, last).any(|run| run.first + 1 == addition.first_position + merged);
+    if addition.first_sequence > next || !is_same {
+        return Err(DriverError::damaged(format!(
+            "{key}: sequence {} at position {} does not follow {}",
+            addition.first_sequence,
+            addition.first_position,
+            next - 1
+        )));
+    }
+    Ok(merged)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! | `log` | first position | a [segment](super::segment) |
 //! | `latest` | aggregate key | the [block](super::block) with the aggregate's latest events |
 //! | `earlier` | aggregate key, zero byte, first sequence (big-endian) | an earlier block, full |
+//! | `deltas` | first position | a [delta](super::delta): what is in no block yet, sealed |
 //! | `sealed_snapshots` | aggregate key | the snapshot of its entity, [sealed](super::sealed) |
 //! | `sealed_checkpoints` | name | a consumer's checkpoint, [sealed](super::sealed) |
 //! | `snapshots`, `checkpoints` | | the same without seals, from an earlier version; only read |
@@ -27,12 +28,18 @@ pub(in crate::driver::redb) const LATEST: TableDefinition<'static, &str, &[u8]> 
     TableDefinition::new("latest");
 pub(in crate::driver::redb) const EARLIER: TableDefinition<'static, &[u8], &[u8]> =
     TableDefinition::new("earlier");
+pub(in crate::driver::redb) const DELTAS: TableDefinition<'static, u64, &[u8]> =
+    TableDefinition::new("deltas");
 pub(in crate::driver::redb) const STORE: TableDefinition<'static, &str, u64> =
     TableDefinition::new("store");
 
 /// In [`STORE`]: the checksum of the other numbers.
 const CHECKSUM: &str = "checksum";
 const FRAME: &str = "frame";
+const INDEXED: &str = "indexed";
+/// So many numbers had a store before frames had numbers, and before the index had deltas.
+const WITHOUT_FRAME: usize = 8;
+const WITHOUT_INDEXED: usize = 9;
 
 /// A table of values by name. A store that never had one of them has no such table.
 pub(in crate::driver::redb) fn open_if_there(
@@ -90,6 +97,9 @@ pub(in crate::driver::redb) struct StoreState {
     pub(in crate::driver::redb) place: JournalPlace,
     /// The number of the last frame of this epoch in redb.
     pub(in crate::driver::redb) frame: u64,
+    /// The position up to which the index has all events in its blocks. Those behind it are in
+    /// deltas.
+    pub(in crate::driver::redb) indexed: u64,
     /// Whether the store was closed, and the journal is empty.
     pub(in crate::driver::redb) clean: bool,
 }
@@ -103,6 +113,7 @@ impl StoreState {
             latest_time: Timestamp::from_micros(i64::MIN),
             place: JournalPlace::default(),
             frame: 0,
+            indexed: 0,
             clean: true,
         }
     }
@@ -117,18 +128,29 @@ impl StoreState {
                 DriverError::damaged(format!("events.redb is damaged: {name:?} is missing"))
             })
         };
+        let applied = number("applied")?;
+        // A store that was written before the index had deltas has none.
+        let indexed = table.get(INDEXED).map_err(redb_failed)?.map(|found| found.value());
         let state = StoreState {
             store: Uuid::from_u64_pair(number("store_id_high")?, number("store_id_low")?),
             epoch: number("epoch")?,
-            applied: number("applied")?,
+            applied,
             latest_time: Timestamp::from_micros(number("latest_time")?.cast_signed()),
             place: JournalPlace { file: number("place_file")?, offset: number("place_offset")? },
             // A store that was written before frames had numbers has none.
             frame: table.get(FRAME).map_err(redb_failed)?.map_or(0, |found| found.value()),
+            indexed: indexed.unwrap_or(applied),
             clean: number("clean")? != 0,
         };
         let checksum = number(CHECKSUM)?;
-        if checksum != state.checksum() && (state.frame > 0 || checksum != state.first_checksum()) {
+        let is_right = match indexed {
+            Some(_) => checksum == state.checksum(),
+            None => {
+                checksum == state.checksum_of(WITHOUT_INDEXED)
+                    || state.frame == 0 && checksum == state.checksum_of(WITHOUT_FRAME)
+            }
+        };
+        if !is_right || state.indexed > state.applied {
             return Err(DriverError::damaged(
                 "events.redb is damaged: its state has a wrong checksum",
             ));
@@ -147,7 +169,7 @@ impl StoreState {
         Ok(())
     }
 
-    fn numbers(&self) -> [(&'static str, u64); 9] {
+    fn numbers(&self) -> [(&'static str, u64); 10] {
         let (high, low) = self.store.as_u64_pair();
         [
             ("store_id_high", high),
@@ -159,18 +181,18 @@ impl StoreState {
             ("place_offset", self.place.offset),
             ("clean", u64::from(self.clean)),
             (FRAME, self.frame),
+            (INDEXED, self.indexed),
         ]
     }
 
     fn checksum(&self) -> u64 {
-        let bytes = self.numbers().map(|(_, number)| number.to_le_bytes()).concat();
-        XxHash3_64::oneshot(&bytes)
+        self.checksum_of(self.numbers().len())
     }
 
-    /// The checksum of stores from before frames had numbers. A version that knows only this one
-    /// refuses a store with numbers, so it never overlooks frames that it cannot read.
-    fn first_checksum(&self) -> u64 {
+    /// The checksum of an earlier version, which knows the first `count` numbers only. It refuses a
+    /// store with more, so it never overlooks what it cannot read.
+    fn checksum_of(&self, count: usize) -> u64 {
         let bytes = self.numbers().map(|(_, number)| number.to_le_bytes()).concat();
-        XxHash3_64::oneshot(bytes.get(..8 * 8).unwrap_or_default())
+        XxHash3_64::oneshot(bytes.get(..8 * count).unwrap_or_default())
     }
 }

@@ -6,8 +6,10 @@ use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase, ReadableTable
 use crate::driver::DriverError;
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::block::{Block, PositionRun};
+use crate::driver::redb::format::delta::MemberAdditions;
 use crate::driver::redb::format::segment::{Entry, Segment};
 use crate::driver::redb::format::tables::{EARLIER, LATEST, LOG, earlier_key};
+use crate::driver::redb::read::unmerged_index::UnmergedIndex;
 use crate::event::{AggregateKey, KeyedEvent, Position, Sequence};
 
 /// redb as of one commit. Kept and shared until the next, because opening tables costs more than
@@ -16,21 +18,28 @@ pub(in crate::driver::redb) struct CommittedView {
     pub(in crate::driver::redb) log: ReadOnlyTable<u64, &'static [u8]>,
     pub(in crate::driver::redb) latest: ReadOnlyTable<&'static str, &'static [u8]>,
     pub(in crate::driver::redb) earlier: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    /// What the blocks do not have.
+    pub(in crate::driver::redb) unmerged: UnmergedIndex,
 }
 
 impl CommittedView {
-    pub(in crate::driver::redb) fn take(database: &Database) -> Result<Self, DriverError> {
+    /// `unmerged` is as of the same commit.
+    pub(in crate::driver::redb) fn take(
+        database: &Database,
+        unmerged: UnmergedIndex,
+    ) -> Result<Self, DriverError> {
         let transaction = begin_read(database)?;
         Ok(CommittedView {
             log: transaction.open_table(LOG).map_err(redb_failed)?,
             latest: transaction.open_table(LATEST).map_err(redb_failed)?,
             earlier: transaction.open_table(EARLIER).map_err(redb_failed)?,
+            unmerged,
         })
     }
 
-    /// The number of aggregates in the index, which redb keeps.
+    /// The number of aggregates in the index.
     pub(in crate::driver::redb) fn aggregates(&self) -> Result<u64, DriverError> {
-        self.latest.len().map_err(redb_failed)
+        Ok(self.latest.len().map_err(redb_failed)? + self.unmerged.new_aggregates)
     }
 
     /// The block with the aggregate's latest events.
@@ -44,7 +53,9 @@ impl CommittedView {
         &self,
         key: &AggregateKey,
     ) -> Result<u64, DriverError> {
-        Ok(self.latest_block(key)?.map_or(0, |block| block.next_sequence() - 1))
+        let stored = self.latest_block(key)?.map_or(1, |block| block.next_sequence());
+        let unmerged = self.unmerged.next_sequence(key.as_str()).unwrap_or(1);
+        Ok(stored.max(unmerged) - 1)
     }
 
     /// Where the aggregate's events with the sequences `low..=high` stand, in the order of reading.
@@ -56,9 +67,18 @@ impl CommittedView {
         backwards: bool,
         limit: usize,
     ) -> Result<(Vec<PositionRun>, bool), DriverError> {
-        let Some(latest) = self.latest_block(key)? else { return Ok((Vec::new(), true)) };
         let mut found = Runs { runs: Vec::new(), wanted: limit as u64 };
-        if backwards && !found.take(&latest, (low, high), true) {
+        let latest = self.latest_block(key)?;
+        let behind = latest.as_ref().map_or(1, Block::next_sequence);
+        let unmerged = (low.max(behind), high);
+        let Some(latest) = latest else {
+            let all = self.take_unmerged(key, unmerged, backwards, &mut found)?;
+            return Ok((found.runs, all));
+        };
+        if backwards
+            && !(self.take_unmerged(key, unmerged, true, &mut found)?
+                && found.take(&latest, (low, high), true))
+        {
             return Ok((found.runs, false));
         }
         let needs_latest = high >= latest.first_sequence();
@@ -96,8 +116,42 @@ impl CommittedView {
                 return Err(damaged_index(key.as_str()));
             }
         }
-        let all = backwards || found.take(&latest, (low, high), false);
+        let all = backwards
+            || found.take(&latest, (low, high), false)
+                && self.take_unmerged(key, unmerged, false, &mut found)?;
         Ok((found.runs, all))
+    }
+
+    /// Takes events that are in no block, as long as events are wanted. Returns whether all were
+    /// taken.
+    fn take_unmerged(
+        &self,
+        key: &AggregateKey,
+        (low, high): (u64, u64),
+        backwards: bool,
+        found: &mut Runs,
+    ) -> Result<bool, DriverError> {
+        let parts: Vec<MemberAdditions<'_>> = self.unmerged.additions(key.as_str()).collect();
+        let high = high.min(parts.last().map_or(0, |last| last.next_sequence() - 1));
+        if low > high {
+            return Ok(true);
+        }
+        let mut additions = parts.iter().flat_map(|part| part.between(low, high));
+        // Forwards the next sequence that is wanted; backwards the one behind it.
+        let mut at = if backwards { high + 1 } else { low };
+        while let Some(next) = if backwards { additions.next_back() } else { additions.next() } {
+            let (from, to) = (next.first_sequence, next.next_sequence());
+            if at != if backwards { to } else { from } {
+                return Err(damaged_index(key.as_str()));
+            }
+            at = if backwards { from } else { to };
+            let run = PositionRun { first: next.first_position, events: next.events };
+            if !found.take_run(run, backwards) {
+                return Ok(false);
+            }
+        }
+        let is_whole = at == if backwards { low } else { high + 1 };
+        if is_whole { Ok(true) } else { Err(damaged_index(key.as_str())) }
     }
 
     /// The segment that holds `position`.

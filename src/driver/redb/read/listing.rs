@@ -17,7 +17,8 @@ const PAGE_KEYS: usize = 1_000;
 /// At most so many events are taken from the tail at once.
 const PAGE_EVENTS: usize = 4_096;
 
-/// Keys page by page: those that the tail had at the beginning, merged into redb's.
+/// Keys page by page: those that the tail had at the beginning, merged into those of the
+/// index.
 pub(in crate::driver::redb) struct KeyLister {
     prefix: String,
     tail: Vec<AggregateKey>,
@@ -45,36 +46,45 @@ impl KeyLister {
                     return Ok(None);
                 }
                 if behind(key.value()) {
-                    return AggregateKey::new(key.value())
-                        .map(Some)
-                        .map_err(|e| DriverError::damaged(format!("a stored key is none: {e}")));
+                    return stored_key(key.value()).map(Some);
                 }
             }
             Ok(None)
         };
         let start = self.tail.partition_point(|key| !behind(key.as_str()));
-        let mut tail = self.tail.iter().skip(start).cloned().peekable();
+        let mut others: Vec<AggregateKey> =
+            self.tail.iter().skip(start).take(PAGE_KEYS).cloned().collect();
+        for key in snapshot.unmerged.new_keys(from, &self.prefix, PAGE_KEYS + 1) {
+            others.extend(behind(key).then(|| stored_key(key)).transpose()?);
+        }
+        others.sort_unstable();
+        others.dedup();
+        let mut others = others.into_iter().peekable();
         let mut stored = next_stored()?;
         let mut keys = Vec::new();
         while keys.len() < PAGE_KEYS {
-            let key = match (stored.take(), tail.peek()) {
+            let key = match (stored.take(), others.peek()) {
                 (None, None) => break,
                 (Some(key), next) if next.is_none_or(|next| key <= *next) => {
                     if next == Some(&key) {
-                        tail.next();
+                        others.next();
                     }
                     stored = next_stored()?;
                     Some(key)
                 }
                 (kept, _) => {
                     stored = kept;
-                    tail.next()
+                    others.next()
                 }
             };
             keys.extend(key);
         }
         Ok(keys)
     }
+}
+
+fn stored_key(key: &str) -> Result<AggregateKey, DriverError> {
+    AggregateKey::new(key).map_err(|e| DriverError::damaged(format!("a stored key is none: {e}")))
 }
 
 /// The events from position `from` on, in order, at most `limit` and about 1 MiB.
