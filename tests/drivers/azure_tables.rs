@@ -13,8 +13,13 @@ use super::scripted::Reply;
 use super::scripted::http::{Response, answer, serve};
 use super::{append_at, open, put_at};
 
-fn url(address: SocketAddr, options: &str) -> String {
+pub(super) fn url(address: SocketAddr, options: &str) -> String {
     format!("azure-tables://ada1/events?key=aHVzaA%3D%3D&endpoint=http%3A%2F%2F{address}{options}")
+}
+
+/// A table without rows, that takes every write.
+pub(super) fn empty() -> SocketAddr {
+    transacting(answer(202, "--b\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n--b--"))
 }
 
 /// A service with an empty table that answers transactions so.

@@ -1,15 +1,17 @@
 //! Cassandra: clusters with users, and nodes that stop answering while a connection is made.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use seriatim::driver::DriverError;
 
-use super::open;
-use super::scripted::Reply;
 use super::scripted::cql::{
     AUTH_RESPONSE, OPTIONS, STARTUP, authenticate, error, serve, supported,
 };
+use super::scripted::{Reply, cql_node};
+use super::{open, put};
 
 const BAD_CREDENTIALS: i32 = 0x0100;
 
@@ -55,6 +57,74 @@ async fn an_opening_that_gets_no_answer_ends_at_the_timeout() {
         assert!(matches!(error, DriverError::Unavailable { .. }), "{silent}: {error:?}");
         assert!(began.elapsed() < Duration::from_secs(4), "{silent}: {:?}", began.elapsed());
     }
+}
+
+/// A node that answers statements which begin so with this, and a count of them.
+fn answering(
+    beginning: &'static str,
+    reply: Reply<super::scripted::cql::Frame>,
+) -> (SocketAddr, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let address = cql_node::serve(move |text| {
+        text.starts_with(beginning).then(|| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            reply.clone()
+        })
+    });
+    (address, asked)
+}
+
+const OVERLOADED: i32 = 0x1001;
+const BOOTSTRAPPING: i32 = 0x1002;
+const SERVER_ERROR: i32 = 0x0000;
+
+#[tokio::test]
+async fn what_a_coordinator_cannot_vouch_for_leaves_a_put_open() {
+    for reply in [
+        Reply::Answers(cql_node::unavailable()),
+        Reply::Answers(cql_node::write_timeout()),
+        Reply::Answers(error(OVERLOADED, "too many requests")),
+        Reply::Answers(error(BOOTSTRAPPING, "not yet")),
+        Reply::Answers(error(SERVER_ERROR, "oops")),
+        Reply::HangsUp,
+    ] {
+        // One event is a statement, several are a batch.
+        for count in [1, 2] {
+            let (address, asked) = answering("INSERT", reply.clone());
+            let driver = open(&format!("cassandra://{address}/bank")).await.unwrap();
+            let answer = driver.put_events(put(count)).await;
+            let open = answer.as_ref().is_err_and(DriverError::may_have_been_written);
+            assert!(open, "{count} events, {reply:?}: {answer:?}");
+            // Who sends again is the store.
+            assert_eq!(asked.load(Ordering::SeqCst), 1, "{reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_is_refused_was_surely_not_written() {
+    for code in [0x2000, 0x2100, 0x2200] {
+        let (address, asked) = answering("INSERT", Reply::Answers(error(code, "no")));
+        let driver = open(&format!("cassandra://{address}/bank")).await.unwrap();
+        let answer = driver.put_events(put(1)).await;
+        assert!(matches!(answer, Err(DriverError::Failed { .. })), "{code}: {answer:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_read_of_too_few_replicas_is_asked_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let address = cql_node::serve(move |text| {
+        let is_first =
+            text.starts_with("SELECT s FROM") && counter.fetch_add(1, Ordering::SeqCst) == 0;
+        is_first.then(|| Reply::Answers(cql_node::unavailable()))
+    });
+    let driver = open(&format!("cassandra://{address}/bank")).await.unwrap();
+    let latest = driver.latest_sequence(&"account/1".parse().unwrap()).await.unwrap();
+    assert_eq!((latest.get(), asked.load(Ordering::SeqCst)), (0, 2));
 }
 
 #[cfg(feature = "cassandra-tls")]

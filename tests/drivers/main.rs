@@ -13,9 +13,13 @@ mod azure_tables;
 mod cassandra;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
+mod engine_is_down;
 mod hostile_urls;
 #[cfg(feature = "mongodb")]
 mod mongo;
+mod out_of_order;
+#[cfg(feature = "cassandra")]
+mod partition_warning;
 
 use std::sync::Arc;
 
@@ -25,6 +29,11 @@ use uuid::Uuid;
 
 /// A put of so many events of the aggregate `account/1`, from the first on.
 fn put(count: u64) -> Arc<Put> {
+    put_from(1, count)
+}
+
+/// The same from this sequence on.
+fn put_from(first: u64, count: u64) -> Arc<Put> {
     let commit_id = Uuid::new_v4();
     let event = |sequence: u64| -> KeyedEvent {
         let json = serde_json::json!({
@@ -33,7 +42,7 @@ fn put(count: u64) -> Arc<Put> {
         });
         serde_json::from_str(&json.to_string()).unwrap()
     };
-    Arc::new(Put::new((1..=count).map(event).collect()).unwrap())
+    Arc::new(Put::new((first..first + count).map(event).collect()).unwrap())
 }
 
 async fn open(url: &str) -> Result<Arc<dyn Driver>, DriverError> {

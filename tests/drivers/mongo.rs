@@ -15,12 +15,12 @@ use super::{append_at, open, put, put_at};
 
 const DUPLICATE: i32 = 11_000;
 
-fn url(address: SocketAddr, options: &str) -> String {
+pub(super) fn url(address: SocketAddr, options: &str) -> String {
     format!("mongodb://{address}/bank?directConnection=true&timeout_ms=2000{options}")
 }
 
 /// What every server says of the collection: it is there, with its indexes.
-fn prepared(name: &str) -> Option<Reply<Document>> {
+pub(super) fn prepared(name: &str) -> Option<Reply<Document>> {
     match name {
         "listCollections" => {
             let plain = doc! { "name": "events", "type": "collection", "options": {} };
@@ -29,6 +29,15 @@ fn prepared(name: &str) -> Option<Reply<Document>> {
         "listIndexes" => Some(Reply::Answers(cursor(good_indexes()))),
         _ => None,
     }
+}
+
+/// A collection without documents, that takes every write.
+pub(super) fn empty() -> SocketAddr {
+    serve(doc! {}, |name, _| match name {
+        "find" => Some(Reply::Answers(cursor(Vec::new()))),
+        "insert" => Some(Reply::Answers(doc! { "ok": 1.0, "n": 1 })),
+        _ => prepared(name),
+    })
 }
 
 /// A server that answers inserts with this, and greets so.
@@ -227,21 +236,4 @@ async fn wrong_indexes_and_collections_are_refused_by_name() {
     });
     let error = open(&url(address, "")).await.err().unwrap();
     assert!(error.to_string().contains("collation"), "{error}");
-}
-
-#[tokio::test]
-async fn a_page_out_of_order_is_damage() {
-    let events = |numbers: [i64; 2]| {
-        doc! { "_id": 1, "v": 1, "k": "account/1", "f": numbers[0], "l": numbers[1], "e": [] }
-    };
-    let address = serve(doc! {}, move |name, _| match name {
-        "find" => Some(Reply::Answers(cursor(vec![events([1, 2])]))),
-        _ => prepared(name),
-    });
-    let driver = open(&url(address, "")).await.unwrap();
-    let key = "account/1".parse().unwrap();
-    let mut pages = driver.fetch_events(&key, seriatim::driver::Fetch::ALL);
-    let page = futures::StreamExt::next(&mut pages).await;
-    // The document says that it holds two events, and holds none.
-    assert!(matches!(page, Some(Err(DriverError::Damaged { .. }))), "{page:?}");
 }

@@ -188,8 +188,10 @@ impl AzureTablesBuilder {
         let (credential, endpoint) = self.credential(account)?;
         check_endpoint(&endpoint)?;
         refuse_cosmos(&endpoint)?;
-        let client =
-            Client::builder().connect_timeout(policy.deadline()).redirect(Policy::none()).build();
+        let client = Client::builder()
+            .connect_timeout(policy.connect_timeout())
+            .redirect(Policy::none())
+            .build();
         let client = client.map_err(|e| {
             DriverError::failed(format!("Azure Tables: no client could be made: {e}")).caused_by(e)
         })?;

@@ -80,7 +80,9 @@
 //!
 //! An attempt that is not answered within `attempt_timeout_ms` ends: a read is asked again until
 //! `timeout_ms`, a put is unknown, and the store sends it again. The store waits for a put half a
-//! second longer than `timeout_ms`, unless its builder is told otherwise.
+//! second longer than `timeout_ms`, unless its builder is told otherwise. An attempt looks for a
+//! connection for a quarter of its time at most, so that an engine that is down is
+//! [`DriverError::Unavailable`] and not unknown.
 //!
 //! A connection that could not be made means that nothing was written; that is tried again, with
 //! jittered backoff, until the timeout. A timeout after the request went out, a broken connection,
@@ -116,6 +118,7 @@
 //! - `row`: keys, events and snapshots as rows, and back
 //! - `failure`: what a failed call means
 //!
+//! [`DriverError::Unavailable`]: crate::driver::DriverError::Unavailable
 //! [`DriverError::Unknown`]: crate::driver::DriverError::Unknown
 
 mod batch;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use scylla::response::PagingState;
 
+use super::partition::outgrown_by;
 use super::snapshot::SNAPSHOT_BYTES;
 use super::table::CassandraTable;
 use crate::driver::remote::{CallKind, SharedConnection, check_snapshot_size, engine_key_pages};
@@ -64,6 +65,9 @@ impl Driver for CassandraDriver {
         let connection = self.shared.open()?;
         LIMITS.check(&put)?;
         connection.retry(CallKind::Write, "INSERT", || connection.insert(&put)).await?;
+        if let Some(outgrowing) = outgrown_by(&put) {
+            tracing::warn!(key = %outgrowing.key, rows = outgrowing.rows, "{outgrowing}");
+        }
         Ok(PutReceipt::default())
     }
 

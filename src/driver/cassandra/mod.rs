@@ -84,9 +84,14 @@
 //!
 //! 1,000 events and 8 MiB a put, 1 MiB an event (a page of 100 must fit a response; a put must stay
 //! under half a commit log segment, 16 MiB unless the server is told otherwise). What is over them
-//! is refused before anything is sent. A snapshot has 8 MiB at most. An aggregate is one partition:
-//! some 100 MB are what Cassandra advises for one. Close the books before that: end an aggregate
-//! with a closing event and go on under a new key, such as `account/1/2027`.
+//! is refused before anything is sent. A snapshot has 8 MiB at most.
+//!
+//! **A partition's size.** An aggregate is one partition. Cassandra works with larger ones, but
+//! advises at most 100,000 rows and 100 MiB: beyond, compaction and repair of it become slow. From
+//! seven tenths of either on, the put that passes another tenth logs a warning of `tracing`. Rows
+//! are exact; bytes are estimated from that put's events. Close the books before that: end an
+//! aggregate with a closing event and go on under a new key, such as `account/1/2027`. The guide's
+//! chapter on drivers has a whole program for it.
 //!
 //! # Cost
 //!
@@ -143,6 +148,7 @@
 //! - `driver`: the contract's methods, as calls
 //! - `table`: the statements, and rows as events
 //! - `snapshot`: the table of snapshots
+//! - `partition`: the warning before an aggregate outgrows its partition
 //! - `tls`: what is trusted, and shown
 //! - `failure`: what a failed call means
 //!
@@ -153,6 +159,7 @@
 mod builder;
 mod driver;
 mod failure;
+mod partition;
 mod snapshot;
 mod table;
 mod tls;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Credentials, StalledStreamProtectionConfig};
 use futures_util::FutureExt;
 
@@ -189,8 +190,10 @@ impl DynamoDbBuilder {
         };
         // One attempt a sending: the driver tries again what surely was not written, and the
         // mailroom sends again what may have been. The deadline is the driver's too.
+        let timeouts = TimeoutConfig::builder().connect_timeout(policy.connect_timeout());
         let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
             .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.build())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(endpoint) = self.endpoint {
             config = config.endpoint_url(endpoint);

@@ -116,7 +116,7 @@ impl MongoDbBuilder {
         // mailroom sends again what may have been.
         options.retry_writes = Some(false);
         options.retry_reads = Some(false);
-        options.server_selection_timeout = Some(timeout);
+        options.server_selection_timeout = Some(policy.connect_timeout());
         options.connect_timeout.get_or_insert(timeout);
         options.app_name.get_or_insert_with(|| "seriatim".to_owned());
         options.max_connecting.get_or_insert(DEFAULT_CONNECTING);

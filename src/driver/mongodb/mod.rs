@@ -25,8 +25,8 @@
 //! | `maxPoolSize` | connections to a server, one call at a time on each | 100 |
 //! | `maxConnecting` | connections made at once | 8 |
 //!
-//! The driver sets read preference, read and write concerns and retries itself; those of the URL
-//! have no effect. Within a user's name or password `/ ? # @ : %` must be percent-encoded. No error
+//! The driver sets read preference, read and write concerns, retries and
+//! `serverSelectionTimeoutMS` itself; those of the URL have no effect. Within a user's name or password `/ ? # @ : %` must be percent-encoded. No error
 //! repeats a part of the URL except hosts, database and collection.
 //!
 //! Signing in: SCRAM (user and password) is tested by the client's authors, not here. X.509 works
@@ -98,7 +98,9 @@
 //!
 //! An attempt that is not answered within `attempt_timeout_ms` ends: a read is asked again until
 //! `timeout_ms`, a put is unknown, and the store sends it again. The store waits for a put half a
-//! second longer than `timeout_ms`, unless its builder is told otherwise.
+//! second longer than `timeout_ms`, unless its builder is told otherwise. An attempt looks for a
+//! server to write to for a quarter of its time at most, so that an engine that is down is
+//! [`DriverError::Unavailable`] and not unknown.
 //!
 //! Nothing was written where there was no server to speak to, the server was not primary, the user
 //! may not write, or the document itself was refused (validation, size). The first two are tried
@@ -131,6 +133,7 @@
 //! - `document`: a put as a document, and events out of it
 //! - `failure`: what a failed call means
 //!
+//! [`DriverError::Unavailable`]: crate::driver::DriverError::Unavailable
 //! [`DriverError::Unknown`]: crate::driver::DriverError::Unknown
 
 mod builder;

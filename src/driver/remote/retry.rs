@@ -47,9 +47,23 @@ impl RetryPolicy {
         self.deadline
     }
 
+    /// How long a client may look for a server, or for a connection to it, within one attempt. It
+    /// ends well before the attempt does: an attempt that is cut while it connects could not be
+    /// told from one whose request was sent.
+    pub(crate) fn connect_timeout(self) -> Duration {
+        self.attempt / 4
+    }
+
+    /// An attempt that begins with less time than this could be cut while it connects.
+    fn least_time(self) -> Duration {
+        self.connect_timeout() + self.attempt / 20
+    }
+
     /// Runs `attempt` until it answers anything but [`DriverError::Unavailable`], or the deadline
     /// has passed. Pauses between two attempts double and are jittered, so that writers that were
-    /// throttled together do not come back together.
+    /// throttled together do not come back together. A put is not tried again without time to
+    /// [connect](Self::connect_timeout), because the attempt would end as unknown though nothing
+    /// was sent.
     ///
     /// `late` is the error of an attempt that took too long: [`DriverError::unknown`] for a put,
     /// because its request may be with the engine, [`DriverError::unavailable`] for a read, which
@@ -86,7 +100,9 @@ impl RetryPolicy {
                 answer => return answer,
             };
             let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
-            if Instant::now() + jittered >= deadline {
+            let is_open_when_late = late().may_have_been_written();
+            let least = if is_open_when_late { self.least_time() } else { Duration::ZERO };
+            if Instant::now() + jittered + least >= deadline {
                 return Err(unavailable);
             }
             sleep(jittered).await;
@@ -127,6 +143,24 @@ mod tests {
             RETRY.run(late, || async { Err(DriverError::unavailable("throttled")) }).await;
         assert_eq!(answer.unwrap_err().to_string(), "throttled");
         assert!(began.elapsed() <= RETRY.deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_connects_for_as_long_as_it_may_is_never_late() {
+        let policy = RetryPolicy::new(None, None).unwrap();
+        for first in [0, 1_000, 3_000, 3_600, 4_999] {
+            let tries = Cell::new(0);
+            let answer: Result<(), _> = policy
+                .run(late, || async {
+                    let refused_first = tries.replace(tries.get() + 1) == 0 && first > 0;
+                    let wait = Duration::from_millis(first);
+                    sleep(if refused_first { wait } else { policy.connect_timeout() }).await;
+                    Err(DriverError::unavailable("no connection"))
+                })
+                .await;
+            let error = answer.unwrap_err();
+            assert!(!error.may_have_been_written(), "{first}: {error}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,9 +22,14 @@ pub fn serve(answers: impl Fn(u8) -> Reply<Frame> + Clone + Send + 'static) -> S
 }
 
 /// The same over an encrypted or otherwise wrapped connection.
-pub fn converse(mut stream: impl Read + Write, answers: &impl Fn(u8) -> Reply<Frame>) {
-    while let Some((stream_id, opcode)) = read(&mut stream) {
-        let (opcode, body) = match answers(opcode) {
+pub fn converse(stream: impl Read + Write, answers: &impl Fn(u8) -> Reply<Frame>) {
+    exchange(stream, &|opcode, _| answers(opcode));
+}
+
+/// The same where the requests' bodies matter.
+pub fn exchange(mut stream: impl Read + Write, answers: &impl Fn(u8, &[u8]) -> Reply<Frame>) {
+    while let Some((stream_id, opcode, body)) = read(&mut stream) {
+        let (opcode, body) = match answers(opcode, &body) {
             Reply::Answers(frame) => frame,
             Reply::HangsUp => return,
             Reply::Waits => return wait_for_end(stream),
@@ -52,15 +57,22 @@ pub fn error(code: i32, message: &str) -> Frame {
     (ERROR, [code.to_be_bytes().to_vec(), string(message)].concat())
 }
 
-fn string(text: &str) -> Vec<u8> {
+pub fn string(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap().to_be_bytes();
     [&length, text.as_bytes()].concat()
 }
 
-fn read(stream: &mut impl Read) -> Option<([u8; 2], u8)> {
+/// The bytes at the beginning, whose length stands before them in `N` bytes.
+pub fn bytes_of<const N: usize>(body: &[u8]) -> &[u8] {
+    let length = body[..N].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    &body[N..N + length]
+}
+
+fn read(stream: &mut impl Read) -> Option<([u8; 2], u8, Vec<u8>)> {
     let mut header = [0; 9];
     stream.read_exact(&mut header).ok()?;
     let length = u32::from_be_bytes(header[5..9].try_into().unwrap());
-    stream.read_exact(&mut vec![0; usize::try_from(length).ok()?]).ok()?;
-    Some(([header[2], header[3]], header[4]))
+    let mut body = vec![0; usize::try_from(length).ok()?];
+    stream.read_exact(&mut body).ok()?;
+    Some(([header[2], header[3]], header[4], body))
 }

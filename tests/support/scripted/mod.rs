@@ -4,11 +4,16 @@
 //! - [`http`]: DynamoDB and Azure Tables, by a function from a request to a reply
 //! - [`mongo`]: MongoDB's `OP_MSG`, by a function from a command to a reply
 //! - [`cql`]: the beginning of a connection to Cassandra, by a function from an opcode to frames
+//! - [`cql_node`]: a whole node of Cassandra's, by a function from a statement to frames
+//! - [`gate`]: a port before any of them, which can go down
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 #[cfg(feature = "cassandra")]
 pub mod cql;
+#[cfg(feature = "cassandra")]
+pub mod cql_node;
+pub mod gate;
 #[cfg(any(feature = "dynamodb", feature = "azure-tables"))]
 pub mod http;
 #[cfg(feature = "mongodb")]
