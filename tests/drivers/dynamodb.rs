@@ -95,3 +95,90 @@ async fn keys_are_handed_out_as_the_engine_pages_them() {
     assert!(pages.next().await.is_none());
     assert_eq!(seen, ["k8", "k7", "k6"]);
 }
+
+#[cfg(feature = "dynamodb-sso")]
+mod single_sign_on {
+    use std::sync::Mutex;
+
+    use super::super::in_a_process;
+    use super::*;
+
+    const SERVICE: &str = "SERIATIM_TEST_URL";
+
+    /// Opens the store.
+    #[tokio::test]
+    #[ignore = "the other half of the tests of single sign-on"]
+    async fn opens() {
+        let Ok(url) = std::env::var(SERVICE) else { return };
+        match open(&url).await {
+            Ok(_) => println!("it is open"),
+            Err(error) => println!("{error} {error:?}"),
+        }
+    }
+
+    /// Opens with a profile of single sign-on, in a home folder with this session's token, or none.
+    fn opened(signed_in: bool) -> (String, Vec<String>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = asked.clone();
+        let address = serve(move |request| {
+            let wanted = ["authorization: ", "x-amz-sso_bearer_token: "];
+            let is_wanted = |h: &&String| wanted.iter().any(|wanted| h.starts_with(wanted));
+            let header = request.headers.iter().find(is_wanted).map_or("", String::as_str);
+            noted.lock().unwrap().push(format!("{} {header}", request.path));
+            match request.path.starts_with("/federation/credentials") {
+                true => answer(
+                    200,
+                    r#"{"roleCredentials":{"accessKeyId":"AKOFSSO","secretAccessKey":"hush",
+                        "sessionToken":"hush","expiration":4102444800000}}"#,
+                ),
+                false => table(""),
+            }
+        });
+        let home = tempfile::tempdir().unwrap();
+        let cache = home.path().join(".aws/sso/cache");
+        std::fs::create_dir_all(&cache).unwrap();
+        let config = "[profile work]\nsso_session = dev\nsso_account_id = 012345678901\n\
+                      sso_role_name = Writer\nregion = us-east-1\n[sso-session dev]\n\
+                      sso_region = us-east-1\nsso_start_url = https://d-1.awsapps.com/start\n";
+        let file = home.path().join(".aws/config");
+        std::fs::write(&file, config).unwrap();
+        if signed_in {
+            // Named by the SHA-1 of the session's name.
+            let token = r#"{"accessToken":"t0k","expiresAt":"2100-01-01T00:00:00Z"}"#;
+            let name = "34c6fceca75e456f25e7e99531e2425c6c1de443.json";
+            std::fs::write(cache.join(name), token).unwrap();
+        }
+        let said = in_a_process(
+            "dynamodb::single_sign_on::opens",
+            &[
+                (
+                    SERVICE,
+                    format!("dynamodb://events?profile=work&endpoint=http%3A%2F%2F{address}"),
+                ),
+                ("HOME", home.path().display().to_string()),
+                ("AWS_CONFIG_FILE", file.display().to_string()),
+                ("AWS_ENDPOINT_URL_SSO", format!("http://{address}")),
+                ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ],
+        );
+        (said, asked.lock().unwrap().clone())
+    }
+
+    #[test]
+    fn a_profile_that_is_signed_in_gets_its_roles_credentials() {
+        let (said, asked) = opened(true);
+        assert!(said.contains("it is open"), "{said} {asked:?}");
+        assert!(
+            asked[0].contains("role_name=Writer") && asked[0].ends_with("token: t0k"),
+            "{asked:?}"
+        );
+        assert!(asked[1].contains("credential=akofsso/"), "{asked:?}");
+    }
+
+    #[test]
+    fn a_profile_that_is_not_signed_in_says_so() {
+        let (said, asked) = opened(false);
+        assert!(!said.contains("it is open") && said.contains("token"), "{said}");
+        assert!(asked.is_empty(), "{asked:?}");
+    }
+}

@@ -2,7 +2,7 @@
 //! (scripted servers say what a replica set, a router, a cluster with users, or a table of many
 //! regions says), and of hostile URLs.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 #[path = "../support/scripted/mod.rs"]
 mod scripted;
@@ -17,6 +17,8 @@ mod engine_is_down;
 mod hostile_urls;
 #[cfg(feature = "mongodb")]
 mod mongo;
+#[cfg(feature = "mongodb")]
+mod mongo_sign_in;
 mod out_of_order;
 #[cfg(feature = "cassandra")]
 mod partition_warning;
@@ -43,6 +45,24 @@ fn put_from(first: u64, count: u64) -> Arc<Put> {
         serde_json::from_str(&json.to_string()).unwrap()
     };
     Arc::new(Put::new((first..first + count).map(event).collect()).unwrap())
+}
+
+/// What this ignored test says in a process of its own with these variables: it is the other half
+/// of a test, and the environment of a process cannot be changed safely once it has threads.
+#[cfg(any(feature = "dynamodb", feature = "azure-tables"))]
+fn in_a_process(test: &str, variables: &[(&str, String)]) -> String {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--ignored", "--nocapture"]);
+    for (name, _) in std::env::vars() {
+        if name.starts_with("AWS_") || name.starts_with("AZURE_") || name.starts_with("IDENTITY_") {
+            command.env_remove(name);
+        }
+    }
+    let output =
+        command.envs(variables.iter().map(|(name, value)| (name, value))).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("running 1 test"), "{said}");
+    said
 }
 
 async fn open(url: &str) -> Result<Arc<dyn Driver>, DriverError> {

@@ -8,15 +8,16 @@ use futures_util::FutureExt;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
-use super::credential::{ConnectionString, Credential, SasSource};
+use super::credential::{ConnectionString, Credential, SecretSource};
 use super::driver::AzureTablesDriver;
+use super::entra::{EntraIdentity, Tokens};
 use super::service::Service;
 use super::table::AzureTable;
 use crate::driver::Driver;
 use crate::driver::remote::{CallKind, RemoteUrl, RetryPolicy, check_endpoint, shown_endpoint};
 use crate::error::DriverError;
 
-const OPTIONS: &str = "key, sas, endpoint, create, timeout_ms, attempt_timeout_ms";
+const OPTIONS: &str = "key, sas, entra, endpoint, create, timeout_ms, attempt_timeout_ms";
 /// Where the key is looked for.
 const KEY_VARIABLE: &str = "AZURE_STORAGE_KEY";
 /// Where a connection string is looked for, if there is no key.
@@ -37,7 +38,9 @@ const STRING_VARIABLE: &str = "AZURE_STORAGE_CONNECTION_STRING";
 pub struct AzureTablesBuilder {
     key: Option<String>,
     sas: Option<String>,
-    sas_source: Option<SasSource>,
+    sas_source: Option<SecretSource>,
+    token_source: Option<SecretSource>,
+    entra: Option<EntraIdentity>,
     connection_string: Option<String>,
     endpoint: Option<String>,
     create: bool,
@@ -88,6 +91,21 @@ impl AzureTablesBuilder {
         self
     }
 
+    /// Signs in with Entra ID, as this identity. The endpoint must be an `https` one.
+    pub fn entra(mut self, identity: EntraIdentity) -> Self {
+        self.entra = Some(identity);
+        self
+    }
+
+    /// Asks `source` for a token of Entra ID (for `https://storage.azure.com/.default`) before
+    /// every request, in place of [`entra`](Self::entra): for identities that it does not know.
+    /// `source` returns at once what it has, and renews it ahead of time, elsewhere. The endpoint
+    /// must be an `https` one.
+    pub fn token_source(mut self, source: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.token_source = Some(Arc::new(source));
+        self
+    }
+
     /// The account's connection string, as the Azure portal shows it: its key or signature, and
     /// where its table service is. The variable `AZURE_STORAGE_CONNECTION_STRING` unless told,
     /// where there is no other credential.
@@ -135,9 +153,28 @@ impl AzureTablesBuilder {
     }
 
     /// What requests prove themselves with, and where they go.
-    fn credential(&self, account: &str) -> Result<(Credential, String), DriverError> {
+    fn credential(
+        &self,
+        account: &str,
+        client: &Client,
+        policy: RetryPolicy,
+    ) -> Result<(Credential, String), DriverError> {
         let of_account = || format!("https://{account}.table.core.windows.net");
         let endpoint = self.endpoint.clone();
+        let token = match (&self.token_source, self.entra) {
+            (Some(source), _) => Some(Credential::Token(source.clone())),
+            (None, Some(identity)) => {
+                let limit = policy.connect_timeout();
+                Some(Credential::Entra(Tokens::new(identity, client.clone(), limit)?))
+            }
+            (None, None) => None,
+        };
+        if let Some(token) = token {
+            let endpoint = endpoint.unwrap_or_else(of_account);
+            check_endpoint(&endpoint)?;
+            check_encrypted(&endpoint)?;
+            return Ok((token, endpoint));
+        }
         if let Some(source) = &self.sas_source {
             return Ok((Credential::Sas(source.clone()), endpoint.unwrap_or_else(of_account)));
         }
@@ -156,7 +193,8 @@ impl AzureTablesBuilder {
         let Some(text) = self.connection_string.clone().or_else(|| variable(STRING_VARIABLE))
         else {
             return Err(DriverError::failed(format!(
-                "no credential: set {KEY_VARIABLE} or {STRING_VARIABLE}, or add ?key=… or ?sas=…"
+                "no credential: set {KEY_VARIABLE} or {STRING_VARIABLE}, or add ?key=…, ?sas=… or \
+                 ?entra=…"
             )));
         };
         let parts = ConnectionString::parse(&text)?;
@@ -185,9 +223,6 @@ impl AzureTablesBuilder {
     ) -> Result<AzureTablesDriver, DriverError> {
         let policy = RetryPolicy::new(self.timeout, self.attempt_timeout)?;
         check_names(account, table)?;
-        let (credential, endpoint) = self.credential(account)?;
-        check_endpoint(&endpoint)?;
-        refuse_cosmos(&endpoint)?;
         let client = Client::builder()
             .connect_timeout(policy.connect_timeout())
             .redirect(Policy::none())
@@ -195,6 +230,9 @@ impl AzureTablesBuilder {
         let client = client.map_err(|e| {
             DriverError::failed(format!("Azure Tables: no client could be made: {e}")).caused_by(e)
         })?;
+        let (credential, endpoint) = self.credential(account, &client, policy)?;
+        check_endpoint(&endpoint)?;
+        refuse_cosmos(&endpoint)?;
         let service =
             Service::new(client, account.to_owned(), &endpoint, table.to_owned(), credential);
         let connection = AzureTable { service, policy };
@@ -210,6 +248,21 @@ impl AzureTablesBuilder {
             connection.retry(CallKind::Read, "making it", make).await?;
         }
         Ok(AzureTablesDriver::new(connection))
+    }
+}
+
+/// A token is as good as a key: it goes over an encrypted connection, or does not leave the
+/// machine.
+fn check_encrypted(endpoint: &str) -> Result<(), DriverError> {
+    let host = endpoint.strip_prefix("http://").map(|rest| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+    });
+    match host {
+        None | Some("127.0.0.1" | "localhost" | "[::1]") => Ok(()),
+        Some(_) => Err(DriverError::failed(
+            "a token of Entra ID is not sent over http: the endpoint must begin with https://",
+        )),
     }
 }
 
@@ -254,6 +307,8 @@ fn read_url(rest: &str) -> Result<(AzureTablesBuilder, String, String), DriverEr
         key: url.take("key"),
         sas: url.take("sas"),
         sas_source: None,
+        token_source: None,
+        entra: url.take("entra").map(|of| EntraIdentity::of_option(&of)).transpose()?,
         connection_string: None,
         endpoint: url.take("endpoint"),
         create: url.take_parsed("create")?.unwrap_or(false),
@@ -295,6 +350,7 @@ mod tests {
             ("//ada1/events?craete=true", "option 1"),
             ("//ada:hush@ada1/events", "no user"),
             ("//ada1/events?create=maybe", "create"),
+            ("//ada1/events?entra=maybe", "option entra"),
         ] {
             let error = read_url(url).unwrap_err().to_string();
             assert!(error.contains(problem), "{url}: {error}");
@@ -308,6 +364,16 @@ mod tests {
         let error = builder.open("ada1", "events").await.unwrap_err();
         assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
         assert!(error.to_string().contains("Cosmos DB"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_not_sent_in_the_clear() {
+        for endpoint in ["http://tables.example/ada1", "http://ada@127.0.0.1.example:80"] {
+            let builder = AzureTablesDriver::builder().token_source(|| "hush".to_owned());
+            let error = builder.endpoint(endpoint).open("ada1", "events").await.unwrap_err();
+            assert!(matches!(error, DriverError::Failed { .. }), "{error:?}");
+            assert!(error.to_string().contains("https://"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-//! What a request proves itself with: the account's key, a shared access signature, or what a
-//! connection string holds of them.
+//! What a request proves itself with: the account's key, a shared access signature, what a
+//! connection string holds of them, or a token.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,16 +7,22 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::entra::Tokens;
 use crate::error::DriverError;
 
-/// Asked for the signature before every request, so that it can change before it expires.
-pub(super) type SasSource = Arc<dyn Fn() -> String + Send + Sync>;
+/// Asked for the signature, or the token, before every request, so that it can change before it
+/// expires.
+pub(super) type SecretSource = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// What a request proves itself with.
 pub(super) enum Credential {
     Key(Vec<u8>),
     /// Answers the query of a shared access signature, with or without the `?`.
-    Sas(SasSource),
+    Sas(SecretSource),
+    /// Tokens of Entra ID, from the process's own surroundings.
+    Entra(Tokens),
+    /// Answers a token of Entra ID.
+    Token(SecretSource),
 }
 
 impl Credential {

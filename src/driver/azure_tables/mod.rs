@@ -21,17 +21,25 @@
 //! |---|---|---|
 //! | `key` | the storage account's key, base64 | the environment's |
 //! | `sas` | a shared access signature in place of the key: its whole query | none |
+//! | `entra` | signs in with Entra ID: `managed`, `workload` or `client_secret`, see below | none |
 //! | `endpoint` | the table service's address | `https://ACCOUNT.table.core.windows.net` |
 //! | `create` | `true` makes a missing table | `false` |
 //! | `timeout_ms` | the time for one operation, all attempts together | 5000 |
 //! | `attempt_timeout_ms` | the time for one attempt, see below | `timeout_ms` |
 //!
-//! The credential is the first of these that is there: a source of signatures
+//! The credential is the first of these that is there: a source of tokens
+//! ([`AzureTablesBuilder::token_source`]), `entra`, a source of signatures
 //! ([`AzureTablesBuilder::sas_source`], asked before every request), `sas`, `key`, a connection
 //! string ([`AzureTablesBuilder::connection_string`]), the variable `AZURE_STORAGE_KEY`, the
 //! variable `AZURE_STORAGE_CONNECTION_STRING`. A connection string also says where the service is,
 //! unless `endpoint` does. A secret in a URL can end up in logs and process lists: prefer the
-//! environment. There is no sign-in with Entra ID.
+//! environment.
+//!
+//! **Entra ID.** [`EntraIdentity`] says which variables each of the three identities reads. A token
+//! is fetched before the first request, used until five minutes before its end, and sent to `https`
+//! endpoints alone. A refusal of the identity is [`DriverError::Failed`]. Who signs in needs the
+//! role *Storage Table Data Contributor* on the table, or on the account. Other ways of signing in
+//! (certificates, the command line's login, Azure Arc) are for a token source.
 //!
 //! The tables of a Cosmos DB account answer to the same requests, but keep neither the order of
 //! rows nor the limits that the driver relies on: their endpoints are refused.
@@ -55,13 +63,18 @@
 //! head without a condition: the head changes only together with events, so it is never ahead of
 //! them nor behind. The service is strongly consistent within its primary region. The secondary
 //! endpoint of a geo-redundant account is not: do not open it. After a failover of the account
-//! events that were answered can be missing, because the copy is made afterwards.
+//! events that were answered can be missing, because the copy is made afterwards. Stop all writers
+//! before a failover that you start yourself, and wait until *Last Sync Time* is behind them.
+//!
+//! **What `create=true` does not set.** It makes the table alone. Redundancy, firewall, encryption
+//! with a key of your own and access by key at all are the account's.
 //!
 //! # Limits
 //!
 //! 99 events (100 rows) and 2,900,000 bytes a put (4 MiB a transaction, in base64), 900 KiB an
 //! event and a snapshot (1 MiB a row), and 512 characters a key once it is escaped (1 KiB). What is
-//! over them is refused before anything is sent. A partition takes some 2,000 rows a second.
+//! over them is refused before anything is sent. A partition takes some 2,000 rows a second; how
+//! large it becomes has no limit of its own.
 //!
 //! # Cost
 //!
@@ -93,8 +106,9 @@
 //!
 //! # Permissions
 //!
-//! With a shared access signature: query and add on the table, update for the head and the snapshot
-//! (`rau`), and create on the service with `create`. The account's key may do everything.
+//! With Entra ID: the role *Storage Table Data Contributor*. With a shared access signature: query
+//! and add on the table, update for the head and the snapshot (`rau`), and create on the service
+//! with `create`. The account's key may do everything.
 //!
 //! # What it cannot do
 //!
@@ -104,8 +118,9 @@
 //! # What was tested on what
 //!
 //! The engine tests run on Azurite 3.35.0 with the account's key, not on the service itself.
-//! Azurite does not throttle; those answers, signatures that change and connection strings are
-//! tested on a scripted server.
+//! Azurite does not throttle; those answers, signatures that change, connection strings and tokens
+//! of Entra ID (whose identities answer as their documentation says) are tested on a scripted
+//! server. No sign-in was tried on Entra ID itself.
 //!
 //! # Layout
 //!
@@ -115,6 +130,7 @@
 //! - `batch`: a put as a transaction, and its answer
 //! - `service`: requests, signed and sent
 //! - `credential`: keys, signatures and connection strings
+//! - `entra`: tokens of Entra ID
 //! - `row`: keys, events and snapshots as rows, and back
 //! - `failure`: what a failed call means
 //!
@@ -125,6 +141,7 @@ mod batch;
 mod builder;
 mod credential;
 mod driver;
+mod entra;
 mod failure;
 mod row;
 mod service;
@@ -133,3 +150,4 @@ mod table;
 pub use builder::AzureTablesBuilder;
 pub(super) use builder::open_url;
 pub use driver::AzureTablesDriver;
+pub use entra::EntraIdentity;

@@ -108,6 +108,10 @@ impl Service {
                 let separator = if query.is_empty() { "" } else { "&" };
                 (format!("{query}{separator}{}", sas.trim_start_matches('?')), None)
             }
+            Credential::Entra(tokens) => {
+                (query.to_owned(), Some(format!("Bearer {}", tokens.token().await?)))
+            }
+            Credential::Token(source) => (query.to_owned(), Some(format!("Bearer {}", source()))),
         };
         let separator = if query.is_empty() { "" } else { "?" };
         let url = format!("{}/{path}{separator}{query}", self.endpoint);

@@ -1,8 +1,8 @@
 //! How large an aggregate's partition has become, and a warning before it outgrows what Cassandra
 //! is good at.
 //!
-//! Nothing is counted: that would need the state of every aggregate. A put says at which sequence it
-//! ends, which is the number of rows; how many bytes they are is estimated from the put's own
+//! Nothing is counted: that would need the state of every aggregate. A put says at which sequence
+//! it ends, which is the number of rows; how many bytes they are is estimated from the put's own
 //! events. So the warning is exact in rows and about right in bytes.
 
 use std::fmt;

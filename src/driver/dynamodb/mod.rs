@@ -30,10 +30,10 @@
 //!
 //! The environment is the AWS SDK's: variables, shared configuration and credentials files (assumed
 //! roles and credential processes among them), web identity tokens, container and instance
-//! credentials. Single sign-on profiles are not read by themselves; `aws configure
-//! export-credentials` as a credential process does it. A secret in a URL can end up in logs and
-//! process lists: prefer the environment. At the level `TRACE` the AWS SDK logs its requests,
-//! events and a session token with them.
+//! credentials. Profiles of IAM Identity Center (single sign-on) need the feature `dynamodb-sso`,
+//! and a session from `aws sso login`. A secret in a URL can end up in logs and process lists:
+//! prefer the environment. At the level `TRACE` the AWS SDK logs its requests, events and a session
+//! token with them.
 //!
 //! **What `create=true` does not set.** The table is billed by request. Point-in-time recovery,
 //! deletion protection, tags and a key of your own are not set: set them on a table that keeps what
@@ -133,8 +133,8 @@
 //! # What was tested on what
 //!
 //! The engine tests run on DynamoDB Local 1.25.1, not on the service itself. Local does not
-//! throttle, does not collide and has no global tables; those answers are tested on a scripted
-//! server.
+//! throttle, does not collide and has no global tables; those answers, and single sign-on, are
+//! tested on a scripted server.
 //!
 //! # Layout
 //!

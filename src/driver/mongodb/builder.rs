@@ -1,13 +1,15 @@
 //! How the driver is opened: [`MongoDbBuilder`], and what a URL says of it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::mongodb::bson::Document;
 use ::mongodb::error::ErrorKind;
+use ::mongodb::options::oidc::{Callback, IdpServerResponse};
 use ::mongodb::options::{
-    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference,
-    SelectionCriteria, WriteConcern,
+    Acknowledgment, AuthMechanism, ClientOptions, CollectionOptions, Credential, ReadConcern,
+    ReadPreference, SelectionCriteria, WriteConcern,
 };
 use ::mongodb::{Client, Collection, Database};
 use futures_util::FutureExt;
@@ -47,6 +49,47 @@ pub struct MongoDbBuilder {
     create: bool,
     timeout: Option<Duration>,
     attempt_timeout: Option<Duration>,
+    tokens: Tokens,
+}
+
+/// Asked for an access token whenever a connection signs in.
+#[derive(Clone, Default)]
+struct Tokens(Option<Arc<dyn Fn() -> String + Send + Sync>>);
+
+impl PartialEq for Tokens {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl Eq for Tokens {}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "from a function" } else { "none" })
+    }
+}
+
+impl Tokens {
+    /// Lets connections sign in with them.
+    fn apply(&self, options: &mut ClientOptions) -> Result<(), DriverError> {
+        let Some(source) = self.0.clone() else { return Ok(()) };
+        let oidc = || Credential::builder().mechanism(AuthMechanism::MongoDbOidc).build();
+        let credential = options.credential.get_or_insert_with(oidc);
+        if credential.mechanism != Some(AuthMechanism::MongoDbOidc) {
+            return Err(DriverError::failed(
+                "a source of tokens goes with authMechanism=MONGODB-OIDC alone, or with none",
+            ));
+        }
+        credential.oidc_callback = Callback::machine(move |_| {
+            let token = source();
+            async move { Ok(IdpServerResponse::builder().access_token(token).build()) }.boxed()
+        });
+        Ok(())
+    }
 }
 
 impl MongoDbDriver {
@@ -86,6 +129,14 @@ impl MongoDbBuilder {
         self
     }
 
+    /// Signs in by `MONGODB-OIDC`: asks `source` for an access token whenever a connection signs
+    /// in. `source` returns at once what it has, and renews it ahead of time, elsewhere. The
+    /// connection string names no other mechanism.
+    pub fn token_source(mut self, source: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.tokens = Tokens(Some(Arc::new(source)));
+        self
+    }
+
     /// Opens the driver on the database that this connection string names, on the tokio runtime
     /// that will poll it. What the string says of the driver's own options counts more than the
     /// builder.
@@ -112,6 +163,7 @@ impl MongoDbBuilder {
         }
         let timeout = policy.deadline();
         let mut options = address.options(timeout).await?;
+        self.tokens.apply(&mut options)?;
         // One attempt a sending: the driver tries again what surely was not written, and the
         // mailroom sends again what may have been.
         options.retry_writes = Some(false);

@@ -26,13 +26,23 @@
 //! | `maxConnecting` | connections made at once | 8 |
 //!
 //! The driver sets read preference, read and write concerns, retries and
-//! `serverSelectionTimeoutMS` itself; those of the URL have no effect. Within a user's name or password `/ ? # @ : %` must be percent-encoded. No error
-//! repeats a part of the URL except hosts, database and collection.
+//! `serverSelectionTimeoutMS` itself; those of the URL have no effect. Within a user's name or
+//! password `/ ? # @ : %` must be percent-encoded. No error repeats a part of the URL except hosts,
+//! database and collection.
 //!
-//! Signing in: SCRAM (user and password) is tested by the client's authors, not here. X.509 works
-//! as the client has it: `authMechanism=MONGODB-X509&tls=true&tlsCertificateKeyFile=…`.
-//! `MONGODB-AWS` needs this crate's feature `mongodb-aws`. Neither was tried on a server.
-//! `MONGODB-OIDC` is not supported.
+//! Signing in:
+//!
+//! | mechanism | how | tested on |
+//! |---|---|---|
+//! | SCRAM | user and password in the URL | nothing here; it is the client's own |
+//! | X.509 | `authMechanism=MONGODB-X509&tls=true&tlsCertificateKeyFile=…` | a scripted server |
+//! | OIDC | `authMechanism=MONGODB-OIDC` and [`MongoDbBuilder::token_source`] | a scripted server |
+//! | OIDC, k8s | `authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:k8s` | nothing |
+//! | AWS | `authMechanism=MONGODB-AWS`, and this crate's feature `mongodb-aws` | nothing |
+//!
+//! The client's own OIDC in Azure and Google Cloud needs its features `azure-oidc` and `gcp-oidc`:
+//! add the package `mongodb` with them to your own dependencies. No mechanism was tried on a
+//! `mongod`.
 //!
 //! # Which deployments
 //!
@@ -77,6 +87,13 @@
 //! `majority`: they see every answered put, and nothing that can be rolled back. A primary that was
 //! deposed and does not know it yet can show a past state for some seconds; the unique index
 //! corrects that on the next put.
+//!
+//! A failover within a replica set loses nothing that was answered, because a majority has it.
+//! Where a majority is lost for good and the rest is made primary by force, what only the lost
+//! members had is lost, answered or not.
+//!
+//! **What `create=true` does not set.** Sharding, validation and compression. Time-outs of the
+//! server, the oplog's size and backups are the cluster's.
 //!
 //! # Limits
 //!

@@ -1,6 +1,6 @@
 //! A node of Cassandra's that a client can open a session with: alone in its cluster, without
-//! users, with whatever keyspaces and tables it is asked for. It takes every write, and has no rows,
-//! unless the test says otherwise.
+//! users, with whatever keyspaces and tables it is asked for. It takes every write, and has no
+//! rows, unless the test says otherwise.
 
 use std::net::SocketAddr;
 

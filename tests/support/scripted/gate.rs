@@ -63,8 +63,8 @@ impl Gate {
         }
     }
 
-    /// The engine's machine is gone: new connections are not even refused. The port's queue is full,
-    /// so the system answers nothing.
+    /// The engine's machine is gone: new connections are not even refused. The port's queue is
+    /// full, so the system answers nothing.
     pub fn vanish(&mut self) {
         self.shut();
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

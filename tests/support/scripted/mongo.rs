@@ -17,25 +17,32 @@ pub fn serve(
     hello: Document,
     answers: impl Fn(&str, &Document) -> Option<Reply<Document>> + Clone + Send + 'static,
 ) -> SocketAddr {
-    listen(move |mut stream: TcpStream| {
-        while let Some((id, op, command)) = read(&mut stream) {
-            let name = command.keys().next().cloned().unwrap_or_default();
-            let greets = ["hello", "ismaster"].contains(&name.to_ascii_lowercase().as_str());
-            let reply = match answers(&name, &command) {
-                Some(reply) => reply,
-                None if greets => Reply::Answers(greeting(&hello)),
-                None => Reply::Answers(doc! { "ok": 1.0 }),
-            };
-            let document = match reply {
-                Reply::Answers(document) => document,
-                Reply::HangsUp => return,
-                Reply::Waits => return wait_for_end(stream),
-            };
-            if write(&mut stream, id, op, &document).is_none() {
-                return;
-            }
+    listen(move |stream: TcpStream| converse(stream, &hello, &answers))
+}
+
+/// The same over an encrypted or otherwise wrapped connection.
+pub fn converse(
+    mut stream: impl Read + Write,
+    hello: &Document,
+    answers: &impl Fn(&str, &Document) -> Option<Reply<Document>>,
+) {
+    while let Some((id, op, command)) = read(&mut stream) {
+        let name = command.keys().next().cloned().unwrap_or_default();
+        let greets = ["hello", "ismaster"].contains(&name.to_ascii_lowercase().as_str());
+        let reply = match answers(&name, &command) {
+            Some(reply) => reply,
+            None if greets => Reply::Answers(greeting(hello)),
+            None => Reply::Answers(doc! { "ok": 1.0 }),
+        };
+        let document = match reply {
+            Reply::Answers(document) => document,
+            Reply::HangsUp => return,
+            Reply::Waits => return wait_for_end(stream),
+        };
+        if write(&mut stream, id, op, &document).is_none() {
+            return;
         }
-    })
+    }
 }
 
 fn greeting(more: &Document) -> Document {
@@ -73,7 +80,7 @@ pub fn good_indexes() -> Vec<Document> {
     ]
 }
 
-fn read(stream: &mut TcpStream) -> Option<(i32, i32, Document)> {
+fn read(stream: &mut impl Read) -> Option<(i32, i32, Document)> {
     let mut header = [0; 16];
     stream.read_exact(&mut header).ok()?;
     let number = |at: usize| i32::from_le_bytes(header[at..at + 4].try_into().unwrap());
@@ -117,7 +124,7 @@ fn sections(mut rest: &[u8]) -> Option<Document> {
     Some(command)
 }
 
-fn write(stream: &mut TcpStream, to: i32, op: i32, document: &Document) -> Option<()> {
+fn write(stream: &mut impl Write, to: i32, op: i32, document: &Document) -> Option<()> {
     let mut bytes = Vec::new();
     document.to_writer(&mut bytes).ok()?;
     let (op, head): (i32, Vec<u8>) = match op {
@@ -128,5 +135,5 @@ fn write(stream: &mut TcpStream, to: i32, op: i32, document: &Document) -> Optio
     };
     let length = i32::try_from(16 + head.len() + bytes.len()).ok()?;
     let numbers = [length, 1, to, op].map(i32::to_le_bytes).concat();
-    stream.write_all(&[numbers, head, bytes].concat()).ok()
+    stream.write_all(&[numbers, head, bytes].concat()).and_then(|()| stream.flush()).ok()
 }
