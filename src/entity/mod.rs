@@ -24,6 +24,7 @@ mod fuzz;
 mod handle;
 mod options;
 mod pauses;
+mod resident_bytes;
 mod setup;
 mod state;
 mod transact;
@@ -150,6 +151,17 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned + Send + Sync + 'sta
     /// commands carry much data.
     fn command_bytes(_command: &Self::Command) -> usize {
         1_024
+    }
+
+    /// The bytes that this state counts against
+    /// [`max_resident_bytes`](crate::Builder::max_resident_bytes) while the entity is resident.
+    /// Default: the size of the type and of the state's JSON. Override it where the state knows
+    /// better, or to save the pass over it.
+    ///
+    /// It is asked after the state was loaded, and again when the bytes of the events since then
+    /// are more than a quarter of it (and more than 4 KiB). In between, those are added.
+    fn resident_bytes(&self) -> usize {
+        resident_bytes::estimated(self)
     }
 
     /// Folds an event into the state. It cannot refuse.

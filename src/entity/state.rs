@@ -126,4 +126,8 @@ impl<A: Aggregate> BoxedState for Folded<A> {
     fn reset(&mut self) {
         *self = Self::blank(self.setup.clone());
     }
+
+    fn resident_bytes(&self) -> usize {
+        self.state.resident_bytes()
+    }
 }

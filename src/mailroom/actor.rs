@@ -78,6 +78,13 @@ impl Actor for AggregateActor {
     type Context = Context<Self>;
 }
 
+impl Drop for AggregateActor {
+    fn drop(&mut self) {
+        self.entity = None;
+        self.slot.set_state_bytes(0);
+    }
+}
+
 impl AggregateActor {
     pub(super) fn new(slot: Arc<Slot>) -> Self {
         AggregateActor {
@@ -157,7 +164,19 @@ impl AggregateActor {
         let before = self.queue.len();
         let decided = decide(&mut self.queue, &grounds, &mut self.entity);
         self.alone = self.alone.saturating_sub(before - self.queue.len());
+        self.weigh();
         decided
+    }
+
+    /// Tells what the state weighs. One that weighs more than all may goes when no mail is left.
+    fn weigh(&mut self) {
+        let bytes = self.entity.as_mut().map_or(0, |entity| entity.resident_bytes());
+        let counted = self.slot.shared().states.counted(bytes);
+        if counted.is_none() && self.queue.is_empty() {
+            tracing::debug!(key = %self.slot.key(), bytes, "a state is too large to stay resident");
+            self.entity = None;
+        }
+        self.slot.set_state_bytes(counted.unwrap_or(0));
     }
 
     /// Freezes the put and sends it off.

@@ -330,6 +330,7 @@ fn decide_on_state(
                 return Verdict::AnswerCommand(CommandAnswer::Panicked);
             }
             folded.at = folded.at.plus(mail.append.len());
+            folded.grows_by(mail.append.size_bytes);
             Verdict::Accept
         }
     }

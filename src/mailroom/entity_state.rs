@@ -32,6 +32,9 @@ pub(crate) trait BoxedState: std::any::Any + Send {
 
     /// Becomes a state without events.
     fn reset(&mut self);
+
+    /// Its size in memory, estimated.
+    fn resident_bytes(&self) -> usize;
 }
 
 /// A command on its way, with the caller that waits for its answer.
@@ -86,7 +89,14 @@ pub(crate) struct EntityState {
     /// hold events that were never written.
     pub(super) failed_puts: u32,
     pub(super) snapshot_at: Sequence,
+    /// What it weighed when it was last asked, and the bytes that were folded in since then.
+    weighed: Option<usize>,
+    unweighed: usize,
 }
+
+/// A state is asked again what it weighs when so many bytes were folded in, and a quarter of what
+/// it weighed: so asking costs no more than folding.
+const UNWEIGHED: usize = 4 << 10;
 
 impl Drop for EntityState {
     fn drop(&mut self) {
@@ -115,16 +125,29 @@ impl BoxedState for Dropped {
     }
 
     fn reset(&mut self) {}
+
+    fn resident_bytes(&self) -> usize {
+        0
+    }
 }
 
 impl EntityState {
     pub(super) fn blank(state: Box<dyn BoxedState>, failed_puts: u32) -> Self {
-        EntityState { state, at: Sequence::NONE, failed_puts, snapshot_at: Sequence::NONE }
+        let mut blank = Self::folded(state, Sequence::NONE);
+        blank.failed_puts = failed_puts;
+        blank
     }
 
     /// A state that has the events up to this sequence.
     pub(crate) fn folded(state: Box<dyn BoxedState>, at: Sequence) -> Self {
-        EntityState { state, at, failed_puts: 0, snapshot_at: Sequence::NONE }
+        EntityState {
+            state,
+            at,
+            failed_puts: 0,
+            snapshot_at: Sequence::NONE,
+            weighed: None,
+            unweighed: 0,
+        }
     }
 
     /// The state itself, for a caller that asked for it.
@@ -135,15 +158,36 @@ impl EntityState {
     /// Folds in the next stored event. After an error the state must not be used.
     pub(super) fn fold(&mut self, event: KeyedEvent) -> Result<(), LoadError> {
         let (key, sequence) = (event.key.clone(), event.sequence);
+        self.grows_by(event.size_bytes());
         let applied = user_code::call(|| self.state.apply(event));
         applied.unwrap_or(Err(LoadError::Panicked { key, sequence }))?;
         self.at = sequence;
         Ok(())
     }
 
+    /// So many bytes were folded in.
+    pub(super) fn grows_by(&mut self, bytes: usize) {
+        self.unweighed = self.unweighed.saturating_add(bytes);
+    }
+
+    /// What the state weighs: what it said last, and what was folded in since then.
+    pub(super) fn resident_bytes(&mut self) -> usize {
+        let is_known = self.weighed.filter(|bytes| self.unweighed <= UNWEIGHED.max(bytes / 4));
+        match is_known {
+            Some(bytes) => bytes.saturating_add(self.unweighed),
+            None => {
+                let bytes = user_code::call(|| self.state.resident_bytes());
+                let as_folded = self.weighed.unwrap_or_default().saturating_add(self.unweighed);
+                self.unweighed = 0;
+                *self.weighed.insert(bytes.unwrap_or(as_folded))
+            }
+        }
+    }
+
     /// Starts again without events.
     pub(super) fn reset(&mut self) {
         self.state.reset();
+        (self.weighed, self.unweighed) = (None, 0);
         self.at = Sequence::NONE;
         self.snapshot_at = Sequence::NONE;
     }

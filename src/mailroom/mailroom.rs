@@ -142,6 +142,7 @@ impl Mailroom {
     pub(crate) fn stats(&self) -> StoreStats {
         let mut stats = self.figures.totals();
         stats.residents = self.resident() as u64;
+        stats.resident_bytes = self.states.bytes() as u64;
         stats.in_flight = self.admission.admitted() as u64;
         stats.bytes_in_flight = self.admission.bytes_taken();
         stats

@@ -29,6 +29,7 @@
 //! - `registry`, `seats`, `conflict_cache`: key → slot; how many aggregates are resident; refusals
 //!   without a lock
 //! - `recency`: the resident aggregates in the order of their last use
+//! - `resident_states`: how many bytes the states of entities may have
 //! - `slot`: one resident aggregate: state, lease, mail, arrival, inbox, put permit, batch
 //! - `actor`, `driver_question`: the actor, and what it asks the driver
 //! - `decide`, `repetition`, `commit_window`: which mail goes into the next put; repeated commit
@@ -60,6 +61,7 @@ mod recency;
 mod registry;
 mod repetition;
 mod resend;
+mod resident_states;
 mod runtime;
 mod seat_line;
 mod seats;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::admission::Admission;
 use super::arbiters::Arbiters;
 use super::figures::Figures;
+use super::resident_states::ResidentStates;
 use super::seats::Seats;
 use crate::driver::{Driver, Limits};
 use crate::event::Timestamp;
@@ -30,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) arbiters: usize,
     pub(crate) permits_per_aggregate: usize,
     pub(crate) max_resident: usize,
+    pub(crate) max_resident_bytes: usize,
     pub(crate) idle_timeout: Duration,
     pub(crate) bytes_in_flight: usize,
     pub(crate) put_deadline: Duration,
@@ -52,6 +54,7 @@ pub(crate) struct Shared {
     pub(super) admission: Admission,
     pub(super) arbiters: Arbiters,
     pub(super) seats: Seats,
+    pub(super) states: ResidentStates,
     pub(super) figures: Figures,
     has_ended: AtomicBool,
 }
@@ -69,6 +72,7 @@ impl Shared {
             is_exclusive: driver.is_exclusive(),
             admission: Admission::new(config.bytes_in_flight),
             seats: Seats::new(config.max_resident),
+            states: ResidentStates::new(config.max_resident_bytes),
             figures: Figures::default(),
             has_ended: AtomicBool::new(false),
             driver,

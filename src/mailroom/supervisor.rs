@@ -1,7 +1,8 @@
 //! Passivates actors that nobody needs, and watches over puts.
 //!
 //! The [`Supervisor`] is an actor too. One task of it passivates aggregates that were idle for the
-//! idle timeout, and the least recently used ones when seats run short. It takes them in the order
+//! idle timeout, and the least recently used ones when seats run short or the states of entities
+//! weigh too much. It takes them in the order
 //! of their last use ([`recency`](super::recency)), and gives way to the other tasks of its thread
 //! ([`TimeSlice`]), so however many are resident, nothing waits for a search.
 //!
@@ -97,8 +98,9 @@ impl Passivation {
             let left = most - passivated;
             passivated += self.passivate(left, seats.advance_tick(), Spares::Leased).await;
         }
+        passivated += self.lighten().await;
         mailroom.registry().seat_waiting();
-        if most < missing && passivated == most {
+        if most < missing && passivated >= most {
             seats.ask_for_more();
         }
         if passivated > 0 {
@@ -106,10 +108,36 @@ impl Passivation {
         }
     }
 
+    /// If the states of entities weigh more than they may, passivates the least recently used
+    /// aggregates without a lease until they do not. Returns how many.
+    async fn lighten(&mut self) -> usize {
+        let mailroom = self.mailroom.clone();
+        let (seats, states) = (&mailroom.seats, &mailroom.states);
+        let mut passivated = 0;
+        if states.are_over() {
+            for spares in [Spares::Used, Spares::Leased] {
+                let is_wanted = |_| states.are_too_many();
+                passivated += self.passivate_while(is_wanted, seats.advance_tick(), spares).await;
+            }
+        }
+        passivated
+    }
+
     /// Passivates up to `most` aggregates that were last used before `tick`. Returns how many.
     async fn passivate(&mut self, most: usize, tick: u64, spares: Spares) -> usize {
+        self.passivate_while(|passivated| passivated < most, tick, spares).await
+    }
+
+    /// Passivates aggregates that were last used before `tick`, as long as more are wanted than so
+    /// many. Returns how many.
+    async fn passivate_while(
+        &mut self,
+        are_wanted: impl Fn(usize) -> bool,
+        tick: u64,
+        spares: Spares,
+    ) -> usize {
         let mut passivated = 0;
-        while passivated < most
+        while are_wanted(passivated)
             && let Some(look) = self.mailroom.registry().look_at_oldest(tick, spares)
         {
             passivated += usize::from(look == Look::Passivated);

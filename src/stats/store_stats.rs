@@ -59,6 +59,9 @@ pub struct StoreStats {
     pub appends_per_put: Distribution<u64>,
     /// Aggregates that have an actor now.
     pub residents: u64,
+    /// Bytes of the entities' states that they hold, as
+    /// [`Builder::max_resident_bytes`](crate::Builder::max_resident_bytes) counts them.
+    pub resident_bytes: u64,
     /// Aggregates whose actor was stopped, because it was idle or another needed its place.
     pub passivations: u64,
     /// Appends and commands that are admitted and not answered.

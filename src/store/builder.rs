@@ -116,6 +116,7 @@ impl Builder {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
                 permits_per_aggregate: 1_024,
                 max_resident: 100_000,
+                max_resident_bytes: 512 << 20,
                 idle_timeout: Duration::from_secs(60),
                 bytes_in_flight: 64 << 20,
                 put_deadline: Duration::from_secs(10),
@@ -161,6 +162,16 @@ impl Builder {
     /// 100,000.
     pub fn max_resident(mut self, aggregates: usize) -> Self {
         self.config.max_resident = aggregates;
+        self
+    }
+
+    /// The bytes of all resident entities' states, as
+    /// [`Aggregate::resident_bytes`](crate::Aggregate::resident_bytes) estimates them, each rounded
+    /// up to a KiB. Beyond it, the least recently used idle aggregates are passivated; states that
+    /// commands are being decided on stay. A state that is larger than this by itself is dropped
+    /// when no command waits for it, and loaded again for the next. Default 512 MiB.
+    pub fn max_resident_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_resident_bytes = bytes;
         self
     }
 
@@ -349,6 +360,7 @@ impl Builder {
             ("arbiters", config.arbiters),
             ("permits_per_aggregate", config.permits_per_aggregate),
             ("max_resident", config.max_resident),
+            ("max_resident_bytes", config.max_resident_bytes),
             ("bytes_in_flight", config.bytes_in_flight),
             ("commit_id_window", config.commit_id_window),
         ];

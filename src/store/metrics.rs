@@ -164,6 +164,12 @@ const METRICS: &[Metric] = &[
         "Aggregates that have an actor",
     ),
     metric(
+        "seriatim_resident_state_bytes",
+        Unit::Bytes,
+        Gauge(|s| Some(s.resident_bytes as f64)),
+        "Bytes of resident entities' states, estimated",
+    ),
+    metric(
         "seriatim_passivations_total",
         Unit::Count,
         Counter(|s| Some(s.passivations)),

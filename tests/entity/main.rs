@@ -30,4 +30,5 @@ mod entity_unknown_types;
 mod entity_upcasting;
 mod entity_wrong_kind;
 mod resident_state_equals_the_stored;
+mod resident_states_are_bounded;
 mod upcasters_belong_to_a_kind;

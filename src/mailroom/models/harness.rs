@@ -154,6 +154,7 @@ pub(super) fn config() -> Config {
         arbiters: 0,
         permits_per_aggregate: 2,
         max_resident: 8,
+        max_resident_bytes: 1 << 20,
         idle_timeout: hour,
         bytes_in_flight: 1 << 20,
         put_deadline: hour,

@@ -24,7 +24,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.0.leases.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.shared().seats.one_may_leave();
+            let shared = self.0.shared();
+            shared.seats.one_may_leave();
+            if shared.states.are_over() {
+                shared.seats.ask_for_more();
+            }
         }
     }
 }

@@ -58,6 +58,9 @@ pub(super) struct Slot {
     latest: AtomicU64,
     leases: AtomicUsize,
     last_used: AtomicU64,
+    /// What the entity's state weighs, and what was counted of it as leaving.
+    state_bytes: AtomicUsize,
+    leaving_bytes: AtomicUsize,
     free_permits: AtomicUsize,
     permit_line: Line<Mail>,
     state: Mutex<SlotState>,
@@ -87,6 +90,8 @@ impl Slot {
             latest: AtomicU64::new(0),
             leases: AtomicUsize::new(0),
             last_used: AtomicU64::new(0),
+            state_bytes: AtomicUsize::new(0),
+            leaving_bytes: AtomicUsize::new(0),
             free_permits: AtomicUsize::new(shared.config.permits_per_aggregate),
             permit_line: Line::new(),
             state: Mutex::new(SlotState {
@@ -184,8 +189,24 @@ impl Slot {
         self.lock().in_flight.take_if(is_overdue)
     }
 
-    /// Lets its actor end after the mail it has.
+    /// The entity's state weighs so much now; called by the actor.
+    pub(super) fn set_state_bytes(&self, bytes: usize) {
+        let before = self.state_bytes.swap(bytes, Ordering::SeqCst);
+        if before == bytes {
+            return;
+        }
+        self.shared.states.change(before, bytes);
+        if before < bytes && self.shared.states.are_over() {
+            self.shared.seats.ask_for_more();
+        }
+    }
+
+    /// Lets its actor end after the mail it has. The slot is out of the registry.
     pub(super) fn passivate(&self) {
+        let bytes = self.state_bytes.load(Ordering::SeqCst);
+        let counted = self.leaving_bytes.swap(bytes, Ordering::SeqCst);
+        self.shared.states.leave(bytes);
+        self.shared.states.have_left(counted);
         let waker = self.lock().inbox.end();
         if let Some(waker) = waker {
             self.wake(waker);
@@ -200,6 +221,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        let states = &self.shared.states;
+        states.change(self.state_bytes.swap(0, Ordering::SeqCst), 0);
+        states.have_left(self.leaving_bytes.swap(0, Ordering::SeqCst));
         self.shared.seats.one_has_left();
     }
 }
