@@ -64,6 +64,9 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Show how far consumers are, and what they parked
     Consumers(Consumers),
+    /// Look into a store in a browser
+    #[cfg(feature = "inspect")]
+    Inspect(Inspect),
     /// Measure how quickly a store appends and reads
     Bench(Bench),
     /// Print a completion script for a shell
@@ -320,6 +323,23 @@ pub(crate) struct Consumers {
     /// The consumers' names
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
+}
+
+/// Look into a store in a browser: aggregates and their histories, the log, consumers, figures.
+///
+/// It serves a page until Ctrl-C, and only reads. On a loopback address it answers this machine
+/// alone. On any other address requests need a token, which is part of the link that is printed.
+#[cfg(feature = "inspect")]
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The store's URL, such as redb:./data
+    pub(crate) store: String,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// The token that requests need; one is made where it is needed and left out
+    #[arg(long)]
+    pub(crate) token: Option<seriatim_inspector::Token>,
 }
 
 /// Measure how quickly a store appends and reads.

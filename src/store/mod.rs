@@ -185,7 +185,7 @@ impl EventStore {
     /// A driver that cannot list keys yields
     /// [`DriverError::Unsupported`](crate::driver::DriverError::Unsupported).
     pub fn keys(&self, prefix: impl Into<String>) -> Keys {
-        Keys::new(&self.mailroom, prefix.into())
+        Keys::new(self.mailroom.clone(), prefix.into())
     }
 
     /// Gives the kind to the first type that claims it.

@@ -307,19 +307,35 @@ impl Stream for Read {
 /// }
 /// let lights = store.keys("light/").collect().await?;
 /// assert_eq!(lights.iter().map(|key| key.as_str()).collect::<Vec<_>>(), ["light/1", "light/2"]);
+/// let rest = store.keys("light/").after(&lights[0]).collect().await?;
+/// assert_eq!(rest, lights[1..]);
 /// # Ok(()) }
 /// ```
 #[must_use = "a stream does nothing until it is polled"]
 pub struct Keys {
-    /// `None` once ended.
-    pages: Option<Received<AggregateKey>>,
+    state: KeysState,
     page: vec::IntoIter<AggregateKey>,
 }
 
+enum KeysState {
+    New { mailroom: Arc<Mailroom>, prefix: String, after: Option<AggregateKey> },
+    Reading(Received<AggregateKey>),
+    Ended,
+}
+
 impl Keys {
-    pub(super) fn new(mailroom: &Mailroom, prefix: String) -> Self {
-        let pages = Some(forward(mailroom, move |driver| driver.keys(&prefix, None)));
-        Keys { pages, page: Vec::new().into_iter() }
+    pub(super) fn new(mailroom: Arc<Mailroom>, prefix: String) -> Self {
+        let state = KeysState::New { mailroom, prefix, after: None };
+        Keys { state, page: Vec::new().into_iter() }
+    }
+
+    /// Only the keys that come after this one: continues an earlier listing behind its last key.
+    /// Has no effect once the stream was polled.
+    pub fn after(mut self, key: &AggregateKey) -> Self {
+        if let KeysState::New { after, .. } = &mut self.state {
+            *after = Some(key.clone());
+        }
+        self
     }
 
     /// The next key; `None` at the end. Cancel-safe.
@@ -343,7 +359,8 @@ impl Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("ended", &self.pages.is_none()).finish_non_exhaustive()
+        let ended = matches!(self.state, KeysState::Ended);
+        f.debug_struct("Keys").field("ended", &ended).finish_non_exhaustive()
     }
 }
 
@@ -356,17 +373,25 @@ impl Stream for Keys {
             if let Some(key) = this.page.next() {
                 return Poll::Ready(Some(Ok(key)));
             }
-            let Some(pages) = &mut this.pages else { return Poll::Ready(None) };
-            let last = match ready!(pages.poll_recv(cx)) {
-                Some(Ok(Some(page))) => {
-                    this.page = page.into_iter();
+            let last = match &mut this.state {
+                KeysState::Ended => return Poll::Ready(None),
+                KeysState::New { mailroom, prefix, after } => {
+                    let (prefix, after) = (std::mem::take(prefix), after.take());
+                    let open = move |driver: &dyn Driver| driver.keys(&prefix, after.as_ref());
+                    this.state = KeysState::Reading(forward(mailroom, open));
                     continue;
                 }
-                Some(Ok(None)) => None,
-                Some(Err(error)) => Some(Err(error)),
-                None => Some(Err(ReadError::Closed)),
+                KeysState::Reading(pages) => match ready!(pages.poll_recv(cx)) {
+                    Some(Ok(Some(page))) => {
+                        this.page = page.into_iter();
+                        continue;
+                    }
+                    Some(Ok(None)) => None,
+                    Some(Err(error)) => Some(Err(error)),
+                    None => Some(Err(ReadError::Closed)),
+                },
             };
-            this.pages = None;
+            this.state = KeysState::Ended;
             return Poll::Ready(last);
         }
     }

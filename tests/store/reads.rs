@@ -354,6 +354,11 @@ async fn keys_by_prefix() {
         assert_eq!(listed("b").await.unwrap(), ["b", "b/1", "b/2", "b0"], "{name}");
         assert_eq!(listed("b/").await.unwrap(), ["b/1", "b/2"], "{name}");
         assert_eq!(listed("c").await.unwrap(), [""; 0], "{name}");
+        for (after, rest) in [("b", vec!["b/1", "b/2", "b0"]), ("b/10", vec!["b/2", "b0"])] {
+            let after = AggregateKey::new(after).unwrap();
+            let keys = store.keys("b").after(&after).collect().await.unwrap();
+            assert_eq!(keys.iter().map(AggregateKey::as_str).collect::<Vec<_>>(), rest, "{name}");
+        }
         store.close().await.unwrap();
     }
 }

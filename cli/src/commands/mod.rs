@@ -8,6 +8,8 @@ mod event_rows;
 mod export;
 mod generate;
 mod import;
+#[cfg(feature = "inspect")]
+mod inspect;
 mod keys;
 mod log;
 mod read;
@@ -34,6 +36,8 @@ pub(crate) async fn run(app: &mut App, command: Command) -> Result<()> {
         Command::Backup(args) => backup::run(app, args).await,
         Command::Restore(args) => restore::run(app, args).await,
         Command::Consumers(args) => consumers::run(app, args).await,
+        #[cfg(feature = "inspect")]
+        Command::Inspect(args) => inspect::run(app, args).await,
         Command::Bench(args) => bench::run(app, args).await,
         Command::Completions(args) => generate::completions(app, &args),
         Command::Man(args) => generate::man(app, &args),
