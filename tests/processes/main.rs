@@ -25,5 +25,6 @@ mod guide_begins_with_a_program_that_runs;
 mod publish_ndjson_survives_kill;
 #[cfg(unix)]
 mod redb_survives_sigkill;
+mod rot_in_redbs_file_never_aborts;
 mod sigkill_loses_nothing_answered;
 mod simulated_histories_are_sound;

@@ -37,7 +37,26 @@ pub(in crate::driver::redb) fn redb_failed(error: impl Into<redb::Error>) -> Dri
         redb::Error::Corrupted(message) => {
             DriverError::damaged(format!("events.redb is damaged: {message}"))
         }
+        // The driver opens each table with one type, and these are always there.
+        error @ (redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableDoesNotExist(_)) => {
+            DriverError::damaged(format!("events.redb is damaged: {error}"))
+        }
+        redb::Error::UpgradeRequired(version) => {
+            DriverError::damaged(format!("events.redb is damaged, or of redb's format {version}"))
+        }
         redb::Error::DatabaseClosed => DriverError::Closed,
+        // A page that says of another that it stands behind the file's end, and the like.
+        redb::Error::Io(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            DriverError::damaged(format!("events.redb is damaged: {error}"))
+        }
         redb::Error::Io(error) => io_failed("events.redb", error),
         error @ redb::Error::PreviousIo => DriverError::failed(
             "an earlier read or write of events.redb failed: close the store and open it again",

@@ -26,6 +26,7 @@ use crate::driver::redb::disk::files::{Disk, DiskFile};
 use crate::driver::redb::disk::locked_disk::LockedDisk;
 use crate::driver::redb::disk::redb_file::RedbFile;
 use crate::driver::redb::disk::reserve::{DATABASE, DiskReserve};
+use crate::driver::redb::disk::system_pages;
 use crate::driver::redb::driver::RedbDriver;
 use crate::driver::redb::failure::{guarded, io_failed, redb_failed};
 use crate::driver::redb::format::tables::{EARLIER, JournalPlace, LATEST, LOG, STORE, StoreState};
@@ -162,6 +163,9 @@ fn open_database(
 ) -> Result<Database, DriverError> {
     let file = disk.open(name).map_err(journal_failed)?;
     let file = file.ok_or_else(|| DriverError::damaged(format!("{name} is missing")))?;
+    if let Some(damage) = system_pages::find_damage(&*file).map_err(|e| io_failed(name, e))? {
+        return Err(unusable(name, &damage));
+    }
     let told = options.clone();
     let backend = RedbFile::new(file, room.clone());
     Database::builder()
@@ -170,7 +174,15 @@ fn open_database(
             told.tell(Step::Repairing, (session.progress() * 1000.0) as u64, 1000);
         })
         .create_with_backend(backend)
-        .map_err(|e| DriverError::failed(format!("{name} could not be opened: {e}")).caused_by(e))
+        .map_err(redb_failed)
+}
+
+/// A file that redb cannot use, whatever of its log is sound.
+fn unusable(name: &str, damage: &str) -> DriverError {
+    DriverError::damaged(format!(
+        "{name} is damaged in what redb keeps for itself: {damage}. Nothing was changed: restore a \
+         backup into another directory, or put back a copy of this one"
+    ))
 }
 
 /// The store's state, checked against where the log ends.
