@@ -129,8 +129,8 @@ pub trait Driver: Send + Sync + 'static {
     /// `done` does not block. It is called once, or dropped if the driver dies. A driver that
     /// answers several puts at a time does so inside [`answer_together`](super::answer_together).
     ///
-    /// It is called on a thread that serves many aggregates, so it must not wait for a disk or for
-    /// the network.
+    /// It is called on any thread, also on one of the application's that runs no runtime, and on
+    /// threads that serve many aggregates. So it must not wait for a disk or for the network.
     ///
     /// Provided: returns `done`, and the store awaits `put_events`.
     ///
@@ -153,6 +153,16 @@ pub trait Driver: Send + Sync + 'static {
         fetch: Fetch,
     ) -> Option<Result<EventPage, DriverError>> {
         let _ = (key, fetch);
+        None
+    }
+
+    /// Like [`Driver::latest_sequence`], where that is cheap enough for the caller's own thread. An
+    /// append to an aggregate of which nothing is known yet then needs no change of thread.
+    ///
+    /// Provided: `None`, and the store asks `check_sequence` or `latest_sequence` on its own
+    /// runtime.
+    fn latest_sequence_now(&self, key: &AggregateKey) -> Option<Result<Sequence, DriverError>> {
+        let _ = key;
         None
     }
 

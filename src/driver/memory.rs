@@ -235,6 +235,10 @@ impl Driver for MemoryDriver {
         Ok(self.read()?.latest(key))
     }
 
+    fn latest_sequence_now(&self, key: &AggregateKey) -> Option<Result<Sequence, DriverError>> {
+        Some(self.read().map(|events| events.latest(key)))
+    }
+
     fn fetch_page_now(
         &self,
         key: &AggregateKey,

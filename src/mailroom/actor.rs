@@ -1,8 +1,8 @@
 //! The actor behind one aggregate's mailbox: it decides, in order, what is put.
 //!
-//! Its own memory is the queue of mail that no put has taken yet, and the entity's state.
-//! Everything else that is known of the aggregate stands in the [`Slot`]. An actor that dies
-//! therefore loses only mail that was surely not written.
+//! Its own memory is the queue of mail that no put has taken yet. Everything else that is known of
+//! the aggregate stands in the [`Slot`], or goes with its put permit. An actor that dies therefore
+//! loses only mail that was surely not written.
 //!
 //! Whatever arrives (mail, the end of a put, the driver's reply to a question) ends in [`advance`]:
 //! if the put permit is free and nothing is being asked, it decides all that waits, answers what
@@ -17,20 +17,16 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use actix::{Actor, ActorFuture, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use smallvec::SmallVec;
 
 use super::commit_window::CommitWindow;
-use super::decide::{Grounds, PutPlan, decide};
+use super::decide::PutPlan;
 use super::driver_question::{DriverQuestion, DriverReply, ask};
 use super::entity_state::{CommandAnswer, EntityState};
-use super::load::save_snapshot;
 use super::repetition::{repeated_command, repeated_or};
-use super::settle::send_off;
-use super::slot::{
-    AggregateFacts, AppendAnswer, Batch, BatchItem, BatchItems, Mail, MailQueue, PutPermit, Slot,
-    Undecided,
-};
-use crate::driver::{DriverError, Put};
+use super::settle::TurnOf;
+use super::slot::{AggregateFacts, AppendAnswer, Mail, MailQueue, PutPermit, Slot, Undecided};
+use super::turn::{plan, put};
+use crate::driver::DriverError;
 use crate::error::AppendError;
 use crate::event::Sequence;
 use crate::user_code::{self, Panicked};
@@ -62,9 +58,8 @@ pub(super) fn in_model(slot: Arc<Slot>) -> impl Future<Output = ()> {
 pub(super) struct AggregateActor {
     slot: Arc<Slot>,
     queue: MailQueue,
-    /// The entity's state, from the first command on.
-    entity: Option<Box<EntityState>>,
-    /// Held while the driver is asked something, and between a failed put and its successor.
+    /// Held while there is mail to decide, while the driver is asked something, and between a failed
+    /// put and its successor.
     permit: Option<PutPermit>,
     asking: bool,
     /// The last question that the driver did not answer. Mail that waited meanwhile does not ask it
@@ -78,19 +73,11 @@ impl Actor for AggregateActor {
     type Context = Context<Self>;
 }
 
-impl Drop for AggregateActor {
-    fn drop(&mut self) {
-        self.entity = None;
-        self.slot.set_state_bytes(0);
-    }
-}
-
 impl AggregateActor {
     pub(super) fn new(slot: Arc<Slot>) -> Self {
         AggregateActor {
             slot,
             queue: MailQueue::default(),
-            entity: None,
             permit: None,
             asking: false,
             failed_question: None,
@@ -98,20 +85,14 @@ impl AggregateActor {
         }
     }
 
-    /// New mail, in order. The first mail of an idle aggregate gets a put of its own, so that what
-    /// a put holds does not depend on how long the actor slept.
-    pub(super) fn receive(&mut self, mut mails: MailQueue, ctx: &mut Context<Self>) {
-        if self.queue.is_empty()
-            && let Some(first) = mails.pop_front()
-        {
-            self.queue.push_back(first);
-            self.advance(ctx);
-        }
+    /// New mail, in order.
+    fn receive(&mut self, mails: MailQueue, ctx: &mut Context<Self>) {
         self.queue.append(mails);
         self.advance(ctx);
     }
 
-    pub(super) fn take_back(&mut self, undecided: Undecided) {
+    fn take_back(&mut self, undecided: Undecided) {
+        debug_assert!(self.permit.is_none(), "two put permits");
         if undecided.alone {
             self.alone = undecided.mails.len();
         }
@@ -123,18 +104,22 @@ impl AggregateActor {
 
     fn advance(&mut self, ctx: &mut Context<Self>) {
         while !self.asking && !self.queue.is_empty() {
-            let Some(permit) = self.permit.take().or_else(|| self.slot.take_put_permit()) else {
+            let Some(mut permit) = self.permit.take().or_else(|| self.slot.take_put_permit())
+            else {
                 return;
             };
             let now = Instant::now();
-            let PutPlan { items, answers, question } = self.decide(&permit.facts, now);
+            let PutPlan { items, answers, question } = self.plan(&mut permit, now);
             for (mail, answer) in answers {
                 mail.reply(answer);
             }
             if !items.is_empty() {
-                self.put(items, permit, now);
+                let turn = TurnOf::Actor { mail_is_left: !self.queue.is_empty() };
+                self.permit = put(permit, items, now, turn);
             } else if let Some(question) = question {
                 self.ask(question, permit, ctx);
+            } else {
+                self.permit = Some(permit);
             }
         }
         if self.queue.is_empty() {
@@ -142,84 +127,14 @@ impl AggregateActor {
         }
     }
 
-    fn decide(&mut self, facts: &AggregateFacts, now: Instant) -> PutPlan {
-        let shared = self.slot.shared();
-        let latest = self.slot.latest();
-        self.entity.take_if(|entity| entity.failed_puts != facts.failed_puts);
-        let grounds = Grounds {
-            latest,
-            is_latest_confirmed: facts.is_latest_confirmed || latest > Sequence::NONE,
-            window: facts.window.as_deref(),
-            limits: &shared.limits,
-            folds_raw_events: shared.config.upcasters.is_empty(),
-            now,
-            put_deadline: shared.config.put_deadline,
-            is_exclusive: shared.is_exclusive,
-            alone: self.alone > 0,
-        };
-        if let Some(entity) = &mut self.entity {
-            // Everything folded is durable here, and no put is in flight.
-            save_snapshot(shared, self.slot.key(), entity);
-        }
+    fn plan(&mut self, permit: &mut PutPermit, now: Instant) -> PutPlan {
         let before = self.queue.len();
-        let decided = decide(&mut self.queue, &grounds, &mut self.entity);
+        let plan = plan(permit, &mut self.queue, now, self.alone > 0);
         self.alone = self.alone.saturating_sub(before - self.queue.len());
-        self.weigh();
-        decided
+        plan
     }
 
-    /// Tells what the state weighs. One that weighs more than all may goes when no mail is left.
-    fn weigh(&mut self) {
-        let bytes = self.entity.as_mut().map_or(0, |entity| entity.resident_bytes());
-        let counted = self.slot.shared().states.counted(bytes);
-        if counted.is_none() && self.queue.is_empty() {
-            tracing::debug!(key = %self.slot.key(), bytes, "a state is too large to stay resident");
-            self.entity = None;
-        }
-        self.slot.set_state_bytes(counted.unwrap_or(0));
-    }
-
-    /// Freezes the put and sends it off.
-    fn put(&mut self, mut items: BatchItems, mut permit: PutPermit, formed: Instant) {
-        let Ok(recorded_at) = self.slot.shared().now() else {
-            // None of it was sent: dropped, the mail says so. A state that is ahead is folded
-            // again.
-            permit.facts.failed_puts += 1;
-            return;
-        };
-        let mut events = SmallVec::with_capacity(items.len());
-        for item in &mut items {
-            if let BatchItem::Accepted { mail, first } = item {
-                for (offset, event) in mail.append.events.iter().enumerate() {
-                    let sequence = first.plus(offset as u64);
-                    let id = mail.append.commit_id;
-                    let mut event = event.place(self.slot.key(), sequence, id, recorded_at);
-                    event.attempt = mail.append.attempt;
-                    events.push(event);
-                }
-            }
-        }
-        let put = match Put::of(events) {
-            Ok(put) => Arc::new(put),
-            // PutPlan in order from the latest sequence on, it cannot be out of order; if it were,
-            // nobody's append was sent.
-            Err(error) => {
-                permit.facts.failed_puts += 1;
-                let error = DriverError::failed(error.to_string());
-                for mail in items.into_iter().map(BatchItem::into_mail) {
-                    let key = mail.append.key.clone();
-                    mail.answer(Err(AppendError::Driver { key, source: error.clone() }));
-                }
-                return;
-            }
-        };
-        for item in &mut items {
-            item.mail_mut().enters_put();
-        }
-        send_off(&self.slot, Batch { put, items, permit, formed });
-    }
-
-    fn ask(&mut self, question: DriverQuestion, permit: PutPermit, ctx: &mut Context<Self>) {
+    fn ask(&mut self, question: DriverQuestion, mut permit: PutPermit, ctx: &mut Context<Self>) {
         if let Some((asked, error)) = self.failed_question.as_deref()
             && *asked == discriminant(&question)
             && self.queue.front().is_some_and(|mail| mail.waited_for_failure)
@@ -229,7 +144,7 @@ impl AggregateActor {
             self.fail_front(error);
             return;
         }
-        let entity = match (question, self.entity.take()) {
+        let entity = match (question, permit.facts.entity.take()) {
             (DriverQuestion::State, None) => match self.blank_entity(&permit.facts) {
                 Ok(blank) => blank,
                 Err(Panicked) => {
@@ -242,7 +157,7 @@ impl AggregateActor {
             },
             (DriverQuestion::State, entity) => entity,
             (_, entity) => {
-                self.entity = entity;
+                permit.facts.entity = entity;
                 None
             }
         };
@@ -310,7 +225,9 @@ impl AggregateActor {
             }
             DriverReply::State(Ok(entity)) => {
                 self.confirm_latest(entity.at);
-                self.entity = Some(Box::new(entity));
+                if let Some(permit) = &mut self.permit {
+                    permit.facts.entity = Some(Box::new(entity));
+                }
             }
             DriverReply::State(Err(error)) => {
                 // Each further command would fold the same history with the same result.
@@ -390,7 +307,7 @@ impl ActorFuture<AggregateActor> for InboxReader {
     ) -> Poll<()> {
         let InboxReader { slot, is_done } = self.get_mut();
         slot.shared().arbiters.wake_is_taken(slot.thread());
-        let (mails, undecided, replaced) = {
+        let (mails, undecided, facts, replaced) = {
             let mut state = slot.lock();
             let inbox = &mut state.inbox;
             let replaced = match &inbox.waker {
@@ -400,9 +317,19 @@ impl ActorFuture<AggregateActor> for InboxReader {
             // If it ends here, the next message needs another reader.
             *is_done = std::mem::take(&mut inbox.is_ending);
             inbox.has_reader = !*is_done;
-            (std::mem::take(&mut inbox.mails), inbox.undecided.take(), replaced)
+            let (mails, undecided) = (std::mem::take(&mut inbox.mails), inbox.undecided.take());
+            let mut facts = None;
+            if undecided.is_some() {
+                state.permit_came_back();
+            } else if actor.permit.is_none() && !(mails.is_empty() && actor.queue.is_empty()) {
+                facts = state.take_facts_or_await();
+            }
+            (mails, undecided, facts, replaced)
         };
         drop(replaced);
+        if let Some(facts) = facts {
+            actor.permit = Some(PutPermit::new(slot.clone(), facts));
+        }
         if let Some(undecided) = undecided {
             actor.take_back(*undecided);
         }

@@ -160,8 +160,9 @@ pub(super) fn save_snapshot(shared: &Arc<Shared>, key: &AggregateKey, entity: &m
     }
     let Some(snapshot) = entity.due_snapshot() else { return };
     let (shared, key) = (shared.clone(), key.clone());
-    actix_rt::spawn(async move {
-        if let Err(error) = save(&shared, &key, snapshot).await {
+    let saving = shared.clone();
+    shared.spawn(async move {
+        if let Err(error) = save(&saving, &key, snapshot).await {
             tracing::warn!(%key, %error, "a snapshot could not be saved");
         }
     });

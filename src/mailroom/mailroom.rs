@@ -1,8 +1,9 @@
 //! The caller's side of the mailroom: from an append or a command to its answer.
 //!
 //! In the caller's thread: a stale expectation is refused; a lease keeps the aggregate resident; a
-//! permit of the aggregate and the append's bytes are taken; the mail goes into the slot's inbox.
-//! What has to wait for one of them waits as mail, and needs its caller no more.
+//! permit of the aggregate and the append's bytes are taken; then the caller takes the aggregate's
+//! turn if it is idle ([`turn`](super::turn)), or the mail goes into the slot's inbox. What has to
+//! wait for one of them waits as mail, and needs its caller no more.
 
 use std::any::TypeId;
 use std::ops::Deref;
@@ -21,7 +22,8 @@ use super::entity_state::BoxedCommand;
 use super::line::Place;
 use super::registry::{Lookup, Registry};
 use super::shared::{Config, Shared};
-use super::slot::{Lease, Mail, ReplyTo, StartActor, arrive};
+use super::slot::{Arrival, Lease, Mail, ReplyTo, StartActor, arrive};
+use super::turn;
 use crate::append::{Append, Appended, CheckedAppend};
 use crate::driver::Driver;
 use crate::error::AppendError;
@@ -116,9 +118,16 @@ impl Mailroom {
         mail: Mail,
         wait: Wait,
     ) -> PlaceInLine<'_> {
-        let place = match resident {
+        let arrival = match resident {
             Some(lease) => arrive(lease, mail, wait),
             None => self.registry.arrive(mail, wait),
+        };
+        let place = match arrival {
+            Arrival::Admitted(slot, mail) => {
+                turn::of_caller(&slot, mail);
+                None
+            }
+            waits => waits.go_on(),
         };
         PlaceInLine { mailroom: self, waits: place.map(|place| (key.clone(), place)) }
     }
@@ -133,7 +142,7 @@ impl Mailroom {
         self.registry.close_seats();
     }
 
-    /// How many aggregates have an actor.
+    /// How many aggregates are resident.
     pub(crate) fn resident(&self) -> usize {
         self.registry.resident()
     }

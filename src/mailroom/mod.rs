@@ -3,9 +3,10 @@
 //! ```text
 //! caller ─▶ Mailroom::append ── stale? refused here, in the caller's thread  mailroom.rs
 //!              │ lease on the slot, permit of the aggregate, bytes           registry, admission
-//!              ▼ mail, into the slot's inbox                                 slot/
+//!              ├─ idle? the caller's turn ─────────────────┐                 turn.rs
+//!              ▼ mail, into the slot's inbox               │                 slot/
 //!           AggregateActor ── queues; while no put is in flight:             actor.rs
-//!              │ decides all waiting mail, in order, into one put            decide.rs
+//!              │ decides all waiting mail, in order, ◀─────┘ into one put    decide.rs
 //!              ▼
 //!           settle ── sends the put until its fate is known,                 settle, resend
 //!                     then answers every caller in it
@@ -16,7 +17,7 @@
 //! - A slot's latest sequence is a lower bound of what is durable. It may refuse an append but
 //!   never accept one: the driver's uniqueness of (key, sequence) has the last word.
 //! - At most one put per aggregate is in flight. The slot's [`PutPermit`](slot::PutPermit) is the
-//!   right to have one, and it outlives the actor.
+//!   right to have one, and it outlives the actor. It is held for a whole turn, whoever takes it.
 //! - No answer leaves that rests on an event which is not durable.
 //! - Every mail is answered exactly once: by what settles it, or by its own drop.
 //!
@@ -31,7 +32,8 @@
 //! - `recency`: the resident aggregates in the order of their last use
 //! - `resident_states`: how many bytes the states of entities may have
 //! - `slot`: one resident aggregate: state, lease, mail, arrival, inbox, put permit, batch
-//! - `actor`, `driver_question`: the actor, and what it asks the driver
+//! - `turn`, `actor`, `driver_question`: a turn, and who takes it; the actor, and what it asks the
+//!   driver
 //! - `decide`, `repetition`, `commit_window`: which mail goes into the next put; repeated commit
 //!   ids
 //! - `entity_state`, `load`, `time_slice`: boxed states and commands of entities; loading a state;
@@ -70,6 +72,7 @@ mod shared;
 mod slot;
 mod supervisor;
 mod time_slice;
+mod turn;
 
 pub(crate) use admission::Wait;
 pub(crate) use consumers::RunningConsumer;

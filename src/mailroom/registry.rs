@@ -13,7 +13,7 @@ use super::line::Place;
 use super::recency::Recency;
 use super::seat_line::SeatLine;
 use super::shared::Shared;
-use super::slot::{Batch, Lease, Mail, Slot, StartActor, arrive};
+use super::slot::{Arrival, Batch, Lease, Mail, Slot, StartActor, arrive};
 use crate::driver::answer_together;
 use crate::error::AppendError;
 use crate::event::{AggregateKey, Sequence};
@@ -85,13 +85,13 @@ impl Registry {
         }
     }
 
-    /// Brings mail to its aggregate, which becomes resident if it is not. Returns the mail's place
-    /// if it waits in a line. With [`Wait::Never`] it is answered instead that it would.
-    pub(super) fn arrive(&self, mail: Mail, wait: Wait) -> Option<Place> {
+    /// Brings mail to its aggregate, which becomes resident if it is not. With [`Wait::Never`] it is
+    /// answered if it would have to wait.
+    pub(super) fn arrive(&self, mail: Mail, wait: Wait) -> Arrival {
         let seats = &self.shared.seats;
         if self.shared.admission.is_closed() {
             mail.answer(Err(AppendError::Closed));
-            return None;
+            return Arrival::Answered;
         }
         if !seats.are_wanted() && seats.try_take() {
             seats.ask_if_few();
@@ -105,7 +105,7 @@ impl Registry {
         if wait == Wait::Never {
             let key = mail.append.key.clone();
             mail.answer(Err(AppendError::Busy { key }));
-            return None;
+            return Arrival::Answered;
         }
         self.wait_for_seat(mail)
     }
@@ -114,7 +114,7 @@ impl Registry {
         self.seat_line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_for_seat(&self, mut mail: Mail) -> Option<Place> {
+    fn wait_for_seat(&self, mut mail: Mail) -> Arrival {
         let (key, place) = (mail.append.key.clone(), self.shared.admission.next_place());
         mail.place = Some(place);
         {
@@ -122,7 +122,7 @@ impl Registry {
             if line.is_closed {
                 drop(line);
                 mail.answer(Err(AppendError::Closed));
-                return None;
+                return Arrival::Answered;
             }
             line.join(place, mail);
             self.shared.seats.set_wanted(line.len());
@@ -130,7 +130,7 @@ impl Registry {
         // It may have become resident before the line was seen. Nobody waits for what is there.
         self.let_in_residents(&key);
         self.shared.seats.ask_for_more();
-        Some(place)
+        Arrival::Waits(place)
     }
 
     /// If the aggregate is resident, its mail needs no seat of its own.
@@ -173,7 +173,8 @@ impl Registry {
     /// Brings the mail of this aggregate out of the line.
     fn bring(&self, line: &mut SeatLine, slot: &Arc<Slot>) {
         for mail in line.take(slot.key()) {
-            arrive(Lease::new(slot), mail, Wait::ForRoom);
+            // To the actor: a turn is not taken under these locks.
+            arrive(Lease::new(slot), mail, Wait::ForRoom).go_on();
         }
         self.shared.seats.set_wanted(line.len());
     }

@@ -1,13 +1,13 @@
 //! How many bytes the states of resident entities may have.
 //!
-//! An actor tells its slot what the state weighs after each turn. When all together weigh too much,
-//! the supervisor passivates the least recently used aggregates.
+//! Each turn tells the slot what the state weighs. When all together weigh too much, the supervisor
+//! passivates the least recently used aggregates.
 //!
 //! # What must stay true
 //!
 //! - The bytes are those of slots that are not dropped; a slot that has left the registry, and is
 //!   not dropped yet, counts as leaving too. So what is on its way out is not passivated for twice.
-//! - A state that alone weighs more than the bound is not counted. Its actor drops it when it has
+//! - A state that alone weighs more than the bound is not counted. The turn drops it that leaves
 //!   no mail left: passivating all others would not help.
 
 use crate::sync::atomic::{AtomicUsize, Ordering};

@@ -29,13 +29,25 @@ use crate::driver::{DriverError, PutDone, PutReceipt};
 use crate::error::AppendError;
 use crate::event::Sequence;
 
-/// Sends the batch, from its actor.
+/// Whose turn it is to decide and to put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TurnOf {
+    /// The aggregate's actor, on its arbiter.
+    Actor {
+        /// Mail that goes into a later put.
+        mail_is_left: bool,
+    },
+    /// Whoever brought mail to an idle aggregate, in a thread of the application.
+    Caller,
+}
+
+/// Sends the batch.
 ///
 /// A driver that answers by callback calls [`answered`] from its own thread, and no task waits
 /// meanwhile. Any other driver is awaited by a task of the store's own.
-pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
+pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch, turn: TurnOf) {
     let put = batch.put.clone();
-    let number = slot.watch(batch);
+    let number = slot.watch(batch, turn == TurnOf::Actor { mail_is_left: true });
     let shared = slot.shared();
     // Looked at after the batch is in its place: the end of the store either finds the batch there,
     // or is seen here.
@@ -56,9 +68,15 @@ pub(super) fn send_off(slot: &Arc<Slot>, batch: Batch) {
             drop(unused);
             if let Some(batch) = batch {
                 let mut settling = Box::pin(settle(batch, None));
-                // A driver that is ready at once needs no task.
-                if settling.as_mut().now_or_never().is_none() {
-                    actix_rt::spawn(settling);
+                match turn {
+                    // A driver is polled on the store's own threads only.
+                    TurnOf::Caller => drop(shared.spawn(settling)),
+                    // A driver that is ready at once needs no task.
+                    TurnOf::Actor { .. } => {
+                        if settling.as_mut().now_or_never().is_none() {
+                            actix_rt::spawn(settling);
+                        }
+                    }
                 }
             }
         }

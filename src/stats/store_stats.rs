@@ -57,7 +57,7 @@ pub struct StoreStats {
     pub queue_time: Distribution<Duration>,
     /// How many appends went into each put.
     pub appends_per_put: Distribution<u64>,
-    /// Aggregates that have an actor now.
+    /// Aggregates whose mailbox is in memory now.
     pub residents: u64,
     /// Bytes of the entities' states that they hold, as
     /// [`Builder::max_resident_bytes`](crate::Builder::max_resident_bytes) counts them.

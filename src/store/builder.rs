@@ -157,7 +157,7 @@ impl Builder {
         self
     }
 
-    /// The number of aggregates that may have an actor at the same time. Beyond it, the least
+    /// The number of aggregates whose mailbox may be in memory at the same time. Beyond it, the least
     /// recently used idle one is passivated. While none is idle, appends to others wait. Default
     /// 100,000.
     pub fn max_resident(mut self, aggregates: usize) -> Self {

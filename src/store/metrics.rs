@@ -161,7 +161,7 @@ const METRICS: &[Metric] = &[
         "seriatim_resident_aggregates",
         Unit::Count,
         Gauge(|s| Some(s.residents as f64)),
-        "Aggregates that have an actor",
+        "Aggregates whose mailbox is in memory",
     ),
     metric(
         "seriatim_resident_state_bytes",

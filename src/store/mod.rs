@@ -252,7 +252,7 @@ impl EventStore {
         self.mailroom.sleep(duration).await;
     }
 
-    /// The number of resident aggregates: those that have an actor now.
+    /// The number of resident aggregates: those whose mailbox is in memory now.
     pub fn resident(&self) -> usize {
         self.mailroom.resident()
     }

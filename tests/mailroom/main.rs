@@ -6,16 +6,23 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_callers_turn_keeps_its_aggregate_resident;
+mod a_callers_turn_overtakes_nobody;
 mod a_conflict_is_judged_append_by_append;
 mod a_conflict_reads_only_what_is_new;
+mod a_dropped_callers_turn_is_whole;
+mod a_failed_callers_turn_gives_the_permit_back;
 mod a_failed_question_fails_who_needs_it;
 mod a_race_with_the_check_is_seen;
 mod actor_panics_lose_nothing;
+mod an_idle_mailbox_is_served_by_its_caller;
 mod answers_wait_for_the_put_they_rest_on;
 mod bad_input_changes_nothing;
 mod busy_mailbox_does_not_starve_a_put;
+mod callers_race_for_an_idle_mailbox;
 mod close_drains;
 mod closing_answers_everybody_who_waits;
+mod closing_waits_for_a_callers_turn;
 mod dropped_futures;
 mod every_put_is_answered;
 mod hanging_driver;

@@ -2,7 +2,9 @@
 //!
 //! - here: waiting for a condition with a deadline, seeds that are printed, events to append, and
 //!   drivers over memory whose puts wait until the test lets them through;
+//! - [`callback_driver`]: a driver whose puts are answered by the test;
 //! - [`entities`]: an account, and a replay that does not go through the code under test;
+//! - [`held_thread`]: a command that holds the thread of the store's actors;
 //! - [`logged`]: stores of each driver that has a log;
 //! - [`puts`]: puts by hand, for tests that talk to a driver without a store;
 //! - [`sim_disk`]: a disk in memory that can lose power, fail a flush, or be full;
@@ -19,8 +21,10 @@
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+pub mod callback_driver;
 pub mod engines;
 pub mod entities;
+pub mod held_thread;
 pub mod logged;
 pub mod proxy;
 pub mod puts;

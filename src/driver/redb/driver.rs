@@ -234,6 +234,10 @@ impl Driver for RedbDriver {
         guarded(|| read::latest(&self.core, key)).map(Sequence::new)
     }
 
+    fn latest_sequence_now(&self, key: &AggregateKey) -> Option<Result<Sequence, DriverError>> {
+        Some(guarded(|| read::latest(&self.core, key)).map(Sequence::new))
+    }
+
     fn fetch_page_now(
         &self,
         key: &AggregateKey,

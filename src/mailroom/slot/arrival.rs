@@ -1,12 +1,13 @@
 //! Mail on its way into the inbox: a permit of the aggregate, room for its bytes, then the inbox.
 //!
 //! ```text
-//! arrive ─▶ permit? ─────────────────────▶ bytes? ─────────────────────▶ inbox
-//!              └─ none: in the slot's line ──▶┴─ none: in the store's line ─▶┘
+//! arrive ─▶ permit? ──────────────────────▶ bytes? ── had both at once ─▶ a turn of its caller's,
+//!              │                              │                           or the inbox
+//!              └─ none: in the slot's line ──▶┴─ none: in the store's line ─▶ inbox
 //! ```
 //!
 //! Mail waits by itself: its caller need not poll. Whoever gives back a permit or bytes brings it
-//! to its next place.
+//! to its next place. That one never takes a turn for it, because it may hold locks.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +21,30 @@ use crate::mailroom::admission::{Wait, WaitsForBytes};
 use crate::mailroom::line::{Place, take_one};
 use crate::sync::atomic::Ordering;
 
+/// Where mail is that was brought to its aggregate.
+#[must_use]
+pub(in crate::mailroom) enum Arrival {
+    /// It has a permit and its bytes, and is at the slot's door.
+    Admitted(Arc<Slot>, Mail),
+    Waits(Place),
+    /// It was refused.
+    Answered,
+}
+
+impl Arrival {
+    /// Sends on what is admitted, to the actor. Returns the mail's place if it waits in a line.
+    pub(in crate::mailroom) fn go_on(self) -> Option<Place> {
+        match self {
+            Arrival::Admitted(slot, mail) => {
+                finish(deliver(&slot, mail));
+                None
+            }
+            Arrival::Waits(place) => Some(place),
+            Arrival::Answered => None,
+        }
+    }
+}
+
 /// What is left to do for a mail that went on, when no line is locked.
 type Rest = Option<(PendingWake, Arc<Slot>)>;
 
@@ -29,9 +54,8 @@ fn finish(rest: Rest) {
     }
 }
 
-/// Brings mail to the aggregate. Returns its place if it waits in a line. With [`Wait::Never`] it
-/// is answered instead that it would.
-pub(in crate::mailroom) fn arrive(lease: Lease, mut mail: Mail, wait: Wait) -> Option<Place> {
+/// Brings mail to the aggregate. With [`Wait::Never`] it is answered if it would have to wait.
+pub(in crate::mailroom) fn arrive(lease: Lease, mut mail: Mail, wait: Wait) -> Arrival {
     let slot = lease.slot().clone();
     let admission = &slot.shared().admission;
     let bytes = admission.bytes_of(mail.wants_bytes);
@@ -39,19 +63,18 @@ pub(in crate::mailroom) fn arrive(lease: Lease, mut mail: Mail, wait: Wait) -> O
         Ok(ticket) => ticket,
         Err(closed) => {
             mail.answer(Err(closed));
-            return None;
+            return Arrival::Answered;
         }
     };
     let (has_permit, is_whole) = (ticket.has_permit(), ticket.is_whole(bytes));
     mail.set_ticket(ticket);
     if is_whole {
-        finish(deliver(&slot, mail));
-        return None;
+        return Arrival::Admitted(slot, mail);
     }
     if wait == Wait::Never {
         let key = slot.key().clone();
         mail.answer(Err(AppendError::Busy { key }));
-        return None;
+        return Arrival::Answered;
     }
     let place = mail.place.unwrap_or_else(|| admission.next_place());
     mail.place = Some(place);
@@ -62,7 +85,7 @@ pub(in crate::mailroom) fn arrive(lease: Lease, mut mail: Mail, wait: Wait) -> O
             Err(refused) => refused.answer(Err(AppendError::Closed)),
         },
     }
-    Some(place)
+    Arrival::Waits(place)
 }
 
 /// For mail that has its permit.

@@ -53,6 +53,10 @@ impl PendingWake {
 }
 
 impl Inbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.mails.is_empty() && self.undecided.is_none()
+    }
+
     pub(in crate::mailroom) fn push(&mut self, mail: Mail) -> PendingWake {
         self.mails.push_back(mail);
         self.pending_wake()

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! callers ── mail ─▶ inbox ─▶ actor ── takes the put permit ─▶ batch ─▶ in flight, here ─▶ settled
+//!    └── idle: takes the put permit ───────────────────────────▶┘
 //! ```
 //!
 //! These files own parts of each other: a slot holds an inbox of mail, a mail holds a lease on the
@@ -11,6 +12,10 @@
 //!
 //! - [`AggregateFacts`] go with the put permit from hand to hand. Without the permit nobody reads
 //!   or changes them, and no lock is held while something is decided on them.
+//! - The actor takes its mail and the put permit in one step. Where the permit is taken already, and
+//!   where mail is left behind a put, the slot notes in the same step that the actor awaits it. So a
+//!   free permit that nobody awaits means that the actor holds no mail, and a caller that takes it
+//!   overtakes nobody.
 //! - A batch in flight is taken once, by what settles it: the driver's answer, or the watch for
 //!   overdue batches. It is taken by its number, so that a late answer does not take its successor.
 //! - Nobody is woken, and no mail or permit is dropped, while the slot is locked: both return to
@@ -28,9 +33,9 @@ use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-pub(super) use arrival::arrive;
+pub(super) use arrival::{Arrival, arrive};
 pub(super) use batch::{Batch, BatchItem, BatchItems, HeldRefusal, Undecided};
-use inbox::Inbox;
+use inbox::{Inbox, PendingWake};
 pub(crate) use lease::Lease;
 use lease::Ticket;
 pub(super) use mail::{AppendAnswer, CommandOutcome, Mail, MailAnswer, ReplyTo};
@@ -72,7 +77,7 @@ pub(super) struct SlotState {
     pub(super) inbox: Inbox,
     /// `None` while the put permit is taken.
     facts: Option<AggregateFacts>,
-    /// The actor has mail that waits for the put permit.
+    /// The actor holds mail, and waits for the put permit. Cleared by the actor, when it has it.
     permit_is_awaited: bool,
     /// Of the latest batch that was sent.
     batch_number: u64,
@@ -160,18 +165,30 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The put permit, if no put is in flight. Otherwise the actor is woken when it is free.
+    /// The put permit for an actor that holds mail, if no put is in flight. Otherwise the actor is
+    /// woken when it is free.
     pub(super) fn take_put_permit(self: &Arc<Self>) -> Option<PutPermit> {
-        let mut state = self.lock();
-        let facts = state.facts.take();
-        state.permit_is_awaited = facts.is_none();
+        let facts = self.lock().take_facts_or_await();
         Some(PutPermit::new(self.clone(), facts?))
     }
 
-    /// Keeps a batch until its driver answers. [`Slot::unwatch`] takes it out by the number
-    /// returned.
-    pub(super) fn watch(&self, batch: Batch) -> u64 {
+    /// Brings mail to the aggregate. If the aggregate is idle, returns the mail with the put permit,
+    /// for a turn of the caller's. Otherwise the mail goes to the actor.
+    pub(super) fn bring(self: &Arc<Self>, mail: Mail) -> Result<(Mail, PutPermit), PendingWake> {
         let mut state = self.lock();
+        match state.is_idle().then(|| state.facts.take()).flatten() {
+            Some(facts) => Ok((mail, PutPermit::new(self.clone(), facts))),
+            None => Err(state.inbox.push(mail)),
+        }
+    }
+
+    /// Keeps a batch until its driver answers. [`Slot::unwatch`] takes it out by the number
+    /// returned. Nobody takes the permit before the actor, if it has mail left.
+    pub(super) fn watch(&self, batch: Batch, mail_is_left: bool) -> u64 {
+        let mut state = self.lock();
+        debug_assert!(state.facts.is_none(), "a batch without the put permit");
+        debug_assert!(state.in_flight.is_none(), "a second put in flight");
+        state.permit_is_awaited |= mail_is_left;
         state.batch_number += 1;
         state.in_flight = Some(batch);
         state.batch_number
@@ -189,12 +206,13 @@ impl Slot {
         self.lock().in_flight.take_if(is_overdue)
     }
 
-    /// The entity's state weighs so much now; called by the actor.
+    /// The entity's state weighs so much now. Told by who has the put permit.
     pub(super) fn set_state_bytes(&self, bytes: usize) {
-        let before = self.state_bytes.swap(bytes, Ordering::SeqCst);
+        let before = self.state_bytes.load(Ordering::SeqCst);
         if before == bytes {
             return;
         }
+        self.state_bytes.store(bytes, Ordering::SeqCst);
         self.shared.states.change(before, bytes);
         if before < bytes && self.shared.states.are_over() {
             self.shared.seats.ask_for_more();
@@ -219,11 +237,36 @@ impl Slot {
     }
 }
 
+impl SlotState {
+    /// Nobody waits: neither in the inbox, nor at the actor for the put permit.
+    fn is_idle(&self) -> bool {
+        self.inbox.is_empty() && !self.permit_is_awaited
+    }
+
+    /// For an actor that holds mail.
+    pub(super) fn take_facts_or_await(&mut self) -> Option<AggregateFacts> {
+        let facts = self.facts.take();
+        self.permit_is_awaited = facts.is_none();
+        facts
+    }
+
+    /// The actor has got the permit with mail that came back.
+    pub(super) fn permit_came_back(&mut self) {
+        debug_assert!(self.facts.is_none(), "a put permit too many");
+        self.permit_is_awaited = false;
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let states = &self.shared.states;
         states.change(self.state_bytes.swap(0, Ordering::SeqCst), 0);
         states.have_left(self.leaving_bytes.swap(0, Ordering::SeqCst));
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // A state is the application's, and this thread may be a driver's.
+        if let Some(entity) = state.facts.take().and_then(|facts| facts.entity) {
+            self.shared.discard(entity);
+        }
         self.shared.seats.one_has_left();
     }
 }

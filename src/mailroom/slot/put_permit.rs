@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Slot;
 use crate::mailroom::commit_window::CommitWindow;
+use crate::mailroom::entity_state::EntityState;
 use crate::mailroom::fairness::Fairness;
 
 /// What is known of the aggregate besides its latest sequence.
@@ -16,6 +17,8 @@ pub(in crate::mailroom) struct AggregateFacts {
     pub(in crate::mailroom) failed_puts: u32,
     /// The latest commit ids, once an append needed them.
     pub(in crate::mailroom) window: Option<Box<CommitWindow>>,
+    /// The entity's state, from the first command on.
+    pub(in crate::mailroom) entity: Option<Box<EntityState>>,
     /// Only where other stores may put too.
     fairness: Option<Box<Fairness>>,
 }
@@ -35,7 +38,7 @@ pub(in crate::mailroom) struct PutPermit {
 
 impl PutPermit {
     /// `facts` were taken out of the slot.
-    pub(super) fn new(slot: Arc<Slot>, facts: AggregateFacts) -> Self {
+    pub(in crate::mailroom) fn new(slot: Arc<Slot>, facts: AggregateFacts) -> Self {
         PutPermit { slot, facts }
     }
 
@@ -48,8 +51,9 @@ impl Drop for PutPermit {
     fn drop(&mut self) {
         let waker = {
             let mut state = self.slot.lock();
+            debug_assert!(state.facts.is_none(), "a put permit too many");
             state.facts = Some(std::mem::take(&mut self.facts));
-            match std::mem::take(&mut state.permit_is_awaited) {
+            match state.permit_is_awaited {
                 true => state.inbox.waker(),
                 false => None,
             }
