@@ -58,8 +58,8 @@ pub(super) fn in_model(slot: Arc<Slot>) -> impl Future<Output = ()> {
 pub(super) struct AggregateActor {
     slot: Arc<Slot>,
     queue: MailQueue,
-    /// Held while there is mail to decide, while the driver is asked something, and between a failed
-    /// put and its successor.
+    /// Held while there is mail to decide, while the driver is asked something, and between a
+    /// failed put and its successor.
     permit: Option<PutPermit>,
     asking: bool,
     /// The last question that the driver did not answer. Mail that waited meanwhile does not ask it

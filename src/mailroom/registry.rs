@@ -85,8 +85,8 @@ impl Registry {
         }
     }
 
-    /// Brings mail to its aggregate, which becomes resident if it is not. With [`Wait::Never`] it is
-    /// answered if it would have to wait.
+    /// Brings mail to its aggregate, which becomes resident if it is not. With [`Wait::Never`] it
+    /// is answered if it would have to wait.
     pub(super) fn arrive(&self, mail: Mail, wait: Wait) -> Arrival {
         let seats = &self.shared.seats;
         if self.shared.admission.is_closed() {

@@ -1,15 +1,15 @@
 //! A turn of an aggregate: what waits is decided, and one put is formed and sent.
 //!
 //! The put permit says whose turn it is. The actor takes turns on its arbiter
-//! ([`actor`](super::actor)). An idle aggregate, for which nothing waits, is served by whoever brings
-//! the mail, in the caller's thread: that saves the change to the actor's thread. It is the same
-//! turn, on the same grounds, by the same decision.
+//! ([`actor`](super::actor)). An idle aggregate, for which nothing waits, is served by whoever
+//! brings the mail, in the caller's thread: that saves the change to the actor's thread. It is the
+//! same turn, on the same grounds, by the same decision.
 //!
 //! # What must stay true
 //!
 //! - A turn of the caller's never waits: it asks only what the driver tells here and now, and takes
-//!   no lock that is held during a flush. Mail that cannot be decided at once goes to the actor, with the permit, so
-//!   that nothing overtakes it.
+//!   no lock that is held during a flush. Mail that cannot be decided at once goes to the actor,
+//!   with the permit, so that nothing overtakes it.
 //! - What the application's code does in a turn (a command's decision, the folding of events, the
 //!   store's clock) harms no other caller when it panics.
 
@@ -63,8 +63,8 @@ fn take(slot: &Arc<Slot>, mail: Mail, mut permit: PutPermit) {
     }
 }
 
-/// The latest sequence, if that is what is asked and the driver tells it here and now. Whatever else
-/// it says, the actor is told when it asks again.
+/// The latest sequence, if that is what is asked and the driver tells it here and now. Whatever
+/// else it says, the actor is told when it asks again.
 fn answer_now(slot: &Slot, question: DriverQuestion) -> Option<Sequence> {
     match question {
         DriverQuestion::Has(_) | DriverQuestion::Latest => {

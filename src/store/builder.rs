@@ -157,9 +157,9 @@ impl Builder {
         self
     }
 
-    /// The number of aggregates whose mailbox may be in memory at the same time. Beyond it, the least
-    /// recently used idle one is passivated. While none is idle, appends to others wait. Default
-    /// 100,000.
+    /// The number of aggregates whose mailbox may be in memory at the same time. Beyond it, the
+    /// least recently used idle one is passivated. While none is idle, appends to others wait.
+    /// Default 100,000.
     pub fn max_resident(mut self, aggregates: usize) -> Self {
         self.config.max_resident = aggregates;
         self

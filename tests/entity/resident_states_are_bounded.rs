@@ -1,6 +1,6 @@
 //! The states of resident entities have a bound in bytes. Over it, the least recently used are
-//! passivated, and loaded again when they are needed. A state that is larger by itself does not stay,
-//! and does not drive out the others.
+//! passivated, and loaded again when they are needed. A state that is larger by itself does not
+//! stay, and does not drive out the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -12,10 +12,10 @@
 //!
 //! - [`AggregateFacts`] go with the put permit from hand to hand. Without the permit nobody reads
 //!   or changes them, and no lock is held while something is decided on them.
-//! - The actor takes its mail and the put permit in one step. Where the permit is taken already, and
-//!   where mail is left behind a put, the slot notes in the same step that the actor awaits it. So a
-//!   free permit that nobody awaits means that the actor holds no mail, and a caller that takes it
-//!   overtakes nobody.
+//! - The actor takes its mail and the put permit in one step. Where the permit is taken already,
+//!   and where mail is left behind a put, the slot notes in the same step that the actor awaits it.
+//!   So a free permit that nobody awaits means that the actor holds no mail, and a caller that
+//!   takes it overtakes nobody.
 //! - A batch in flight is taken once, by what settles it: the driver's answer, or the watch for
 //!   overdue batches. It is taken by its number, so that a late answer does not take its successor.
 //! - Nobody is woken, and no mail or permit is dropped, while the slot is locked: both return to
@@ -172,8 +172,8 @@ impl Slot {
         Some(PutPermit::new(self.clone(), facts?))
     }
 
-    /// Brings mail to the aggregate. If the aggregate is idle, returns the mail with the put permit,
-    /// for a turn of the caller's. Otherwise the mail goes to the actor.
+    /// Brings mail to the aggregate. If the aggregate is idle, returns the mail with the put
+    /// permit, for a turn of the caller's. Otherwise the mail goes to the actor.
     pub(super) fn bring(self: &Arc<Self>, mail: Mail) -> Result<(Mail, PutPermit), PendingWake> {
         let mut state = self.lock();
         match state.is_idle().then(|| state.facts.take()).flatten() {
