@@ -10,7 +10,7 @@ use reqwest::redirect::Policy;
 
 use super::credential::{ConnectionString, Credential, SecretSource};
 use super::driver::AzureTablesDriver;
-use super::entra::{EntraIdentity, Tokens};
+use super::entra::{EntraIdentity, EntraTokens};
 use super::service::Service;
 use super::table::AzureTable;
 use crate::driver::Driver;
@@ -165,7 +165,7 @@ impl AzureTablesBuilder {
             (Some(source), _) => Some(Credential::Token(source.clone())),
             (None, Some(identity)) => {
                 let limit = policy.connect_timeout();
-                Some(Credential::Entra(Tokens::new(identity, client.clone(), limit)?))
+                Some(Credential::Entra(EntraTokens::new(identity, client.clone(), limit)?))
             }
             (None, None) => None,
         };

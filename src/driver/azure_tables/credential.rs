@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::entra::Tokens;
+use super::entra::EntraTokens;
 use crate::error::DriverError;
 
 /// Asked for the signature, or the token, before every request, so that it can change before it
@@ -20,7 +20,7 @@ pub(super) enum Credential {
     /// Answers the query of a shared access signature, with or without the `?`.
     Sas(SecretSource),
     /// Tokens of Entra ID, from the process's own surroundings.
-    Entra(Tokens),
+    Entra(EntraTokens),
     /// Answers a token of Entra ID.
     Token(SecretSource),
 }

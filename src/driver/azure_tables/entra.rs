@@ -53,7 +53,7 @@ impl EntraIdentity {
 }
 
 /// Fetches and keeps tokens.
-pub(super) struct Tokens {
+pub(super) struct EntraTokens {
     client: Client,
     source: TokenRequest,
     /// How long one request may take.
@@ -94,13 +94,13 @@ enum Seconds {
     Text(String),
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for EntraTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").finish_non_exhaustive()
+        f.debug_struct("EntraTokens").finish_non_exhaustive()
     }
 }
 
-impl Tokens {
+impl EntraTokens {
     /// Reads the environment; asks nothing yet.
     pub(super) fn new(
         identity: EntraIdentity,
@@ -108,7 +108,7 @@ impl Tokens {
         limit: Duration,
     ) -> Result<Self, DriverError> {
         let source = TokenRequest::of(identity, |name| std::env::var(name).ok())?;
-        Ok(Tokens { client, source, limit, kept: Mutex::new(None) })
+        Ok(EntraTokens { client, source, limit, kept: Mutex::new(None) })
     }
 
     /// A token that is good for a while.

@@ -136,9 +136,12 @@
 //!
 //! # What was tested on what
 //!
-//! The engine tests run on one node of Apache Cassandra 5.0.8. Users, their refusal and TLS (but
-//! not the client's own certificate) are tested on a scripted server. Several datacentres were not
-//! run. The client speaks to ScyllaDB as well; that was not tested. ScyllaDB up to 2025.3 has no
+//! The engine tests run on one node of Apache Cassandra 5.0.8. Two datacentres of one node each ran
+//! on one machine: a store in each, both writing to the same aggregates, while one node after the
+//! other was killed and started again (`tests/cassandra_topology.rs`); of 532 appends none was lost
+//! and none stood twice. Users, their refusal, TLS (but not the client's own certificate), too few
+//! replicas and overload are tested on scripted servers. `serial=local` ran on one node alone. The
+//! client speaks to ScyllaDB as well; that was not tested. ScyllaDB up to 2025.3 has no
 //! lightweight transactions in a keyspace with tablets: make the keyspace by hand, with `tablets =
 //! {'enabled': false}`.
 //!

@@ -49,14 +49,14 @@ pub struct MongoDbBuilder {
     create: bool,
     timeout: Option<Duration>,
     attempt_timeout: Option<Duration>,
-    tokens: Tokens,
+    tokens: OidcTokens,
 }
 
 /// Asked for an access token whenever a connection signs in.
 #[derive(Clone, Default)]
-struct Tokens(Option<Arc<dyn Fn() -> String + Send + Sync>>);
+struct OidcTokens(Option<Arc<dyn Fn() -> String + Send + Sync>>);
 
-impl PartialEq for Tokens {
+impl PartialEq for OidcTokens {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -65,15 +65,15 @@ impl PartialEq for Tokens {
     }
 }
 
-impl Eq for Tokens {}
+impl Eq for OidcTokens {}
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for OidcTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "from a function" } else { "none" })
     }
 }
 
-impl Tokens {
+impl OidcTokens {
     /// Lets connections sign in with them.
     fn apply(&self, options: &mut ClientOptions) -> Result<(), DriverError> {
         let Some(source) = self.0.clone() else { return Ok(()) };
@@ -133,7 +133,7 @@ impl MongoDbBuilder {
     /// in. `source` returns at once what it has, and renews it ahead of time, elsewhere. The
     /// connection string names no other mechanism.
     pub fn token_source(mut self, source: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        self.tokens = Tokens(Some(Arc::new(source)));
+        self.tokens = OidcTokens(Some(Arc::new(source)));
         self
     }
 
