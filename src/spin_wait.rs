@@ -164,8 +164,9 @@ mod tests {
         let sometimes = |wait| if wait % 8 == 7 { Spun::Paid } else { Spun::InVain };
         assert_eq!(spins(&spin_wait, GIVE_UP_AFTER * 8, sometimes), GIVE_UP_AFTER * 8);
         assert_eq!(spins(&spin_wait, GIVE_UP_AFTER * 8, |_| Spun::InVain), GIVE_UP_AFTER + 7);
-        let again = spins(&spin_wait, GIVE_UP_AFTER, |_| Spun::Paid);
-        assert_eq!(again, GIVE_UP_AFTER);
+        // The next spin pays, and so does each wait's from there on.
+        let again = spins(&spin_wait, GIVE_UP_AFTER * 2, |_| Spun::Paid);
+        assert_eq!(again, GIVE_UP_AFTER + 1);
     }
 
     #[test]
