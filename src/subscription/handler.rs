@@ -2,7 +2,9 @@
 
 use std::any::Any;
 use std::fmt::Display;
+use std::future::ready;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::time::Instant;
 
 use futures_util::FutureExt;
@@ -102,11 +104,7 @@ impl Judge<'_> {
 /// Awaits what `call` makes. A panic of either is an error that tells its message.
 pub(super) async fn guarded<F: Future>(call: impl FnOnce() -> F) -> Result<F::Output, String> {
     let guarded = AssertUnwindSafe(async { call().await }).catch_unwind();
-    guarded.await.map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        format!("the handler panicked: {}", text.unwrap_or_default())
-    })
+    guarded.await.map_err(|panic| panic_text(&*panic))
 }
 
 /// Between two events of a chunk: reports the position, and decides whether to continue.
@@ -122,6 +120,40 @@ impl Pace<'_> {
         self.progress.reached(event.position.unwrap_or_default());
         !self.progress.is_stopped() && !self.progress.is_paused() && Instant::now() < self.due
     }
+}
+
+/// An event that is being handled. Its output is why that failed, if it did.
+pub(super) type Handling = Pin<Box<dyn Future<Output = Option<FailedAttempt>> + Send>>;
+
+/// Calls a handler, and judges the outcome of the future that it makes.
+pub(super) fn handling<F, E>(
+    event: KeyedEvent,
+    (attempt, hook): (u32, Option<ErrorHook>),
+    call: impl FnOnce() -> F,
+) -> Handling
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Display + 'static,
+{
+    let called = std::panic::catch_unwind(AssertUnwindSafe(call)).map_err(|it| panic_text(&*it));
+    let judged = move |result: Result<Result<(), E>, String>| {
+        Judge { hook: hook.as_ref(), attempt }.check(&event, 0, result)
+    };
+    match called {
+        Ok(future) => {
+            let guarded = AssertUnwindSafe(future).catch_unwind();
+            // The error need not be `Send`: it is judged before anything else is awaited.
+            Box::pin(guarded.map(move |done| judged(done.map_err(|it| panic_text(&*it)))))
+        }
+        Err(panic) => Box::pin(ready(judged(Err(panic)))),
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the handler panicked: {}", text.unwrap_or_default())
 }
 
 /// Takes a consumer's events.
@@ -152,6 +184,12 @@ pub(super) trait Handler: Send {
         Ok(())
     }
 
+    /// Handles one event, while others are being handled; for handlers of single events.
+    fn start(&mut self, _event: KeyedEvent, _attempt: u32, _hook: Option<ErrorHook>) -> Handling {
+        let reason = "this handler takes one event after another".to_owned();
+        Box::pin(ready(Some(FailedAttempt { reason, action: ErrorAction::Stop })))
+    }
+
     /// Handles these events or a prefix of them.
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered;
 }
@@ -163,11 +201,15 @@ pub(super) struct EventHandler<H>(pub(super) H);
 impl<H, F, E> Handler for EventHandler<H>
 where
     H: FnMut(KeyedEvent) -> F + Send,
-    F: Future<Output = Result<(), E>> + Send,
+    F: Future<Output = Result<(), E>> + Send + 'static,
     E: Display + 'static,
 {
     fn one_by_one(&self) -> bool {
         true
+    }
+
+    fn start(&mut self, event: KeyedEvent, attempt: u32, hook: Option<ErrorHook>) -> Handling {
+        handling(event.clone(), (attempt, hook), || (self.0)(event))
     }
 
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `consumer`, `options`, `plan` | the builder, its options, and the result of building |
 //! | `run`, `worker`, `park` | the future, its loop, and how failed events are parked |
+//! | `concurrent_consumer`, `concurrent`, `lanes` | several events at once: builder, loop, order |
 //! | `reaction`, `reaction_handler`, `earlier_commits` | what events cause, done exactly once |
 //! | `handler`, `typed` | what events are handed to: closures, projections, publishers |
 //! | `progress`, `handle` | what the loop shares with its handles, and the handles |
@@ -23,13 +24,16 @@
 //!
 //! - An event is shown when it is as durable as an answered append, and never taken back.
 //! - Everything is pulled by position. No reader holds up a writer, and no queue grows.
-//! - A checkpoint never passes an event that was neither handled nor recorded as parked.
+//! - A checkpoint never passes an event that was neither handled nor recorded as parked, however
+//!   many are handled at once.
 //! - A reaction's commit id is a function of its consumer, event, target and number only.
 //!
 //! Log reads do not pass the [middleware](crate::middleware), whose reads are of one aggregate.
 
 mod checkpoint;
 mod checkpoint_saver;
+mod concurrent;
+mod concurrent_consumer;
 mod consumer;
 mod directory;
 mod earlier_commits;
@@ -40,6 +44,7 @@ mod filter;
 mod fuzz;
 mod handle;
 mod handler;
+mod lanes;
 mod log;
 mod options;
 mod park;
@@ -58,6 +63,7 @@ mod worker;
 
 pub use crate::error::WaitError;
 pub use checkpoint::Parked;
+pub use concurrent_consumer::ConcurrentConsumer;
 pub use consumer::Consumer;
 pub use directory::ConsumerStatus;
 pub use error::ConsumerError;

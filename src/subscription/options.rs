@@ -129,6 +129,8 @@ pub(super) enum Start {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConsumerOptions {
     pub(super) batch: usize,
+    /// How many events are handled at once.
+    pub(super) concurrency: usize,
     pub(super) checkpoint_every: usize,
     pub(super) checkpoint_interval: Duration,
     pub(super) attempts: u32,
@@ -143,6 +145,7 @@ impl Default for ConsumerOptions {
     fn default() -> Self {
         ConsumerOptions {
             batch: 256,
+            concurrency: 1,
             checkpoint_every: 1_000,
             checkpoint_interval: Duration::from_secs(1),
             attempts: 5,

@@ -126,6 +126,12 @@ impl ConsumerProgress {
         .await
     }
 
+    /// Calls a handler, or polls its futures. Calls from within can be told from others.
+    pub(super) fn handle_now<T>(&self, call: impl FnOnce() -> T) -> T {
+        let _mark = HandlingMark::set(self.address());
+        call()
+    }
+
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }

@@ -3,11 +3,13 @@
 use std::fmt::Display;
 use std::future::ready;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::FutureExt;
 use serde::de::DeserializeOwned;
 
-use super::handler::{Chunk, Delivered, Handler, guarded};
+use super::handler::{Chunk, Delivered, Handler, Handling, guarded, handling, panic_text};
+use super::options::ErrorHook;
 use crate::driver::async_trait;
 use crate::event::KeyedEvent;
 
@@ -62,12 +64,28 @@ impl<H, E> TypedHandler<H, E> {
 impl<H, F, E, R> Handler for TypedHandler<H, E>
 where
     H: FnMut(TypedEvent<E>) -> F + Send,
-    F: Future<Output = Result<(), R>> + Send,
+    F: Future<Output = Result<(), R>> + Send + 'static,
     E: DeserializeOwned + Send,
     R: Display + 'static,
 {
     fn one_by_one(&self) -> bool {
         true
+    }
+
+    fn start(&mut self, stored: KeyedEvent, attempt: u32, hook: Option<ErrorHook>) -> Handling {
+        let with = (attempt, hook);
+        // An enum's own `Deserialize` may panic, as a handler may.
+        match catch_unwind(AssertUnwindSafe(|| stored.decode::<E>())) {
+            Err(panic) => {
+                let panic = panic_text(&*panic);
+                handling(stored, with, || ready(Err(panic)))
+            }
+            Ok(Err(error)) => handling(stored, with, || ready(Err(error))),
+            Ok(Ok(event)) => {
+                let typed = TypedEvent { event, stored: stored.clone() };
+                handling(stored, with, || (self.handler)(typed))
+            }
+        }
     }
 
     async fn deliver(&mut self, chunk: Chunk<'_>) -> Delivered {

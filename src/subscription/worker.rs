@@ -5,7 +5,8 @@
 //!                                       └ failed: stop, or park the aggregate
 //! ```
 //!
-//! One loop does all of it. No two events are handled at once, and their order is that of the log.
+//! One loop does all of it. No two events are handled at once, and their order is that of the log
+//! ([`concurrent`](super::concurrent) is the loop for more).
 //! The checkpoint names only what was handled. A parked aggregate is recorded before the
 //! checkpoint passes its event.
 
@@ -56,7 +57,7 @@ pub(super) struct Unreadable {
 
 /// Events that failed as often as they may: what is to be done about them, and why.
 pub(super) struct GivenUp {
-    attempts: u32,
+    pub(super) attempts: u32,
     pub(super) reason: String,
     /// `Stop`, `Park` or `Skip`.
     pub(super) action: ErrorAction,
@@ -85,12 +86,12 @@ enum Turn {
 pub(super) struct Worker {
     pub(super) plan: ConsumerPlan,
     pub(super) handler: Box<dyn Handler>,
-    progress: Arc<ConsumerProgress>,
+    pub(super) progress: Arc<ConsumerProgress>,
     pub(super) records: ConsumerRecords,
     pub(super) parked: ParkedAggregates,
     /// Everything up to here is handled, parked or not wanted.
     pub(super) position: Position,
-    saver: CheckpointSaver,
+    pub(super) saver: CheckpointSaver,
     /// Events up to here may have been delivered in an earlier run.
     earlier_to: Position,
     /// The handler stores the position itself. The checkpoint then only tells others how far it is.
@@ -169,6 +170,9 @@ impl Worker {
         &mut self,
         retries: &mut mpsc::UnboundedReceiver<ParkedRequest>,
     ) -> Result<(), RunEnd> {
+        if self.plan.options.concurrency > 1 {
+            return self.work_concurrently(retries).await;
+        }
         let mailroom = self.plan.mailroom().clone();
         let mut feed = Feed::new(mailroom, Source::Log(self.position.plus(1)));
         loop {
@@ -176,15 +180,24 @@ impl Worker {
                 Turn::Stop => return Ok(()),
                 Turn::Save => self.saver.begin(self.position).await?,
                 Turn::Again => self.wait_while_paused().await?,
-                Turn::Parked(ParkedRequest { action, answer }) => match self.settle(action).await {
-                    Ok(retried) => drop(answer.send(Ok(retried))),
-                    Err(RunEnd::Stopped) => return Err(RunEnd::Stopped),
-                    Err(RunEnd::Failed(error)) => {
-                        let _ = answer.send(Err(error.clone()));
-                        return Err(RunEnd::Failed(error));
-                    }
-                },
+                Turn::Parked(request) => self.answer(request).await?,
                 Turn::Page(events) => self.take_page(events).await?,
+            }
+        }
+    }
+
+    /// Does what a handle wants done about parked aggregates.
+    pub(super) async fn answer(&mut self, request: ParkedRequest) -> Result<(), RunEnd> {
+        let ParkedRequest { action, answer } = request;
+        match self.settle(action).await {
+            Ok(retried) => {
+                let _ = answer.send(Ok(retried));
+                Ok(())
+            }
+            Err(RunEnd::Stopped) => Err(RunEnd::Stopped),
+            Err(RunEnd::Failed(error)) => {
+                let _ = answer.send(Err(error.clone()));
+                Err(RunEnd::Failed(error))
             }
         }
     }
@@ -259,7 +272,7 @@ impl Worker {
     }
 
     /// An event that cannot be read has failed. It is not retried: upcasters are pure.
-    async fn take_unreadable(&mut self, event: Unreadable) -> Result<(), RunEnd> {
+    pub(super) async fn take_unreadable(&mut self, event: Unreadable) -> Result<(), RunEnd> {
         let Unreadable { key, sequence, position, error } = event;
         if !self.is_parked_from(&key, sequence) {
             let judge = Judge { hook: self.plan.error_hook.as_ref(), attempt: 1 };
@@ -336,7 +349,11 @@ impl Worker {
     }
 
     /// Parks or skips an event, or ends the consumer.
-    async fn give_up(&mut self, event: &KeyedEvent, given_up: GivenUp) -> Result<(), RunEnd> {
+    pub(super) async fn give_up(
+        &mut self,
+        event: &KeyedEvent,
+        given_up: GivenUp,
+    ) -> Result<(), RunEnd> {
         let GivenUp { attempts, reason, action } = given_up;
         let position = position_of(Some(event));
         match action {
@@ -393,11 +410,7 @@ impl Worker {
             tracing::warn!(consumer, %position, attempt, reason, "an event was not handled");
             // A closed store fails what its handlers ask of it, which says nothing of the event.
             let is_closed = self.plan.mailroom().is_closed();
-            let action = match failed.action {
-                ErrorAction::Policy if attempt < options.attempts => ErrorAction::Retry,
-                ErrorAction::Policy => options.on_failure.action(),
-                action => action,
-            };
+            let action = self.action_after(failed.action, attempt);
             if action != ErrorAction::Retry && !is_closed {
                 return Ok((handled, Some(GivenUp { attempts: attempt, reason, action })));
             }
@@ -414,8 +427,18 @@ impl Worker {
         }
     }
 
+    /// What is done after this attempt, if the error hook says so.
+    pub(super) fn action_after(&self, said: ErrorAction, attempt: u32) -> ErrorAction {
+        let options = &self.plan.options;
+        match said {
+            ErrorAction::Policy if attempt < options.attempts => ErrorAction::Retry,
+            ErrorAction::Policy => options.on_failure.action(),
+            action => action,
+        }
+    }
+
     /// Saves the checkpoint and waits, if the consumer is paused.
-    async fn wait_while_paused(&mut self) -> Result<(), RunEnd> {
+    pub(super) async fn wait_while_paused(&mut self) -> Result<(), RunEnd> {
         if self.progress.is_paused() && !self.progress.is_stopped() {
             self.saver.finish(self.position).await?;
             while self.progress.is_paused() && !self.progress.is_stopped() {
@@ -448,7 +471,11 @@ impl Worker {
     }
 
     /// Records that everything up to here is handled.
-    async fn advance(&mut self, through: Position, events: usize) -> Result<(), ConsumerError> {
+    pub(super) async fn advance(
+        &mut self,
+        through: Position,
+        events: usize,
+    ) -> Result<(), ConsumerError> {
         if through > self.position {
             self.position = through;
             self.saver.count(events);

@@ -8,6 +8,7 @@ mod support;
 mod commands_wait_for_consumers;
 mod consumers_are_operated;
 mod consumers_classify_errors;
+mod consumers_handle_keys_at_once;
 mod consumers_keep_checkpoints;
 mod consumers_keep_what_was_handled;
 mod consumers_park_what_fails;
