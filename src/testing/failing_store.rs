@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::faulty_driver::{FaultyDriver, PutFault, ReadFault};
+use super::faulty_driver::{CheckpointFault, FaultyDriver, PutFault, ReadFault};
 use crate::driver::DriverError;
 use crate::driver::memory::MemoryDriver;
 use crate::error::OpenError;
@@ -130,6 +130,12 @@ impl FailingStore {
     /// The next read of events fails so: of a history, of an entity's state.
     pub fn next_read(&self, error: DriverError) {
         self.faults.next_fetch(0, ReadFault::Fails(error));
+    }
+
+    /// The next record that a consumer saves fails so, and is not saved: its checkpoint, or its
+    /// parked aggregates. The first one is saved when the consumer begins for the first time.
+    pub fn next_checkpoint(&self, error: DriverError) {
+        self.faults.next_checkpoint(CheckpointFault::Fails(error));
     }
 
     /// A second store over the same events, which never fails: another process, or the next run of

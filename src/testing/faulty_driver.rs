@@ -29,9 +29,10 @@ use futures_util::StreamExt;
 use tokio::sync::{Notify, Semaphore, watch};
 use uuid::Uuid;
 
+pub use super::faulty_log::CheckpointFault;
 use crate::driver::{
-    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, LogStore, Put, PutDone,
-    PutReceipt, SnapshotStore, async_trait,
+    Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, LogBell, LogStore, Put,
+    PutDone, PutReceipt, SnapshotStore, async_trait,
 };
 use crate::event::{AggregateKey, NewEvent, Sequence, Timestamp};
 use crate::stats::DriverStats;
@@ -125,15 +126,17 @@ impl Counts {
 /// # Ok(()) }
 /// ```
 pub struct FaultyDriver {
-    inner: Arc<dyn Driver>,
+    pub(super) inner: Arc<dyn Driver>,
     limits: Limits,
     plan: Arc<Mutex<Plan>>,
+    /// Where the driver inside has no log.
+    pub(super) silent_bell: LogBell,
     /// One permit a put, while puts are held.
     gate: Semaphore,
 }
 
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     counts: Counts,
     /// Events in each put that came, in order.
     put_sizes: Vec<usize>,
@@ -150,6 +153,8 @@ struct Plan {
     latests: VecDeque<ReadFault>,
     /// Pages that go well before the fault, and the fault.
     pages: VecDeque<(usize, ReadFault)>,
+    pub(super) checkpoints: VecDeque<CheckpointFault>,
+    pub(super) checkpoint_loads: VecDeque<ReadFault>,
 }
 
 /// One fault for each sending of a put; the last one stays.
@@ -176,10 +181,11 @@ impl FaultyDriver {
 
     /// [`FaultyDriver::around_shared`] with limits other than those of the driver inside.
     pub fn with_limits(inner: Arc<dyn Driver>, limits: Limits) -> Arc<Self> {
-        Arc::new(FaultyDriver { inner, limits, plan: Arc::default(), gate: Semaphore::new(0) })
+        let (plan, silent_bell) = (Arc::default(), LogBell::default());
+        Arc::new(FaultyDriver { inner, limits, plan, silent_bell, gate: Semaphore::new(0) })
     }
 
-    fn plan(&self) -> MutexGuard<'_, Plan> {
+    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -192,6 +198,17 @@ impl FaultyDriver {
     /// stays with it.
     pub fn next_put_sendings(&self, faults: impl IntoIterator<Item = PutFault>) {
         self.plan().puts.push_back(Planned::Sendings(faults.into_iter().collect()));
+    }
+
+    /// The next record that a consumer saves (its checkpoint, or its parked aggregates) gets this
+    /// fault. Faults queue up.
+    pub fn next_checkpoint(&self, fault: CheckpointFault) {
+        self.plan().checkpoints.push_back(fault);
+    }
+
+    /// The next record of a consumer that is loaded gets this fault. Faults queue up.
+    pub fn next_checkpoint_load(&self, fault: ReadFault) {
+        self.plan().checkpoint_loads.push_back(fault);
     }
 
     /// Every put from here on waits at a gate, neither written nor answered.
@@ -415,7 +432,7 @@ impl HeldPut {
     }
 }
 
-async fn read_fault<T>(fault: ReadFault) -> Result<T, DriverError> {
+pub(super) async fn read_fault<T>(fault: ReadFault) -> Result<T, DriverError> {
     match fault {
         ReadFault::Fails(error) => Err(error),
         ReadFault::Hangs => std::future::pending().await,
@@ -570,7 +587,7 @@ impl Driver for FaultyDriver {
     }
 
     fn log(&self) -> Option<&dyn LogStore> {
-        self.inner.log()
+        self.inner.log().map(|_| self as &dyn LogStore)
     }
 
     fn is_exclusive(&self) -> bool {

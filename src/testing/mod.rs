@@ -8,8 +8,9 @@
 //! - [`event`] and [`raw_event`] make stored events up, for tests of handlers. [`upcast`] shows
 //!   what a builder's upcasters make of one.
 //! - [`ProjectionScenario`] hands events to a projection as a consumer does.
+//! - [`ReactionScenario`] compares what events cause.
 //! - [`ManualClock`] is a clock that a test moves.
-//! - [`FailingStore`] is a store in memory whose next append fails as the test says.
+//! - [`FailingStore`] is a store in memory whose next append or checkpoint fails as the test says.
 //! - [`faulty_driver`] plans faults for any driver, call by call; for tests of a store.
 //! - `conformance` (feature `conformance`) proves a driver.
 
@@ -19,12 +20,15 @@ mod diff;
 mod events;
 mod failing_store;
 pub mod faulty_driver;
+mod faulty_log;
 mod manual_clock;
 mod projection_scenario;
+mod reaction_scenario;
 mod scenario;
 
 pub use events::{event, raw_event, upcast};
 pub use failing_store::{FailingStore, Failure};
 pub use manual_clock::ManualClock;
 pub use projection_scenario::ProjectionScenario;
+pub use reaction_scenario::ReactionScenario;
 pub use scenario::{Decided, Scenario};

@@ -12,5 +12,6 @@ mod conformance_memory;
 mod conformance_redb;
 mod proxy_does_what_it_says;
 mod testing_failing_store;
+mod testing_reactions;
 mod testing_scenarios;
 mod testing_without_a_store;

@@ -113,3 +113,33 @@ async fn elsewhere_nothing_fails() {
     within("closing", failing.store().close()).await.unwrap();
     elsewhere.append(append_after("a", 2)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_checkpoint_that_fails_ends_the_consumer_and_its_events_come_again() {
+    let failing = FailingStore::open().await.unwrap();
+    let handled = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let run = || {
+        let handled = handled.clone();
+        failing.store().consumer("c").checkpoint_every(1).run(move |_| {
+            handled.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            async { Ok::<_, String>(()) }
+        })
+    };
+    // The first record is that of the beginning.
+    let first = run();
+    first.handle().stop();
+    within("the first run", first).await.unwrap();
+    failing.store().append(append_after("a", 0)).await.unwrap();
+    // It is tried once more when the consumer ends.
+    failing.next_checkpoint(DriverError::failed("on demand"));
+    failing.next_checkpoint(DriverError::failed("on demand"));
+    let failed = within("a checkpoint that fails", run()).await.unwrap_err();
+    assert!(matches!(&failed, seriatim::ConsumerError::Checkpoint { .. }), "{failed}");
+    let again = run();
+    let handle = again.handle();
+    let running = tokio::spawn(again);
+    within("the event", handle.wait_for(1, Duration::from_secs(30))).await.unwrap();
+    handle.stop();
+    within("the end", running).await.unwrap().unwrap();
+    assert_eq!(handled.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
