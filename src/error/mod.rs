@@ -164,7 +164,8 @@ pub enum AppendError {
         /// The driver's last error.
         cause: DriverError,
     },
-    /// A middleware refused it and gave this reason.
+    /// A middleware, or the closure of [`append_with`](crate::EventStore::append_with), refused it
+    /// and gave this reason.
     #[error("{key}: refused: {reason}")]
     Refused {
         /// The aggregate.
@@ -193,6 +194,13 @@ pub enum AppendError {
     /// the append.
     #[error("{key}: the aggregate's actor died before the append was sent")]
     ActorFailed {
+        /// The aggregate.
+        key: AggregateKey,
+    },
+    /// The closure of [`append_with`](crate::EventStore::append_with) panicked, and nothing was
+    /// written. Fix the closure.
+    #[error("{key}: the closure that decides the append panicked")]
+    Panicked {
         /// The aggregate.
         key: AggregateKey,
     },

@@ -64,6 +64,7 @@ pub(super) fn decide(
     let mut running = RunningTail::after(grounds.latest);
     while let Some(mail) = queue.front_mut() {
         let verdict = match mail.command() {
+            None if mail.has_closure() => closure_verdict(mail, &running, grounds),
             None => verdict(mail, &mut running, grounds, &decided.items),
             Some(_) => command_verdict(mail, &mut running, grounds, entity, &decided.items),
         };
@@ -247,6 +248,36 @@ fn verdict(
             actual: grounds.latest,
         })
     }
+}
+
+/// Like [`verdict`], for an append that is decided here, on the running tail.
+fn closure_verdict(mail: &mut Mail, running: &RunningTail, grounds: &Grounds<'_>) -> Verdict {
+    if let Some(too_late) = waited_too_long(mail, grounds) {
+        return too_late;
+    }
+    if !grounds.is_latest_confirmed {
+        return Verdict::Ask(DriverQuestion::Latest);
+    }
+    let refused = match mail.decide_after(running.latest) {
+        CommandOutcome::Events => match grounds.limits.check_append(&mail.append) {
+            Ok(()) if running.fits(mail, grounds) => return Verdict::Accept,
+            Ok(()) => return Verdict::Wait,
+            Err(exceeded) => AppendError::TooLarge { key: mail.append.key.clone(), exceeded },
+        },
+        CommandOutcome::Refused(error) => error,
+        CommandOutcome::Nothing | CommandOutcome::Unexpected | CommandOutcome::Panicked => {
+            AppendError::Panicked { key: mail.append.key.clone() }
+        }
+    };
+    if running.events > 0 {
+        // The refusal would rest on events of this put.
+        return Verdict::Wait;
+    }
+    if !mail.up_to_date && !grounds.is_exclusive {
+        // Nor must it rest on a sequence that another store has outgrown.
+        return Verdict::Ask(DriverQuestion::Latest);
+    }
+    Verdict::Answer(refused)
 }
 
 /// Like [`verdict`], for a command. If nothing else prevents it, the command is decided here, on a

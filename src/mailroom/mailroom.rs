@@ -22,7 +22,7 @@ use super::entity_state::BoxedCommand;
 use super::line::Place;
 use super::registry::{Lookup, Registry};
 use super::shared::{Config, Shared};
-use super::slot::{Arrival, Lease, Mail, ReplyTo, StartActor, arrive};
+use super::slot::{AppendClosure, Arrival, DecideEvents, Lease, Mail, ReplyTo, StartActor, arrive};
 use super::turn;
 use crate::append::{Append, Appended, CheckedAppend};
 use crate::driver::Driver;
@@ -89,8 +89,37 @@ impl Mailroom {
         let reply = answered.await;
         place.give_up();
         match reply {
-            Ok(reply) => reply.answer,
+            Ok(reply) => reply.into_answer(),
             Err(_died) => Err(AppendError::ActorFailed { key }),
+        }
+    }
+
+    /// Appends what the closure decides in the aggregate's turn. It takes so many bytes of those in
+    /// flight.
+    pub(crate) async fn append_with(
+        &self,
+        key: AggregateKey,
+        bytes: usize,
+        decide: Box<DecideEvents>,
+    ) -> Result<Appended, AppendError> {
+        let resident = self.lease_if_resident(&key);
+        let (answer, answered) = oneshot::channel();
+        let undecided = CheckedAppend::undecided(key.clone(), None);
+        let closure = AppendClosure::new(decide, self.shared.clone());
+        let mail = Mail::new(undecided, bytes, ReplyTo::Append(answer)).decided_by(closure);
+        let place = self.admit(&key, resident, mail, Wait::ForRoom);
+        let reply = answered.await;
+        place.give_up();
+        match reply {
+            Ok(reply) => reply.into_answer(),
+            Err(_died) => Err(AppendError::ActorFailed { key }),
+        }
+    }
+
+    fn lease_if_resident(&self, key: &AggregateKey) -> Option<Lease> {
+        match self.registry.find(key, None) {
+            Lookup::Resident(lease) => Some(lease),
+            _ => None,
         }
     }
 
@@ -102,10 +131,7 @@ impl Mailroom {
         bytes: usize,
         command: Box<dyn BoxedCommand>,
     ) -> PlaceInLine<'_> {
-        let resident = match self.registry.find(key, None) {
-            Lookup::Resident(lease) => Some(lease),
-            _ => None,
-        };
+        let resident = self.lease_if_resident(key);
         let undecided = CheckedAppend::undecided(key.clone(), commit_id);
         let mail = Mail::new(undecided, bytes, ReplyTo::Command(command));
         self.admit(key, resident, mail, Wait::ForRoom)

@@ -81,3 +81,4 @@ pub(crate) use load::{EntityHistory, load};
 pub(crate) use mailroom::Mailroom;
 pub(crate) use runtime::{OpenDriver, Runtime};
 pub(crate) use shared::{Clock, Config};
+pub(crate) use slot::DecideEvents;

@@ -4,6 +4,7 @@
 //! through the mailroom. An embedded driver is read in the caller's thread. Any other driver is
 //! read on the store's runtime, and its pages cross a bounded channel.
 
+mod append_with;
 mod builder;
 mod clock;
 mod extensions;
@@ -92,7 +93,7 @@ impl EventStore {
         &self,
         append: Append,
     ) -> impl Future<Output = Result<Appended, AppendError>> + Send {
-        self.append_with(append, Wait::ForRoom)
+        self.append_or_wait(append, Wait::ForRoom)
     }
 
     /// Like [`EventStore::append`], but fails with [`AppendError::Busy`] instead of waiting for
@@ -105,12 +106,12 @@ impl EventStore {
         &self,
         append: Append,
     ) -> impl Future<Output = Result<Appended, AppendError>> + Send {
-        self.append_with(append, Wait::Never)
+        self.append_or_wait(append, Wait::Never)
     }
 
     /// A stale append is refused before it moves into a second future: the move would be three
     /// tenths of the cost of the refusal.
-    async fn append_with(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
+    async fn append_or_wait(&self, append: Append, wait: Wait) -> Result<Appended, AppendError> {
         if self.middleware.is_empty() {
             let resident = self.mailroom.lease_unless_stale(&append)?;
             return self.mailroom.append(append, resident, wait).await;

@@ -15,6 +15,7 @@ mod a_failed_callers_turn_gives_the_permit_back;
 mod a_failed_question_fails_who_needs_it;
 mod a_race_with_the_check_is_seen;
 mod actor_panics_lose_nothing;
+mod an_append_is_decided_on_the_latest_sequence;
 mod an_idle_mailbox_is_served_by_its_caller;
 mod answers_wait_for_the_put_they_rest_on;
 mod bad_input_changes_nothing;

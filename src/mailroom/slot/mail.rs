@@ -10,10 +10,11 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::{Slot, Ticket};
+use super::{AppendClosure, Slot, Ticket};
 use crate::append::{Appended, CheckedAppend};
 use crate::driver::{self, DriverError};
 use crate::error::AppendError;
+use crate::event::Sequence;
 use crate::mailroom::entity_state::{BoxedCommand, BoxedState, CommandAnswer, Decision};
 use crate::mailroom::figures::CountedAnswer;
 use crate::mailroom::line::Place;
@@ -24,7 +25,18 @@ pub(in crate::mailroom) type AppendAnswer = Result<Appended, AppendError>;
 /// The answer to an append, with the mail, which the caller drops.
 pub(in crate::mailroom) struct Reply {
     pub(in crate::mailroom) answer: AppendAnswer,
-    _mail: Option<Box<Envelope>>,
+    mail: Option<Box<Envelope>>,
+}
+
+impl Reply {
+    /// For the caller: drops what is its own here.
+    pub(in crate::mailroom) fn into_answer(self) -> AppendAnswer {
+        let closure = self.mail.and_then(|mut mail| mail.closure.take());
+        if let Some(closure) = closure {
+            closure.drop_here();
+        }
+        self.answer
+    }
 }
 
 /// A mail is answered exactly once. If its owner dies, the drop answers: [`ActorFailed`] while the
@@ -50,8 +62,10 @@ impl DerefMut for Mail {
 
 /// What a [`Mail`] points to.
 pub(in crate::mailroom) struct Envelope {
-    /// The append. A command's events are stored here once it is decided.
+    /// The append. The events of a command or a closure are stored here once it has decided.
     pub(in crate::mailroom) append: CheckedAppend,
+    /// What decides the append, if that is done in its turn.
+    closure: Option<Box<AppendClosure>>,
     /// The bytes that it takes of those in flight, before they are capped.
     pub(super) wants_bytes: usize,
     /// Under which it can be withdrawn, if it had to wait for room.
@@ -108,6 +122,7 @@ impl Mail {
     ) -> Self {
         Mail(Box::new(Envelope {
             append,
+            closure: None,
             wants_bytes,
             place: None,
             since: Instant::now(),
@@ -118,6 +133,29 @@ impl Mail {
             answer: None,
             reply_to,
         }))
+    }
+
+    /// Lets a closure decide the append.
+    pub(in crate::mailroom) fn decided_by(mut self, closure: AppendClosure) -> Self {
+        self.0.closure = Some(Box::new(closure));
+        self
+    }
+
+    pub(in crate::mailroom) fn has_closure(&self) -> bool {
+        self.closure.is_some()
+    }
+
+    /// Lets the closure decide on this sequence; its events become the append.
+    pub(in crate::mailroom) fn decide_after(&mut self, latest: Sequence) -> CommandOutcome {
+        let Some(closure) = &mut self.0.closure else { return CommandOutcome::Nothing };
+        match closure.decide(latest) {
+            Err(Panicked) => CommandOutcome::Panicked,
+            Ok(Err(error)) => CommandOutcome::Refused(error),
+            Ok(Ok(events)) => {
+                self.append.set_events(events);
+                CommandOutcome::Events
+            }
+        }
     }
 
     pub(super) fn set_ticket(&mut self, ticket: Ticket) {
@@ -210,7 +248,7 @@ impl driver::ReadyAnswer for Envelope {
         let reply_to = std::mem::replace(&mut self.reply_to, ReplyTo::Answered);
         match (reply_to, self.answer.take()) {
             (ReplyTo::Append(waiting), Some(MailAnswer::Append(answer))) => {
-                drop(waiting.send(Reply { answer, _mail: Some(self) }));
+                drop(waiting.send(Reply { answer, mail: Some(self) }));
             }
             (ReplyTo::Command(command), Some(MailAnswer::Command(answer))) => {
                 command.answer(answer)
@@ -247,7 +285,7 @@ impl Drop for Envelope {
         // The caller's waker can be any code.
         let _reported = user_code::call(|| match reply_to {
             ReplyTo::Append(waiting) => {
-                drop(waiting.send(Reply { answer: Err(error), _mail: None }));
+                drop(waiting.send(Reply { answer: Err(error), mail: None }));
             }
             ReplyTo::Command(command) => command.answer(CommandAnswer::NotAppended(error)),
             ReplyTo::Answered => {}

@@ -23,6 +23,7 @@
 
 mod arrival;
 mod batch;
+mod closure;
 mod inbox;
 mod lease;
 mod mail;
@@ -35,6 +36,8 @@ use std::time::Instant;
 
 pub(super) use arrival::{Arrival, arrive};
 pub(super) use batch::{Batch, BatchItem, BatchItems, HeldRefusal, Undecided};
+pub(super) use closure::AppendClosure;
+pub(crate) use closure::DecideEvents;
 use inbox::{Inbox, PendingWake};
 pub(crate) use lease::Lease;
 use lease::Ticket;
