@@ -10,6 +10,7 @@ use seriatim::driver::{Driver, DriverError, Fetch};
 
 use crate::support::puts::{all, assert_dense, key, log, put, small};
 use crate::support::sim_disk::SimDisk;
+use crate::support::until_blocking;
 
 const LATEST: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("latest");
 const EARLIER: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("earlier");
@@ -277,4 +278,43 @@ fn an_index_with_a_damaged_page_is_made_again_on_opening() {
         assert_eq!(driver.verify().unwrap().events, 251);
         block_on(driver.close()).unwrap();
     }
+}
+
+/// The old index may say a wrong latest sequence, so a put that rests on it would take a sequence
+/// that is there, or leave a gap.
+#[test]
+fn no_put_is_taken_by_an_index_that_is_being_rebuilt() {
+    let disk = SimDisk::new();
+    let driver = small().open_on(Arc::new(disk.clone())).unwrap();
+    fill(&driver);
+    block_on(driver.close()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("events.redb"), disk.content("events.redb")).unwrap();
+    change(directory.path(), |transaction| {
+        let mut latest = transaction.open_table(LATEST).unwrap();
+        latest.remove("calm/1").unwrap();
+    });
+    disk.set_content("events.redb", std::fs::read(directory.path().join("events.redb")).unwrap());
+
+    let driver = small().open_on(Arc::new(disk.clone())).unwrap();
+    let wrong = key("calm/1");
+    driver.verify().unwrap_err();
+    disk.hold_syncs(Some("events.redb"));
+    std::thread::scope(|scope| {
+        let reindexing = scope.spawn(|| driver.reindex());
+        until_blocking("the new index is flushed", || disk.holds_a_sync());
+        let answer = block_on(driver.put_events(put(&wrong, 1, 1, 10)));
+        disk.hold_syncs(None);
+        match answer {
+            Err(error @ DriverError::Unavailable { .. }) => {
+                assert!(!error.may_have_been_written(), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(reindexing.join().unwrap().unwrap(), 1_900);
+    });
+    block_on(driver.put_events(put(&wrong, 4, 1, 10))).unwrap();
+    assert_dense(&all(&driver, &wrong).unwrap());
+    assert_eq!(driver.verify().unwrap().events, 1_901);
+    block_on(driver.close()).unwrap();
 }

@@ -1,7 +1,7 @@
 //! What the driver's threads and its callers share.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(in crate::driver::redb) struct Core {
     signals: Mutex<Signals>,
     pub(in crate::driver::redb) apply_wakes: Condvar,
     pub(in crate::driver::redb) applied_more: Condvar,
+    /// How many replace the index now: what it says of a latest sequence may be wrong.
+    index_rebuilds: AtomicUsize,
     closed: AtomicBool,
     failed: OnceLock<DriverError>,
     database: Mutex<Option<Arc<Database>>>,
@@ -80,6 +82,15 @@ impl<T> Deref for FileLease<'_, T> {
 
     fn deref(&self) -> &T {
         &self.used
+    }
+}
+
+/// While this is there, no put gets a sequence.
+pub(in crate::driver::redb) struct IndexRebuild<'a>(&'a Core);
+
+impl Drop for IndexRebuild<'_> {
+    fn drop(&mut self) {
+        self.0.index_rebuilds.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -125,6 +136,7 @@ impl Core {
             signals: Mutex::default(),
             apply_wakes: Condvar::new(),
             applied_more: Condvar::new(),
+            index_rebuilds: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             failed: OnceLock::new(),
             database: Mutex::new(Some(Arc::new(database))),
@@ -200,6 +212,22 @@ impl Core {
 
     pub(in crate::driver::redb) fn open(&self) -> Result<(), DriverError> {
         if self.closed.load(Ordering::Acquire) { Err(DriverError::Closed) } else { Ok(()) }
+    }
+
+    /// From now on puts are refused, until the answer is dropped.
+    pub(in crate::driver::redb) fn rebuild_index(&self) -> IndexRebuild<'_> {
+        self.index_rebuilds.fetch_add(1, Ordering::AcqRel);
+        // The writer looks with this held: a put that it accepted before is journaled then.
+        drop(self.committer.lock().unwrap_or_else(PoisonError::into_inner));
+        IndexRebuild(self)
+    }
+
+    /// Fails while the index is rebuilt.
+    pub(in crate::driver::redb) fn index_is_known(&self) -> Result<(), DriverError> {
+        match self.index_rebuilds.load(Ordering::Acquire) {
+            0 => Ok(()),
+            _ => Err(DriverError::unavailable("the index is being rebuilt")),
+        }
     }
 
     /// Whether it was closed before.

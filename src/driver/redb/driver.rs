@@ -113,8 +113,9 @@ impl RedbDriver {
         guarded(|| verify::verify(&self.core))
     }
 
-    /// Rebuilds the index from the log and returns the number of its events. Appends go on until
-    /// the tail is full, then they wait. Blocks.
+    /// Rebuilds the index from the log and returns the number of its events. Until it has ended,
+    /// puts are refused as [`DriverError::Unavailable`], because the old index may say a wrong
+    /// latest sequence. Reads go on. Blocks.
     ///
     /// # Errors
     ///

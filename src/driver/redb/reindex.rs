@@ -1,6 +1,6 @@
 //! Reindexing: the index is rebuilt from the log in one transaction. A crash leaves the old index.
 //!
-//! An open store does it beside its appends. A store that does not open, because its index is
+//! An open store refuses puts meanwhile, and reads go on. A store that does not open, because its index is
 //! damaged, does it while opening.
 
 use std::sync::PoisonError;
@@ -24,6 +24,8 @@ const BATCH_EVENTS: usize = 100_000;
 
 /// Rebuilds the index of an open store, and returns the number of its events.
 pub(in crate::driver::redb) fn reindex(core: &Core) -> Result<u64, DriverError> {
+    // What the old index says of a latest sequence may be wrong, so no put gets one by it.
+    let rebuild = core.rebuild_index();
     let total = core.apply_all()?;
     // Keeps the apply thread out of redb until the new index is there.
     let mut state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,11 +48,8 @@ pub(in crate::driver::redb) fn reindex(core: &Core) -> Result<u64, DriverError> 
     *state = AppliedState { store, merger: Merger::new(core.options.tail_bytes) };
     core.renew_snapshot(&state.merger)?;
     drop(state);
-    // No sequence is assigned meanwhile. Not under the lock before: whoever has this one may wait
-    // for the apply thread.
-    let committer = core.committer.lock().unwrap_or_else(PoisonError::into_inner);
     core.tail.aggregates.learn_again(|key| core.snapshot()?.latest_sequence(key))?;
-    drop(committer);
+    drop(rebuild);
     core.options.tell(Step::Reindexing, events, events);
     Ok(events)
 }

@@ -193,7 +193,8 @@ impl RecentAggregates {
     }
 
     /// After the index was rebuilt: what is known from the old one alone is learnt from the new
-    /// one. The caller sees to it that no sequence is assigned meanwhile.
+    /// one. The caller sees to it that no sequence is assigned meanwhile, and that nothing is
+    /// journaled only.
     pub(in crate::driver::redb) fn learn_again(
         &self,
         latest: impl Fn(&AggregateKey) -> Result<u64, DriverError>,

@@ -103,7 +103,9 @@ fn commit(
     c.frame.begin(bytes);
     for waiting in group {
         let put = &waiting.put;
-        if let Err(refusal) = RecentAggregates::assign(put, &waiting.looked) {
+        let assigned = core.index_is_known();
+        let assigned = assigned.and_then(|()| RecentAggregates::assign(put, &waiting.looked));
+        if let Err(refusal) = assigned {
             answers.push(Err(refusal));
             continue;
         }
