@@ -81,7 +81,7 @@ fn put_event(event: &KeyedEvent, out: &mut Vec<u8>) {
     event.encode_record(out);
 }
 
-fn checksum(header: &[u8], body: &[u8]) -> u64 {
+pub(super) fn checksum(header: &[u8], body: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(header), body)
 }
 
@@ -113,6 +113,9 @@ impl BlockHeader {
     pub(super) fn events(&self, mut body: Bytes) -> Result<Vec<KeyedEvent>, String> {
         if checksum(&self.covered, &body) != self.checksum {
             return Err("the checksum is wrong".to_owned());
+        }
+        if self.first.get().checked_add(self.events.into()).is_none() {
+            return Err("it goes beyond the last position".to_owned());
         }
         let mut events = Vec::new();
         for index in 0..self.events {

@@ -74,7 +74,7 @@ impl Manifest {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
@@ -106,7 +106,8 @@ impl Manifest {
         let manifest: Manifest = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         let mut next = Position::new(1);
         for file in &manifest.files {
-            if file.first != next || file.last < file.first {
+            // Behind the last position there is no other.
+            if file.first != next || file.last < file.first || file.last.get() == u64::MAX {
                 return Err(format!("the file with position {next} is not listed"));
             }
             next = file.last.plus(1);

@@ -45,6 +45,9 @@
 mod block;
 mod contents;
 mod error;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fuzz;
 mod manifest;
 mod restore;
 mod source;
