@@ -1,7 +1,7 @@
 //! Reindexing: the index is rebuilt from the log in one transaction. A crash leaves the old index.
 //!
-//! An open store refuses puts meanwhile, and reads go on. A store that does not open, because its index is
-//! damaged, does it while opening.
+//! An open store refuses puts meanwhile, and reads go on. A store that does not open, because its
+//! index is damaged, does it while opening.
 
 use std::sync::PoisonError;
 
