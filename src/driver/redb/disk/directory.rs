@@ -63,7 +63,8 @@ impl Directory {
 
     /// Fails if the path no longer leads to the directory that was locked: it was moved, removed or
     /// replaced, and what stands there now may be another store's. Windows forbids all of that
-    /// while a file in it is open.
+    /// while a file in it is open. A replacement between this look and the use of a path is not
+    /// seen: the standard library opens nothing relative to an open directory.
     pub(in crate::driver::redb) fn check_place(&self) -> std::io::Result<()> {
         #[cfg(unix)]
         {
