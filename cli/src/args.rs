@@ -48,12 +48,14 @@ pub(crate) enum Command {
     Log(Log),
     /// Append one event, or several as one append, to an aggregate
     Append(Append),
-    /// Count events, aggregates and bytes
-    Stats(Stats),
+    /// Count events, aggregates and bytes, and what could be given back
+    Stats(StoreOnly),
     /// Check that everything stored can be read and that nothing is missing
     Verify(StoreOnly),
     /// Make the index again from the log (redb only)
     Reindex(StoreOnly),
+    /// Give back the space that the store does not need (redb only)
+    Compact(Compact),
     /// Write all events as NDJSON, one a line, byte for byte
     Export(Export),
     /// Write exported events into a store, byte for byte
@@ -227,8 +229,13 @@ fn expected(text: &str) -> Result<Expected, String> {
     }
 }
 
+/// Give back the space that the store does not need (redb only).
+///
+/// Pages move to the front of events.redb, and the file becomes shorter. No other process can open
+/// the store meanwhile. A command that is killed loses nothing: the store has the same events, and
+/// the next opening repairs the file, which takes as long as reading it.
 #[derive(Debug, Args)]
-pub(crate) struct Stats {
+pub(crate) struct Compact {
     /// The store's URL, such as redb:./data
     pub(crate) store: String,
 }

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seriatim::EventStore;
-use seriatim::driver::redb::{Durability, RedbBuilder, RedbDriver, Step};
+use seriatim::driver::redb::{Compacted, Durability, RedbBuilder, RedbDriver, Step};
 use seriatim::driver::{self, Driver, DriverError};
+use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::exit::{Error, Exit, Result, io_cause};
@@ -93,7 +94,7 @@ impl Target {
         &self,
         app: &App,
         wanted: Wanted,
-        options: impl FnOnce(RedbBuilder) -> RedbBuilder,
+        options: impl FnOnce(RedbBuilder) -> RedbBuilder + Send + 'static,
     ) -> Result<EventStore> {
         let builder = EventStore::builder();
         let builder = match self {
@@ -112,60 +113,101 @@ impl Target {
         &self,
         app: &App,
         wanted: Wanted,
-        options: impl FnOnce(RedbBuilder) -> RedbBuilder,
+        options: impl FnOnce(RedbBuilder) -> RedbBuilder + Send + 'static,
     ) -> Result<(Arc<RedbDriver>, Steps)> {
+        let steps = Steps::default();
+        let open = |builder: RedbBuilder, path| options(builder).open(path);
+        let (opened, path) = self.start_redb(app, wanted, &steps, open)?;
+        // Opening is not interrupted: it would go on behind the command's back.
+        let opened = opened.await;
+        steps.end();
+        let opened = opened.map_err(|_| Error::new(Exit::Failed, "redb panicked while opening"))?;
+        let driver = opened.map_err(|error| why_not_opened(&path, error))?;
+        Ok((Arc::new(driver), steps))
+    }
+
+    /// Compacts a redb store that nobody has open.
+    pub(crate) async fn compact_redb(&self, app: &App) -> Result<Compacted> {
+        let steps = Steps::default();
+        let compact = |builder: RedbBuilder, path| builder.compact(path);
+        let (compacted, path) = self.start_redb(app, Wanted::Existing, &steps, compact)?;
+        // The end of the process is a kill, which loses nothing.
+        let compacted = app.interrupt.or(compacted).await;
+        steps.end();
+        let compacted =
+            compacted?.map_err(|_| Error::new(Exit::Failed, "redb panicked while compacting"))?;
+        compacted.map_err(|error| why_not_opened(&path, error))
+    }
+
+    /// Starts work on a redb store's directory, on a thread that may wait for the disk.
+    fn start_redb<T: Send + 'static>(
+        &self,
+        app: &App,
+        wanted: Wanted,
+        steps: &Steps,
+        work: impl FnOnce(RedbBuilder, PathBuf) -> std::result::Result<T, DriverError> + Send + 'static,
+    ) -> Result<(JoinHandle<std::result::Result<T, DriverError>>, PathBuf)> {
         let Target::Redb { path, durability } = self else {
             let only = format!("{}: only a redb store can do this", self.name());
             return Err(Error::new(Exit::Unsupported, only));
         };
         look_at(path, wanted)?;
-        let steps = Steps::default();
         steps.show(Progress::new(app.shows_progress(), "opening", Some(1), Unit::Steps));
-        let told = steps.clone();
-        let small = RedbDriver::builder()
+        let (told, shows) = (steps.clone(), app.shows_progress());
+        let mut builder = RedbDriver::builder()
             .cache_bytes(CACHE_BYTES)
             .segment_cache_bytes(SEGMENT_CACHE_BYTES)
-            .tail_bytes(TAIL_BYTES);
-        let mut builder = options(small).progress(move |p| told.tell(p));
+            .tail_bytes(TAIL_BYTES)
+            .progress(move |progress| told.tell(progress, shows));
         if let Some(durability) = durability {
             builder = builder.durability(*durability);
         }
-        let opening = path.clone();
-        // Opening is not interrupted: it would go on behind the command's back.
-        let opened = tokio::task::spawn_blocking(move || builder.open(opening)).await;
-        steps.end();
-        let opened = opened.map_err(|_| Error::new(Exit::Failed, "redb panicked while opening"))?;
-        let driver = opened.map_err(|error| why_not_opened(path, error))?;
-        Ok((Arc::new(driver), steps))
+        let at = path.clone();
+        Ok((tokio::task::spawn_blocking(move || work(builder, at)), path.clone()))
     }
 }
 
 /// Shows the long steps of a redb driver, one after another.
 #[derive(Clone, Default)]
-pub(crate) struct Steps(Arc<Mutex<Option<Progress>>>);
+pub(crate) struct Steps(Arc<Mutex<Shown>>);
+
+#[derive(Default)]
+struct Shown {
+    progress: Option<Progress>,
+    is_compacting: bool,
+}
 
 impl Steps {
     /// Shows the next step here.
     pub(crate) fn show(&self, progress: Progress) {
-        *self.shown() = Some(progress);
+        self.shown().progress = Some(progress);
     }
 
     pub(crate) fn end(&self) {
-        *self.shown() = None;
+        self.shown().progress = None;
     }
 
-    fn tell(&self, told: driver::redb::Progress) {
-        if let Some(progress) = &*self.shown() {
-            progress.message(match told.step {
-                Step::Repairing => "redb repairs its file after a crash".to_owned(),
-                Step::Replaying => "the journal goes into events.redb".to_owned(),
-                _ => String::new(),
-            });
-            progress.set_of(told.done, told.total);
+    fn tell(&self, told: driver::redb::Progress, is_wanted: bool) {
+        let mut shown = self.shown();
+        if told.step == Step::Compacting && !shown.is_compacting {
+            // How much there is to do is not known.
+            shown.progress = Some(Progress::new(is_wanted, "compacting", None, Unit::Bytes));
+            shown.is_compacting = true;
         }
+        let Some(progress) = &shown.progress else { return };
+        match told.step {
+            Step::Compacting => {
+                progress.message("written".to_owned());
+                return progress.set(told.done);
+            }
+            Step::Repairing => progress.message("redb repairs its file after a crash".to_owned()),
+            Step::Replaying => progress.message("the journal goes into events.redb".to_owned()),
+            _ => progress.message(String::new()),
+        }
+        progress.set_of(told.done, told.total);
     }
 
-    fn shown(&self) -> MutexGuard<'_, Option<Progress>> {
+    fn shown(&self) -> MutexGuard<'_, Shown> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -114,6 +114,11 @@ fn stats_counts_events_keys_and_bytes() {
     assert!(stats["log_and_index_bytes"].as_u64() > Some(10_000));
     assert!(stats["bytes"].as_u64() > stats["log_and_index_bytes"].as_u64());
     assert!(stats["first_recorded_at"].as_str() <= stats["last_recorded_at"].as_str());
+    let used = ["log_bytes", "index_bytes", "other_bytes", "free_bytes"];
+    let used: u64 = used.iter().map(|name| stats[name].as_u64().unwrap()).sum();
+    assert_eq!(Some(used), stats["log_and_index_bytes"].as_u64(), "{stats}");
+    let shown = folder.run(&["stats", "redb:data", "--table"]).ok().out;
+    assert!(shown.contains("free") && shown.contains("index"), "{shown}");
     let empty = folder.run(&["stats", "memory:"]).ok();
     assert_eq!(empty.out, "{\"events\":0,\"keys\":0,\"last_position\":0}\n");
 }

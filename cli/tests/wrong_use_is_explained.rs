@@ -21,6 +21,7 @@ const READERS: &[&[&str]] = &[
     &["stats"],
     &["verify"],
     &["reindex"],
+    &["compact"],
     &["export"],
     &["consumers", "NAME"],
 ];
@@ -132,7 +133,7 @@ fn a_store_in_use_names_the_process_that_holds_it() {
     let holder = RedbDriver::open(folder.path("data")).unwrap();
     let id = format!("process {}", std::process::id());
     on_all(&folder, "redb:data", |said| {
-        said.fails(6, &["in use by", &id, "one process at a time"]);
+        said.fails(6, &["in use by", &id, "end that one"]);
     });
     support::block_on(holder.close()).unwrap();
     folder.run(&["verify", "redb:data"]).ok();

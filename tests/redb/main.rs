@@ -18,6 +18,7 @@ mod a_moved_directory_is_noticed;
 mod a_transaction_fits_its_reserve;
 mod checkpoints_survive_power_loss;
 mod closing_waits_for_readers;
+mod compacting_gives_back_space;
 mod damaged_pages_are_answered_at_once;
 mod every_value_has_a_checksum;
 mod journal_files_are_recycled_last;

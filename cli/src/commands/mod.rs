@@ -3,6 +3,7 @@
 mod append;
 mod backup;
 mod bench;
+mod compact;
 mod consumers;
 mod event_rows;
 mod export;
@@ -31,6 +32,7 @@ pub(crate) async fn run(app: &mut App, command: Command) -> Result<()> {
         Command::Stats(args) => stats::run(app, args).await,
         Command::Verify(args) => verify::run(app, args).await,
         Command::Reindex(args) => reindex::run(app, args).await,
+        Command::Compact(args) => compact::run(app, args).await,
         Command::Export(args) => export::run(app, args).await,
         Command::Import(args) => import::run(app, args).await,
         Command::Backup(args) => backup::run(app, args).await,

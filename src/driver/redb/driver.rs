@@ -23,6 +23,7 @@ use crate::driver::redb::read::committed_view::begin_read;
 use crate::driver::redb::read::history as read;
 use crate::driver::redb::read::listing as list;
 use crate::driver::redb::reindex;
+use crate::driver::redb::space::{self, Space};
 use crate::driver::redb::verify;
 use crate::driver::redb::verify::Verified;
 use crate::driver::{
@@ -125,6 +126,17 @@ impl RedbDriver {
     pub fn reindex(&self) -> Result<u64, DriverError> {
         self.core.open()?;
         guarded(|| reindex::reindex(&self.core))
+    }
+
+    /// What redb's file is used for. Nobody waits for it, but all of the file's pages in use are
+    /// read. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Damaged`] when a page cannot be read.
+    pub fn space(&self) -> Result<Space, DriverError> {
+        self.core.open()?;
+        guarded(|| space::space(&self.core))
     }
 
     /// The events from position `from` on, in commit order: at most `limit`, and about 1 MiB. None

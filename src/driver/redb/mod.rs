@@ -55,8 +55,10 @@
 //! - `format`: what is stored in redb: tables, segments of the log, blocks of the index
 //! - `disk`: the directory and its lock, file access behind a trait, redb's file, the reserve
 //! - `verify`, `reindex`: walking a store, and rebuilding its index
+//! - `space`, `compact`: what redb's file is used for, and giving back what is not needed
 
 mod apply;
+mod compact;
 mod core;
 mod disk;
 mod driver;
@@ -74,10 +76,13 @@ mod reindex;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod samples;
+mod space;
 mod verify;
 
+pub use compact::Compacted;
 pub use disk::files::{Disk, DiskFile};
 pub use driver::RedbDriver;
 pub(crate) use open::open_url;
 pub use options::{Durability, Progress, RedbBuilder, Step};
+pub use space::Space;
 pub use verify::Verified;

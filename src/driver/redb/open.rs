@@ -24,7 +24,7 @@ use crate::driver::redb::disk::directory::Directory;
 use crate::driver::redb::disk::files::DirectoryDisk;
 use crate::driver::redb::disk::files::{Disk, DiskFile};
 use crate::driver::redb::disk::locked_disk::LockedDisk;
-use crate::driver::redb::disk::redb_file::RedbFile;
+use crate::driver::redb::disk::redb_file::{OnWrite, RedbFile};
 use crate::driver::redb::disk::reserve::{DATABASE, DiskReserve};
 use crate::driver::redb::disk::system_pages;
 use crate::driver::redb::driver::RedbDriver;
@@ -80,27 +80,46 @@ fn open(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<RedbDriver, DriverE
     }
 }
 
-fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverError> {
+/// redb's file with all that was answered in it, and what its opener found beside it.
+pub(in crate::driver::redb) struct Recovered {
+    pub(in crate::driver::redb) room: Arc<DiskReserve>,
+    pub(in crate::driver::redb) database: Database,
+    pub(in crate::driver::redb) applied: AppliedState,
+    /// Of the earlier journal: all that they hold is in redb.
+    pub(in crate::driver::redb) files: JournalFiles,
+}
+
+/// Opens redb's file, and moves the journal's rest into it.
+pub(in crate::driver::redb) fn recover(
+    options: &RedbBuilder,
+    disk: &Arc<dyn Disk>,
+    on_write: Option<OnWrite>,
+) -> Result<Recovered, DriverError> {
     let is_new = disk.open(DATABASE).map_err(journal_failed)?.is_none();
     if is_new {
-        refuse_orphaned_journal(&*disk)?;
+        refuse_orphaned_journal(&**disk)?;
     }
     let room = Arc::new(DiskReserve::new(disk.clone()));
     room.remove().map_err(journal_failed)?;
     if is_new {
-        make_database(&options, &*disk, &room)?;
+        make_database(options, &**disk, &room)?;
     }
-    let database = open_database(&options, &*disk, &room, DATABASE)?;
+    let database = open_database(options, &**disk, &room, DATABASE, on_write)?;
     let mut state = read_state(&database)?;
     if options.rebuild_index {
-        reindex::rebuild(&database, &options, &mut state)?;
+        reindex::rebuild(&database, options, &mut state)?;
     }
-    let files = journal_files(&*disk)?;
-    let merger = load_deltas(&database, &options, &state)?;
+    let files = journal_files(&**disk)?;
+    let merger = load_deltas(&database, options, &state)?;
     let mut applied = AppliedState { store: state, merger };
     if !applied.store.clean {
-        Replay { options: &options, database: &database, files: &files }.run(&mut applied)?;
+        Replay { options, database: &database, files: &files }.run(&mut applied)?;
     }
+    Ok(Recovered { room, database, applied, files })
+}
+
+fn open_core(options: RedbBuilder, disk: Arc<dyn Disk>) -> Result<Core, DriverError> {
+    let Recovered { room, database, mut applied, files } = recover(&options, &disk, None)?;
     let last_id = files.keys().next_back().copied().unwrap_or(0);
     let journal = Journal::start(disk.clone(), room.clone(), &options, last_id);
     let journal = journal.map_err(journal_failed)?;
@@ -139,7 +158,7 @@ fn make_database(
         disk.remove(UNFINISHED).map_err(journal_failed)?;
     }
     disk.create(UNFINISHED).map_err(journal_failed)?;
-    let database = open_database(options, disk, room, UNFINISHED)?;
+    let database = open_database(options, disk, room, UNFINISHED, None)?;
     let transaction = database.begin_write().map_err(redb_failed)?;
     transaction.open_table(LOG).map_err(redb_failed)?;
     transaction.open_table(LATEST).map_err(redb_failed)?;
@@ -160,6 +179,7 @@ fn open_database(
     disk: &dyn Disk,
     room: &Arc<DiskReserve>,
     name: &str,
+    on_write: Option<OnWrite>,
 ) -> Result<Database, DriverError> {
     let file = disk.open(name).map_err(journal_failed)?;
     let file = file.ok_or_else(|| DriverError::damaged(format!("{name} is missing")))?;
@@ -167,7 +187,7 @@ fn open_database(
         return Err(unusable(name, &damage));
     }
     let told = options.clone();
-    let backend = RedbFile::new(file, room.clone());
+    let backend = RedbFile::new(file, room.clone(), on_write);
     Database::builder()
         .set_cache_size(options.cache_bytes)
         .set_repair_callback(move |session| {
@@ -214,7 +234,7 @@ fn load_deltas(
     Ok(merger)
 }
 
-type JournalFiles = BTreeMap<u64, (Arc<dyn DiskFile>, u64)>;
+pub(in crate::driver::redb) type JournalFiles = BTreeMap<u64, (Arc<dyn DiskFile>, u64)>;
 
 fn journal_files(disk: &dyn Disk) -> Result<JournalFiles, DriverError> {
     let mut files = BTreeMap::new();
@@ -229,7 +249,7 @@ fn journal_files(disk: &dyn Disk) -> Result<JournalFiles, DriverError> {
     Ok(files)
 }
 
-fn journal_failed(error: std::io::Error) -> DriverError {
+pub(in crate::driver::redb) fn journal_failed(error: std::io::Error) -> DriverError {
     io_failed("the store's files", error)
 }
 

@@ -32,7 +32,8 @@ pub enum Durability {
     Written,
 }
 
-/// What a long step of opening, [`RedbDriver::verify`](super::RedbDriver::verify) or
+/// What a long step of opening, [`RedbBuilder::compact`],
+/// [`RedbDriver::verify`](super::RedbDriver::verify) or
 /// [`RedbDriver::reindex`](super::RedbDriver::reindex) is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,6 +46,9 @@ pub enum Step {
     Verifying,
     /// The index is rebuilt; counted in events.
     Reindexing,
+    /// redb's file is made smaller; counted in bytes that were written. How many there will be is
+    /// not known: the total is what is done.
+    Compacting,
 }
 
 /// How far a long step has come.
@@ -188,7 +192,7 @@ impl RedbBuilder {
         self
     }
 
-    /// Is told how far opening, verifying and reindexing have come.
+    /// Is told how far opening, verifying, reindexing and compacting have come.
     pub fn progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(progress));
         self

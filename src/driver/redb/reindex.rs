@@ -6,7 +6,9 @@
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use redb::{Database, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableTable, TableDefinition, TableHandle, WriteTransaction,
+};
 
 use crate::driver::DriverError;
 use crate::driver::redb::apply::index::ByAggregate;
@@ -16,7 +18,9 @@ use crate::driver::redb::failure::{guarded, redb_failed};
 use crate::driver::redb::format::delta::Addition;
 use crate::driver::redb::format::tables::{DELTAS, EARLIER, LATEST, LOG, STORE, StoreState};
 use crate::driver::redb::options::{RedbBuilder, Step};
-use crate::driver::redb::read::committed_view::{begin_read, decode_event, missing, read_segment};
+use crate::driver::redb::read::committed_view::{
+    begin_read, decode_block, decode_earlier, decode_event, missing, read_segment,
+};
 use crate::event::AggregateKey;
 
 /// Events indexed at once, sorted by key.
@@ -104,7 +108,9 @@ fn leave_behind(transaction: &WriteTransaction) -> Result<(), DriverError> {
         let tables = transaction.list_tables().map_err(redb_failed)?;
         tables.map(|table| table.name().to_owned()).collect()
     };
-    let number = (1..).find(|n| !there.contains(&left_behind(LATEST.name(), *n))).unwrap_or(0);
+    // A number that no table has: of an earlier one a damaged part may be left.
+    let is_free = |n: &u64| there.iter().all(|name| !name.ends_with(&left_behind("", *n)));
+    let number = (1..).find(is_free).unwrap_or(0);
     if there.iter().any(|name| name == DELTAS.name()) {
         let deltas = left_behind(DELTAS.name(), number);
         let left: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(&deltas);
@@ -118,8 +124,73 @@ fn leave_behind(transaction: &WriteTransaction) -> Result<(), DriverError> {
     transaction.rename_table(EARLIER, left).map_err(redb_failed)
 }
 
+const LEFT_BEHIND: &str = "_before_rebuild_";
+
 fn left_behind(table: &str, number: u64) -> String {
-    format!("{table}_before_rebuild_{number}")
+    format!("{table}{LEFT_BEHIND}{number}")
+}
+
+fn is_left_behind(name: &str) -> bool {
+    let table = name.split(LEFT_BEHIND).next().unwrap_or_default();
+    name.contains(LEFT_BEHIND) && [LATEST.name(), EARLIER.name()].contains(&table)
+}
+
+/// Removes what earlier rebuilds left behind, except what is damaged: removing a table goes through
+/// its pages, and a wrong one may lead into a table that is in use. Each row has a checksum and
+/// rows ascend, so pages with sound rows are the table's own.
+pub(in crate::driver::redb) fn remove_left_behind(database: &Database) -> Result<(), DriverError> {
+    let transaction = begin_read(database)?;
+    let names: Vec<String> = {
+        let tables = transaction.list_tables().map_err(redb_failed)?;
+        tables.map(|table| table.name().to_owned()).collect()
+    };
+    let mut sound = Vec::new();
+    for name in names.iter().filter(|name| is_left_behind(name)) {
+        if guarded(|| check_rows(&transaction, name)).is_ok() {
+            sound.push(name);
+        }
+    }
+    drop(transaction);
+    if sound.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = database.begin_write().map_err(redb_failed)?;
+    transaction.set_quick_repair(true);
+    for name in sound {
+        let table: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(name);
+        transaction.delete_table(table).map_err(redb_failed)?;
+    }
+    transaction.commit().map_err(redb_failed)
+}
+
+fn check_rows(transaction: &ReadTransaction, name: &str) -> Result<(), DriverError> {
+    let out_of_order = || DriverError::damaged(format!("{name}: a row is out of order"));
+    let mut last: Vec<u8> = Vec::new();
+    if name.starts_with(LATEST.name()) {
+        let table: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(name);
+        let table = transaction.open_table(table).map_err(redb_failed)?;
+        for row in table.iter().map_err(redb_failed)? {
+            let (key, block) = row.map_err(redb_failed)?;
+            decode_block(key.value(), block.value())?;
+            if key.value().as_bytes() <= &last[..] {
+                return Err(out_of_order());
+            }
+            last = key.value().as_bytes().to_vec();
+        }
+        return Ok(());
+    }
+    let table: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(name);
+    let table = transaction.open_table(table).map_err(redb_failed)?;
+    for row in table.iter().map_err(redb_failed)? {
+        let (place, block) = row.map_err(redb_failed)?;
+        let key = place.value().split(|byte| *byte == 0).next().unwrap_or_default();
+        decode_earlier(std::str::from_utf8(key).unwrap_or_default(), place.value(), block.value())?;
+        if place.value() <= &last[..] {
+            return Err(out_of_order());
+        }
+        last = place.value().to_vec();
+    }
+    Ok(())
 }
 
 /// Writes the index of all events in the log into empty tables, and returns their number.

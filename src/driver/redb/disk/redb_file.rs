@@ -29,10 +29,14 @@ const SPARE_BYTES: usize = 4 << 10;
 /// are kept few.
 const FLUSH_EVERY: usize = 512 << 10;
 
+/// Hears how many bytes were written.
+pub(in crate::driver::redb) type OnWrite = Box<dyn Fn(u64) + Send + Sync>;
+
 /// redb's file.
 pub(in crate::driver::redb) struct RedbFile {
     file: Arc<dyn DiskFile>,
     room: Arc<DiskReserve>,
+    on_write: Option<OnWrite>,
     gate: SyncGate,
     /// Held by whoever writes, for as long as the disk takes.
     turn: Mutex<()>,
@@ -101,10 +105,15 @@ impl KeptPages {
 struct Overlap;
 
 impl RedbFile {
-    pub(in crate::driver::redb) fn new(file: Arc<dyn DiskFile>, room: Arc<DiskReserve>) -> Self {
+    pub(in crate::driver::redb) fn new(
+        file: Arc<dyn DiskFile>,
+        room: Arc<DiskReserve>,
+        on_write: Option<OnWrite>,
+    ) -> Self {
         RedbFile {
             file,
             room,
+            on_write,
             gate: SyncGate::default(),
             turn: Mutex::default(),
             kept: Mutex::default(),
@@ -133,6 +142,9 @@ impl RedbFile {
                 unflushed = 0;
             }
             self.room.give_up_for(|| self.file.write_at(start, &run))?;
+            if let Some(on_write) = &self.on_write {
+                on_write(run.len() as u64);
+            }
             unflushed += run.len();
             self.kept().remove_before(start + run.len() as u64);
             yield_now();
@@ -208,7 +220,8 @@ mod tests {
 
     fn backend() -> (Arc<Plain>, RedbFile) {
         let file = Arc::new(Plain::default());
-        (file.clone(), RedbFile::new(file, Arc::new(DiskReserve::new(Arc::new(PlainDisk)))))
+        let room = Arc::new(DiskReserve::new(Arc::new(PlainDisk)));
+        (file.clone(), RedbFile::new(file, room, None))
     }
 
     #[test]
