@@ -52,9 +52,7 @@ fn written(child: &std::process::Child) -> u64 {
 fn killed_or_interrupted_it_loses_nothing() {
     let folder = reindexed(20_000);
     let before = folder.run(&["export", "redb:data"]).ok().out;
-    let size = || std::fs::metadata(folder.path("data/events.redb")).unwrap().len();
     for (bytes, kill) in [(64 << 10, true), (1 << 20, true), (2 << 20, false), (4 << 20, true)] {
-        let size_before = size();
         let mut child = folder.start(&["compact", "redb:data"]);
         let mut ended = None;
         wait_until("so much is written", || {
@@ -68,7 +66,6 @@ fn killed_or_interrupted_it_loses_nothing() {
         }
         let code = child.wait().unwrap().code();
         assert!(code.is_none() || code == Some(130) || code == Some(0), "{code:?}");
-        println!("{bytes}: {size_before} bytes before, {} with {code:?}", size());
         folder.run(&["verify", "redb:data"]).ok();
         assert_eq!(folder.run(&["export", "redb:data"]).ok().out, before);
     }
