@@ -77,6 +77,12 @@ pub(crate) fn run(seed: u64, totals: &mut Totals) -> Result<(), Fault> {
                 disk.after_power_loss(&mut Random::new(random.u64(..)))
             }
             Err(error) => return Err(format!("life {life}: it does not open: {error}").into()),
+            // Behind the opening, while files were made ahead.
+            Ok(driver) if disk.has_failed() => {
+                totals.cut_openings += 1;
+                drop(driver);
+                disk.after_power_loss(&mut Random::new(random.u64(..)))
+            }
             Ok(driver) => {
                 totals.endings[ending.number()] += 1;
                 let living = clients::live(driver, &disk, ending, &mut random, witness);

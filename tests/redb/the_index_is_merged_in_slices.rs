@@ -26,7 +26,8 @@ const DELTAS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("delta
 type Model = BTreeMap<AggregateKey, u64>;
 
 fn open(disk: &SimDisk) -> RedbDriver {
-    small().open_on(Arc::new(disk.clone())).unwrap()
+    // With so much of a tail, what is old is merged in several slices, and a kill comes between two.
+    small().tail_bytes(256 << 10).open_on(Arc::new(disk.clone())).unwrap()
 }
 
 /// One put with an event or several for each of the aggregates.
@@ -110,7 +111,7 @@ fn check_all(driver: &RedbDriver, model: &Model) {
 fn reads_and_keys_are_those_of_a_model_whatever_is_merged() {
     let seeds = match std::env::var("SERIATIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => vec![seed],
-        None => (1..=4).collect(),
+        None => (1..=3).collect(),
     };
     for seed in seeds {
         println!("SERIATIM_SEED={seed}");
