@@ -123,8 +123,16 @@ impl Served {
 }
 
 pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut text = String::new();
-    send(address, method, path, headers).read_to_string(&mut text).unwrap();
+    let mut stream = send(address, method, path, headers);
+    let (began, mut read, mut part) = (Instant::now(), Vec::new(), [0; 1 << 16]);
+    loop {
+        match stream.read(&mut part).unwrap() {
+            0 => break,
+            count => read.extend_from_slice(&part[..count]),
+        }
+        assert!(began.elapsed() < PATIENCE, "the answer does not end");
+    }
+    let text = String::from_utf8(read).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answer { status, head: head.to_owned(), body: body.to_owned() }
