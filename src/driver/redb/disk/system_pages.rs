@@ -249,7 +249,8 @@ mod tests {
     /// redb's file after some commits, closed or left as by a kill.
     fn file(is_closed: bool) -> Arc<Plain> {
         let file = Arc::new(Plain::default());
-        let backend = RedbFile::new(file.clone(), Arc::new(DiskReserve::new(Arc::new(PlainDisk))));
+        let backend =
+            RedbFile::new(file.clone(), Arc::new(DiskReserve::new(Arc::new(PlainDisk))), None);
         let database = Database::builder().create_with_backend(backend).unwrap();
         for commit in 0..20_u64 {
             let mut transaction = database.begin_write().unwrap();
