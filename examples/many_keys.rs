@@ -156,7 +156,9 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     if options.makes {
         make(driver.clone(), options.keys).await?;
     }
-    let store = EventStore::builder().driver(driver).open().await?;
+    // Engines on a busy machine take their time for a page.
+    let patient = EventStore::builder().read_deadline(Duration::from_secs(120));
+    let store = patient.driver(driver).open().await?;
     let listing = list(&store, options.keys).await?;
     store.close().await?;
     report(&options, &listing)
