@@ -41,7 +41,10 @@ pub(in crate::driver::redb) fn redb_failed(error: impl Into<redb::Error>) -> Dri
         error @ (redb::Error::TableTypeMismatch { .. }
         | redb::Error::TypeDefinitionChanged { .. }
         | redb::Error::TableIsMultimap(_)
-        | redb::Error::TableDoesNotExist(_)) => {
+        | redb::Error::TableDoesNotExist(_)
+        // The keys before it are not what the driver wrote; redb panicked elsewhere.
+        | redb::Error::UnorderedKey
+        | redb::Error::LockPoisoned(_)) => {
             DriverError::damaged(format!("events.redb is damaged: {error}"))
         }
         redb::Error::UpgradeRequired(version) => {
