@@ -48,11 +48,17 @@ use crate::event::KeyedEvent;
 #[derive(Clone)]
 pub struct ConcurrentConsumer(Consumer);
 
-impl ConcurrentConsumer {
-    pub(super) fn new(consumer: Consumer) -> Self {
-        ConcurrentConsumer(consumer)
+impl Consumer {
+    /// Handles so many events at once, at least one: those of one aggregate in order and one at a
+    /// time. To be said last, because only handlers of single events can be run so; see
+    /// [`ConcurrentConsumer`].
+    pub fn concurrency(mut self, events: usize) -> ConcurrentConsumer {
+        self.handles_at_once(events.max(1));
+        ConcurrentConsumer(self)
     }
+}
 
+impl ConcurrentConsumer {
     /// [`Consumer::run`]. The handler is called for one event after another; the futures that it
     /// returns run at once.
     pub fn run<H, F, E>(self, handler: H) -> Run

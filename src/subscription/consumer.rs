@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::checkpoint::{ConsumerCheckpoint, ConsumerRecords, Parked};
-use super::concurrent_consumer::ConcurrentConsumer;
 use super::error::ConsumerError;
 use super::filter::filter_methods;
 use super::handler::{EventHandler, Handler, ProjectionHandler, PublisherHandler};
@@ -150,14 +149,6 @@ impl Consumer {
     ) -> Self {
         self.plan.error_hook = Some(Arc::new(hook));
         self
-    }
-
-    /// Handles so many events at once, at least one: those of one aggregate in order and one at a
-    /// time. To be said last, because only handlers of single events can be run so; see
-    /// [`ConcurrentConsumer`].
-    pub fn concurrency(mut self, events: usize) -> ConcurrentConsumer {
-        self.plan.options.concurrency = events.max(1);
-        ConcurrentConsumer::new(self)
     }
 
     /// The most aggregates that may be parked; one more ends the consumer. Default 1,000.
@@ -311,6 +302,10 @@ impl Consumer {
 
     pub(super) fn mailroom(&self) -> &Arc<Mailroom> {
         self.plan.mailroom()
+    }
+
+    pub(super) fn handles_at_once(&mut self, events: usize) {
+        self.plan.options.concurrency = events;
     }
 
     pub(super) fn has_been_rebuilt(&mut self) {

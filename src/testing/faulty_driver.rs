@@ -29,7 +29,6 @@ use futures_util::StreamExt;
 use tokio::sync::{Notify, Semaphore, watch};
 use uuid::Uuid;
 
-pub use super::faulty_log::CheckpointFault;
 use crate::driver::{
     Driver, DriverError, EventPage, EventPages, Fetch, KeyPages, Limits, LogBell, LogStore, Put,
     PutDone, PutReceipt, SnapshotStore, async_trait,
@@ -70,6 +69,18 @@ pub enum ReadFault {
     Hangs,
     /// The call panics.
     Panics,
+}
+
+/// What happens to a record that a consumer saves: its checkpoint, or its parked aggregates.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CheckpointFault {
+    /// It is not saved, and this is the answer.
+    Fails(DriverError),
+    /// It is saved, and this is the answer.
+    SavedThenFails(DriverError),
+    /// It is not saved, and never answered.
+    Hangs,
 }
 
 /// How often each method was called. A page read at once counts as a fetch, a put with a callback

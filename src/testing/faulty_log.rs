@@ -2,21 +2,9 @@
 
 use bytes::Bytes;
 
-use super::faulty_driver::{FaultyDriver, read_fault};
+use super::faulty_driver::{CheckpointFault, FaultyDriver, read_fault};
 use crate::driver::{DriverError, LogBell, LogFetch, LogPage, LogStore, async_trait};
 use crate::event::Position;
-
-/// What happens to a record that a consumer saves: its checkpoint, or its parked aggregates.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum CheckpointFault {
-    /// It is not saved, and this is the answer.
-    Fails(DriverError),
-    /// It is saved, and this is the answer.
-    SavedThenFails(DriverError),
-    /// It is not saved, and never answered.
-    Hangs,
-}
 
 impl FaultyDriver {
     fn inner_log(&self) -> Result<&dyn LogStore, DriverError> {
