@@ -15,6 +15,8 @@ pub(crate) struct App {
     pub(crate) out: Output,
     pub(crate) interrupt: Interrupt,
     pub(crate) quiet: bool,
+    /// The store is open in another process and read through its door.
+    pub(crate) is_through_door: bool,
 }
 
 impl App {

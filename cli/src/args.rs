@@ -327,8 +327,8 @@ pub(crate) struct Restore {
 pub(crate) struct Consumers {
     /// The store's URL, such as redb:./data
     pub(crate) store: String,
-    /// The consumers' names
-    #[arg(required = true, value_name = "NAME")]
+    /// The consumers' names; all where they are left out
+    #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
 }
 

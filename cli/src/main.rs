@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! args ─▶ commands/… ─▶ target: the store that a URL names, opened
-//!              │
+//!              │                  (local_store: here, or through its owner's door)
 //!              ├─▶ output: tables (through escape and style) or NDJSON, on standard output
 //!              ├─▶ progress: bars and messages, on standard error
 //!              └─▶ exit: a code and a message
@@ -21,6 +21,7 @@ mod commands;
 mod escape;
 mod exit;
 mod interrupt;
+mod local_store;
 mod output;
 mod progress;
 mod style;
@@ -44,7 +45,12 @@ fn main() -> ExitCode {
         (_, true) => Format::Table,
         _ => Format::Auto,
     };
-    let app = App { out: Output::new(format), interrupt: Interrupt::default(), quiet: cli.quiet };
+    let app = App {
+        out: Output::new(format),
+        interrupt: Interrupt::default(),
+        quiet: cli.quiet,
+        is_through_door: false,
+    };
     match run(app, cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_broken_pipe => ExitCode::SUCCESS,

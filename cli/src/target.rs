@@ -15,12 +15,15 @@ use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::exit::{Error, Exit, Result, io_cause};
+use crate::local_store::LocalStore;
 use crate::progress::{Progress, Unit};
 
 /// A command reads what it needs once, so large caches would only take memory.
 const CACHE_BYTES: usize = 32 << 20;
 const SEGMENT_CACHE_BYTES: usize = 8 << 20;
 const TAIL_BYTES: usize = 16 << 20;
+
+type DriverResult<T> = std::result::Result<T, DriverError>;
 
 /// The engines, and the feature that builds each in.
 const ENGINES: &[(&str, &str)] = &[
@@ -70,12 +73,13 @@ impl Target {
     }
 
     /// Opens the driver on this runtime; whoever opens it closes it.
-    pub(crate) async fn open_driver(&self, app: &App, wanted: Wanted) -> Result<Arc<dyn Driver>> {
+    pub(crate) async fn open_driver(
+        &self,
+        app: &mut App,
+        wanted: Wanted,
+    ) -> Result<Arc<dyn Driver>> {
         match self {
-            Target::Redb { .. } => {
-                let (driver, _steps) = self.open_redb_with(app, wanted, |small| small).await?;
-                Ok(driver)
-            }
+            Target::Redb { .. } => Ok(self.open_local(app, wanted).await?.driver()),
             Target::Memory => Ok(driver::open("memory:").await?),
             Target::Engine { url } => {
                 let opened = app.interrupt.or(driver::open(url)).await?;
@@ -85,8 +89,40 @@ impl Target {
     }
 
     /// Opens the store. An engine's driver must live on the store's own runtime.
-    pub(crate) async fn open_store(&self, app: &App, wanted: Wanted) -> Result<EventStore> {
+    pub(crate) async fn open_store(&self, app: &mut App, wanted: Wanted) -> Result<EventStore> {
+        if let Target::Redb { .. } = self {
+            let driver = self.open_local(app, wanted).await?.driver();
+            return Ok(app.interrupt.or(EventStore::builder().driver(driver).open()).await??);
+        }
         self.open_store_with(app, wanted, |builder| builder).await
+    }
+
+    /// Opens a redb store, or reaches it through its owner's door where it must be there already:
+    /// nothing is written through a door.
+    pub(crate) async fn open_local(&self, app: &mut App, wanted: Wanted) -> Result<LocalStore> {
+        let mut no_door = None;
+        if let (Target::Redb { path, .. }, Wanted::Existing) = (self, wanted) {
+            match LocalStore::through_door(path) {
+                Ok(None) => {}
+                Ok(Some(store)) => {
+                    app.is_through_door = true;
+                    if let Some(owner) = store.owner() {
+                        let owner = process(owner);
+                        app.note(&format!("{owner} has the store open; reading through its door"));
+                    }
+                    return Ok(store);
+                }
+                // Left behind, it may be; then the store opens. Otherwise the holder is named.
+                Err(error) if error.is_retryable() => no_door = Some(error),
+                Err(error) => return Err(Error::from(error).about(self.name())),
+            }
+        }
+        let opened = self.open_redb_with(app, wanted, |small| small).await;
+        let (driver, steps) = opened.map_err(|error| match (error.exit, no_door) {
+            (Exit::InUse, Some(no_door)) => error.hint(no_door.to_string()),
+            _ => error,
+        })?;
+        Ok(LocalStore::Here(driver, steps))
     }
 
     /// The same with further options of redb.
@@ -145,8 +181,8 @@ impl Target {
         app: &App,
         wanted: Wanted,
         steps: &Steps,
-        work: impl FnOnce(RedbBuilder, PathBuf) -> std::result::Result<T, DriverError> + Send + 'static,
-    ) -> Result<(JoinHandle<std::result::Result<T, DriverError>>, PathBuf)> {
+        work: impl FnOnce(RedbBuilder, PathBuf) -> DriverResult<T> + Send + 'static,
+    ) -> Result<(JoinHandle<DriverResult<T>>, PathBuf)> {
         let Target::Redb { path, durability } = self else {
             let only = format!("{}: only a redb store can do this", self.name());
             return Err(Error::new(Exit::Unsupported, only));
@@ -369,7 +405,10 @@ fn why_not_opened(path: &Path, error: DriverError) -> Error {
             Exit::InUse,
             format!("the store in {} is in use by {holder}", path.display()),
         )
-        .hint("a redb store is open in one process at a time; end that one, or wait for it");
+        .hint(
+            "a redb store is open in one process at a time: end that one, or let it open a door \
+             for commands that only read: EventStore::builder().serve_local()",
+        );
     }
     let denied =
         io_cause(&error).is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
@@ -394,10 +433,15 @@ fn held_by(path: &Path) -> Option<String> {
     let Some(id) = holder.strip_prefix("process ").and_then(|id| id.parse::<u32>().ok()) else {
         return Some("another process".to_owned());
     };
-    Some(match fs::read_to_string(format!("/proc/{id}/comm")) {
+    Some(process(id))
+}
+
+/// The process with its name, where the system tells.
+fn process(id: u32) -> String {
+    match fs::read_to_string(format!("/proc/{id}/comm")) {
         Ok(name) => format!("process {id} ({})", name.trim_end()),
         Err(_) => format!("process {id}"),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,6 @@ fn wrong_arguments_are_usage() {
         (&["append", "redb:data", "a", "T", "--commit-id", "7"], "--commit-id"),
         (&["append", "redb:data", "a", "T", "{}", "--events", "f"], "cannot be used with"),
         (&["keys", "redb:data", "--json", "--table"], "cannot be used with"),
-        (&["consumers", "redb:data"], "<NAME>"),
         (&["bench", "--writers", "0"], "--writers"),
         (&["completions", "cobol"], "cobol"),
         (&["export", "redb:data", "--resume"], "--output"),

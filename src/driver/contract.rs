@@ -1,5 +1,6 @@
 //! The contract in types: what a driver is asked, and how it answers.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +82,7 @@ impl Fetch {
 
 /// Durable storage for events. The [module](crate::driver) says what a driver must promise.
 #[async_trait]
-pub trait Driver: Send + Sync + 'static {
+pub trait Driver: Any + Send + Sync {
     /// Whether this aggregate has an event with this sequence.
     async fn check_sequence(
         &self,

@@ -23,6 +23,7 @@
 //! - `open`: which driver a URL names
 //! - [`memory`], `redb`, `callbacks` ([`from_callbacks`]), and the engines `dynamodb`, `mongodb`,
 //!   `cassandra`, `azure_tables` with what they share in `remote`
+//! - `door` (feature `door`): reading a redb store that another process has open
 //!
 //! The suite `conformance` (feature `conformance`) proves a driver.
 
@@ -34,6 +35,8 @@ mod callbacks;
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
 mod contract;
+#[cfg(all(unix, feature = "door"))]
+pub mod door;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 #[cfg(test)]

@@ -61,6 +61,10 @@ pub enum OpenError {
         /// Why its value cannot work.
         problem: &'static str,
     },
+    /// The door of [`Builder::serve_local`](crate::Builder::serve_local) could not be opened; the
+    /// message says why. The store is closed again.
+    #[error("the store's door could not be opened: {0}")]
+    Door(DriverError),
     /// Two upcasters take events of the same kind, type and version. Remove one of them.
     #[error("two upcasters for events of kind {kind:?}, type {event_type:?} and version {version}")]
     DuplicateUpcaster {

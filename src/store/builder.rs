@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use super::EventStore;
 use super::clock::without_jumps;
 use super::extensions::Extensions;
+#[cfg(all(unix, feature = "door"))]
+use crate::driver::door::Door;
 use crate::driver::{self, Driver};
 use crate::error::OpenError;
 use crate::event::KeyedEvent;
@@ -49,6 +51,8 @@ pub struct Builder {
     has_own_clock: bool,
     #[cfg(feature = "metrics")]
     metrics_label: Option<String>,
+    #[cfg(all(unix, feature = "door"))]
+    serves_local: bool,
     /// The first option that cannot be taken.
     problem: Option<OpenError>,
 }
@@ -111,6 +115,8 @@ impl Builder {
             has_own_clock: false,
             #[cfg(feature = "metrics")]
             metrics_label: None,
+            #[cfg(all(unix, feature = "door"))]
+            serves_local: false,
             problem: None,
             config: Config {
                 arbiters: available_parallelism().map_or(1, |cores| cores.get().min(4)),
@@ -250,6 +256,20 @@ impl Builder {
         self
     }
 
+    /// Opens a door: a Unix socket in the store's directory, by which processes of the same user
+    /// read the store while it is open here. The command line finds it there:
+    /// `seriatim log redb:./data --follow` and every other command that only reads works while the
+    /// application runs. Of redb stores in a directory only. Nothing is written through it.
+    ///
+    /// The socket has the mode 0600. It is removed when the store closes; one that a killed process
+    /// left is replaced. [`DoorDriver`](crate::driver::door::DoorDriver) is the other side, and has
+    /// an example.
+    #[cfg(all(unix, feature = "door"))]
+    pub fn serve_local(mut self) -> Self {
+        self.serves_local = true;
+        self
+    }
+
     /// Adds a middleware around appends, commands and fetches. The one that is registered first is
     /// the outermost. See [`middleware`](crate::middleware).
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
@@ -340,12 +360,25 @@ impl Builder {
             DriverSource::Url(url) => Box::new(|| Box::pin(open_url(url))),
         };
         let (runtime, mailroom) = Runtime::start(self.config, open).await?;
+        #[cfg(all(unix, feature = "door"))]
+        let door = match self.serves_local {
+            false => None,
+            true => match Door::open(mailroom.driver.clone()) {
+                Ok(door) => Some(door),
+                Err(error) => {
+                    let _ = runtime.close().await;
+                    return Err(OpenError::Door(error));
+                }
+            },
+        };
         let middleware = self.middleware.into();
         Ok(EventStore::new(
             mailroom,
             runtime,
             middleware,
             self.extensions,
+            #[cfg(all(unix, feature = "door"))]
+            door,
             #[cfg(feature = "metrics")]
             metrics_label,
         ))

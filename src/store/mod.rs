@@ -30,6 +30,8 @@ use tokio::sync::oneshot;
 use crate::append::{Append, Appended};
 use crate::driver::Fetch;
 use crate::driver::bounded::bounded;
+#[cfg(all(unix, feature = "door"))]
+use crate::driver::door::Door;
 use crate::error::{AppendError, CloseError, LoadError, ReadError};
 use crate::event::{AggregateKey, KeyError, Sequence};
 use crate::mailroom::{Clock, Mailroom, Runtime, Wait};
@@ -53,6 +55,9 @@ use crate::upcast::Upcasters;
 /// ```
 #[derive(Clone)]
 pub struct EventStore {
+    /// Dropped before the runtime: the socket is gone before another process can open the store.
+    #[cfg(all(unix, feature = "door"))]
+    door: Option<Arc<Door>>,
     mailroom: Arc<Mailroom>,
     runtime: Arc<Runtime>,
     middleware: MiddlewareChain,
@@ -67,10 +72,13 @@ impl EventStore {
         runtime: Runtime,
         middleware: MiddlewareChain,
         extensions: Extensions,
+        #[cfg(all(unix, feature = "door"))] door: Option<Door>,
         #[cfg(feature = "metrics")] metrics_label: Option<String>,
     ) -> Self {
         let (runtime, extensions) = (Arc::new(runtime), Arc::new(extensions));
         EventStore {
+            #[cfg(all(unix, feature = "door"))]
+            door: door.map(Arc::new),
             #[cfg(feature = "metrics")]
             metrics: metrics::MetricsPublisher::start(&mailroom, metrics_label),
             mailroom,
@@ -291,6 +299,10 @@ impl EventStore {
     pub async fn close(&self) -> Result<(), CloseError> {
         self.mailroom.consumers.do_not_wait_for_this_handler();
         self.mailroom.stop_admission();
+        #[cfg(all(unix, feature = "door"))]
+        if let Some(door) = &self.door {
+            door.close();
+        }
         let closed = self.runtime.close().await;
         // What was counted since the last turn, and while closing.
         #[cfg(feature = "metrics")]

@@ -23,10 +23,11 @@ pub(crate) async fn run(app: &mut App, args: Backup) -> Result<()> {
     let done = app
         .with_store(&args.store, Wanted::Existing, async |app, store| {
             let progress = Progress::new(app.shows_progress(), "backup", Some(1), Unit::Events);
-            // The store is open here alone, so there are no writers to leave room for.
-            let backup = store.backup(&args.target).at_full_speed().on_progress(move |now| {
+            let backup = store.backup(&args.target).on_progress(move |now| {
                 progress.set_of(now.events, now.total);
             });
+            // Open here alone, the store has no writers to leave room for.
+            let backup = if app.is_through_door { backup } else { backup.at_full_speed() };
             Ok(app.interrupt.or(async { backup.await }).await??)
         })
         .await?;

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use seriatim::Position;
 use seriatim::driver::LogStore;
-use seriatim::subscription::Parked;
+use seriatim::subscription::{ConsumerError, Parked};
 
 use crate::app::App;
 use crate::args::Consumers;
@@ -39,7 +39,22 @@ struct Row<'a> {
     parked: Vec<Parked>,
 }
 
-pub(crate) async fn run(app: &mut App, args: Consumers) -> Result<()> {
+pub(crate) async fn run(app: &mut App, mut args: Consumers) -> Result<()> {
+    if args.names.is_empty() {
+        args.names = app
+            .with_store(&args.store, Wanted::Existing, async |_, store| {
+                let all = store.consumers().await.map_err(|e| match e {
+                    ConsumerError::Read(source) => Error::from(source),
+                    other => Error::new(Exit::Failed, other.to_string()),
+                })?;
+                Ok(all.into_iter().map(|consumer| consumer.name).collect())
+            })
+            .await?;
+        if args.names.is_empty() {
+            app.note("no consumer has saved a position");
+            return Ok(());
+        }
+    }
     app.with_driver(&args.store, Wanted::Existing, async |app, driver| {
         let Some(log) = driver.log() else {
             let message = "the store's driver keeps no log, so it has no consumers";

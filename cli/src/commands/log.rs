@@ -94,9 +94,12 @@ async fn follow(app: &mut App, store: &EventStore, args: &Log, rows: &mut EventR
     if !args.types.is_empty() {
         events = events.event_types(&args.types);
     }
-    app.note(
-        "following; Ctrl-C ends it (until then no other process can open a store on this disk)",
-    );
+    app.note(match app.is_through_door {
+        true => "following; Ctrl-C ends it",
+        false => {
+            "following; Ctrl-C ends it (until then no other process can open a store on this disk)"
+        }
+    });
     let mut left = args.limit.unwrap_or(usize::MAX);
     while left > 0 {
         let event = match events.next().now_or_never() {

@@ -106,16 +106,15 @@ pub(crate) async fn run(app: &mut App, args: StoreOnly) -> Result<()> {
 async fn redb(app: &mut App, target: &Target) -> Result<Figures> {
     let Target::Redb { path, .. } = target else { return Ok(Figures::default()) };
     let files = files(path);
-    let (driver, _steps) = target.open_redb_with(app, Wanted::Existing, |small| small).await?;
+    let store = target.open_local(app, Wanted::Existing).await?;
+    let driver = store.driver();
     let progress = Progress::new(app.shows_progress(), "counting", None, Unit::Seconds);
     progress.show();
-    let walked = driver.clone();
-    let space = tokio::task::spawn_blocking(move || walked.space());
+    let space = tokio::task::spawn_blocking(move || store.space());
     let space = app.interrupt.or(space).await;
     drop(progress);
     // Walking changes nothing, so an interrupted one may be left behind with the process.
     let space = space?.map_err(|_| Error::new(Exit::Failed, "redb panicked"))?;
-    let driver: Arc<dyn Driver> = driver;
     let counted = match &space {
         Ok(_) => count(app, &driver).await,
         Err(_) => Ok(Figures::default()),

@@ -40,13 +40,12 @@ pub(crate) async fn run(app: &mut App, args: StoreOnly) -> Result<()> {
     app.out.text(&format!("sound: {events} events of {keys} aggregates"))
 }
 
-async fn redb(app: &App, target: &Target) -> Result<Sound> {
-    let (driver, steps) = target.open_redb_with(app, Wanted::Existing, |builder| builder).await?;
-    steps.show(Progress::new(app.shows_progress(), "verifying", Some(1), Unit::Events));
-    let verifying = driver.clone();
-    let verified = tokio::task::spawn_blocking(move || verifying.verify());
+async fn redb(app: &mut App, target: &Target) -> Result<Sound> {
+    let store = target.open_local(app, Wanted::Existing).await?;
+    let driver = store.driver();
+    let progress = Progress::new(app.shows_progress(), "verifying", Some(1), Unit::Events);
+    let verified = tokio::task::spawn_blocking(move || store.verify(progress));
     let verified = app.interrupt.or(verified).await;
-    steps.end();
     // Verifying changes nothing, so an interrupted one may be left behind with the process.
     let verified = verified?.map_err(|_| Error::new(Exit::Failed, "redb panicked"))?;
     let closed = driver.close().await;

@@ -1,7 +1,7 @@
 //! The driver itself: its threads, and the driver contract over them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -18,7 +18,7 @@ use crate::driver::redb::figures;
 use crate::driver::redb::journal::recent_aggregates as known;
 use crate::driver::redb::journal::write_queue::PendingPut;
 use crate::driver::redb::journal::writer;
-use crate::driver::redb::options::RedbBuilder;
+use crate::driver::redb::options::{RedbBuilder, Step};
 use crate::driver::redb::read::committed_view::begin_read;
 use crate::driver::redb::read::history as read;
 use crate::driver::redb::read::listing as list;
@@ -110,8 +110,24 @@ impl RedbDriver {
     ///
     /// [`DriverError::Damaged`] names the first position, or the first aggregate, that is not.
     pub fn verify(&self) -> Result<Verified, DriverError> {
+        self.verify_with(|done, total| {
+            self.core.options.tell(Step::Verifying, done, total);
+            Ok(())
+        })
+    }
+
+    /// The same, telling this how many events of how many are done. Its error ends the walk.
+    pub(crate) fn verify_with(
+        &self,
+        tell: impl FnMut(u64, u64) -> Result<(), DriverError>,
+    ) -> Result<Verified, DriverError> {
         self.core.open()?;
-        guarded(|| verify::verify(&self.core))
+        guarded(|| verify::verify(&self.core, tell))
+    }
+
+    /// The directory that the store is in; `None` on a disk of the caller's own.
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.core.disk.directory()
     }
 
     /// Rebuilds the index from the log and returns the number of its events. Until it has ended,

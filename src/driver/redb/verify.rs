@@ -17,7 +17,6 @@ use crate::driver::redb::core::Core;
 use crate::driver::redb::failure::redb_failed;
 use crate::driver::redb::format::block::Block;
 use crate::driver::redb::format::tables::{DELTAS, earlier_key};
-use crate::driver::redb::options::Step;
 use crate::driver::redb::read::committed_view::{
     CommittedView, begin_read, decode_block, decode_earlier, decode_event, missing, read_segment,
 };
@@ -42,7 +41,10 @@ struct Seen {
     position: u64,
 }
 
-pub(in crate::driver::redb) fn verify(core: &Core) -> Result<Verified, DriverError> {
+pub(in crate::driver::redb) fn verify(
+    core: &Core,
+    mut tell: impl FnMut(u64, u64) -> Result<(), DriverError>,
+) -> Result<Verified, DriverError> {
     let total = core.apply_all()?;
     let state = core.state.lock().unwrap_or_else(PoisonError::into_inner);
     // One lease for the whole walk: closing waits for its end.
@@ -81,7 +83,7 @@ pub(in crate::driver::redb) fn verify(core: &Core) -> Result<Verified, DriverErr
             compare(&snapshot, &mut seen)?;
             // Closing waits for this.
             core.open()?;
-            core.options.tell(Step::Verifying, next - 1, total.max(next - 1));
+            tell(next - 1, total.max(next - 1))?;
         }
     }
     compare(&snapshot, &mut seen)?;
@@ -95,7 +97,7 @@ pub(in crate::driver::redb) fn verify(core: &Core) -> Result<Verified, DriverErr
     verify_deltas(&transaction)?;
     drop((transaction, snapshot));
     drop(database);
-    core.options.tell(Step::Verifying, next - 1, next - 1);
+    tell(next - 1, next - 1)?;
     Ok(verified)
 }
 

@@ -36,6 +36,11 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes it durable which files there are.
     fn sync_names(&self) -> io::Result<()>;
 
+    /// The directory of this machine that the files are in, if there is one. Provided: none.
+    fn directory(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// Gives up what keeps other processes out; called once, after the last use.
     fn release(&self) {}
 }
@@ -79,6 +84,10 @@ fn named(operation: &str, path: &Path) -> impl FnOnce(io::Error) -> io::Error {
 }
 
 impl Disk for DirectoryDisk {
+    fn directory(&self) -> Option<PathBuf> {
+        Some(self.0.path().to_owned())
+    }
+
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         let path = self.checked_path(folder)?;
         let entries = match fs::read_dir(&path) {

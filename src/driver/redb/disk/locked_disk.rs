@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::driver::redb::disk::files::{Disk, DiskFile};
@@ -55,6 +56,11 @@ impl Disk for LockedDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         self.held(|disk| disk.sync_names())
+    }
+
+    fn directory(&self) -> Option<PathBuf> {
+        let disk = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        disk.as_ref().and_then(|disk| disk.directory())
     }
 
     /// Waits for work in progress.
