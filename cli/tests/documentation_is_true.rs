@@ -66,7 +66,7 @@ fn every_command_is_documented_everywhere() {
         .map(|line| line.split_whitespace().next().unwrap())
         .filter(|command| *command != "help")
         .collect();
-    assert_eq!(commands.len(), 16, "{commands:?}");
+    assert_eq!(commands.len(), 17, "{commands:?}");
     let readme = readme();
     for command in &commands {
         assert!(readme.contains(&format!("**{command}**")), "README: {command}");
