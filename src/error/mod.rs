@@ -61,8 +61,8 @@ pub enum OpenError {
         /// Why its value cannot work.
         problem: &'static str,
     },
-    /// The door of [`Builder::serve_local`](crate::Builder::serve_local) could not be opened; the
-    /// message says why. The store is closed again.
+    /// The door of `Builder::serve_local` (feature `door`) could not be opened; the message says
+    /// why. The store is closed again.
     #[error("the store's door could not be opened: {0}")]
     Door(DriverError),
     /// Two upcasters take events of the same kind, type and version. Remove one of them.

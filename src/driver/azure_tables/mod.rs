@@ -37,9 +37,10 @@
 //!
 //! **Entra ID.** [`EntraIdentity`] says which variables each of the three identities reads. A token
 //! is fetched before the first request, used until five minutes before its end, and sent to `https`
-//! endpoints alone. A refusal of the identity is [`DriverError::Failed`]. Who signs in needs the
-//! role *Storage Table Data Contributor* on the table, or on the account. Other ways of signing in
-//! (certificates, the command line's login, Azure Arc) are for a token source.
+//! endpoints alone. A refusal of the identity is a [failure](crate::driver::DriverError::Failed).
+//! Who signs in needs the role *Storage Table Data Contributor* on the table, or on the account.
+//! Other ways of signing in (certificates, the command line's login, Azure Arc) are for a token
+//! source.
 //!
 //! The tables of a Cosmos DB account answer to the same requests, but keep neither the order of
 //! rows nor the limits that the driver relies on: their endpoints are refused.
