@@ -42,6 +42,11 @@ pub struct Append {
 }
 
 impl Append {
+    /// The metadata of its first event, checked or not.
+    pub(crate) fn metadata_bytes(&self) -> Option<&[u8]> {
+        self.events.first()?.metadata_bytes()
+    }
+
     /// An append to this aggregate, without events so far, that expects [`Expected::Any`].
     pub fn to<K>(key: K) -> Self
     where

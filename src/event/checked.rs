@@ -32,6 +32,15 @@ impl Payload {
         }
     }
 
+    /// As it is now, checked or not.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Payload::Checked(json) => Some(json.as_str().as_bytes()),
+            Payload::Unchecked(bytes) => Some(bytes),
+            Payload::Failed(_) => None,
+        }
+    }
+
     pub(super) fn check(self) -> Result<RawJson, RawJsonError> {
         match self {
             Payload::Checked(json) => Ok(json),

@@ -83,6 +83,11 @@ impl NewEvent {
         self
     }
 
+    /// The metadata as it is now, checked or not.
+    pub(crate) fn metadata_bytes(&self) -> Option<&[u8]> {
+        self.metadata.as_ref()?.bytes()
+    }
+
     /// Sets the metadata as JSON text: an object, checked on append.
     pub fn raw_metadata(mut self, metadata: impl Into<Bytes>) -> Self {
         self.metadata = Some(Payload::Unchecked(metadata.into()));

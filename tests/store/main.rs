@@ -17,6 +17,7 @@ mod log_reads;
 mod metadata_has_one_value_per_key;
 mod middleware;
 mod reads;
+mod spans_have_opentelemetrys_names;
 
 mod stats_tell_what_happened;
 mod store_outlives_runtimes;
