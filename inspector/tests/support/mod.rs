@@ -172,7 +172,10 @@ impl Stream {
     pub fn next(&mut self, name: &str) -> Option<Value> {
         let mut is_wanted = false;
         let mut line = String::new();
+        let began = Instant::now();
         loop {
+            // A stream that has no news still says that it lives.
+            assert!(began.elapsed() < PATIENCE, "no {name} comes");
             line.clear();
             if self.lines.read_line(&mut line).unwrap() == 0 {
                 return None;
