@@ -11,6 +11,7 @@ use shuttle::sync::Mutex;
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::thread::{self, JoinHandle};
 use shuttle::{MaxSteps, Runner};
+use uuid::Uuid;
 
 use crate::append::{Append, Appended, Expected};
 use crate::driver::memory::MemoryDriver;
@@ -20,7 +21,7 @@ use crate::event::{AggregateKey, NewEvent, Sequence};
 use crate::mailroom::actor;
 use crate::mailroom::arbiters::Arbiters;
 use crate::mailroom::supervisor::Passivation;
-use crate::mailroom::{Config, Mailroom, Wait};
+use crate::mailroom::{BoxedCommand, Config, Mailroom, Wait};
 use crate::upcast::Upcasters;
 
 const SECONDS: &str = "SERIATIM_MODEL_SECONDS";
@@ -219,6 +220,33 @@ impl ModelStore {
                 written.push(appended.first);
             }
             written
+        })
+    }
+
+    /// Executes a command.
+    pub(super) fn execute(&self, key: &str, command: Box<dyn BoxedCommand>) {
+        let key = AggregateKey::new(key).unwrap();
+        self.mailroom.execute(&key, None, 100, command).give_up();
+    }
+
+    /// A thread that writes behind the store's back, as another process does, once.
+    pub(super) fn rival(&self, key: &'static str) -> JoinHandle<()> {
+        let store = self.clone();
+        thread::spawn(move || {
+            let key = AggregateKey::new(key).unwrap();
+            loop {
+                let latest = store.latest(key.as_str());
+                thread::yield_now();
+                let event = Append::to(key.clone()).event(NewEvent::raw("Rival", "{}"));
+                let event = event.check().unwrap().events.remove(0);
+                let now = SystemTime::UNIX_EPOCH.into();
+                let event = event.place(&key, latest.next(), Uuid::from_u128(7), now);
+                let put = Arc::new(Put::of(smallvec::smallvec![event]).unwrap());
+                match block_on(store.driver.inner.put_events(put)) {
+                    Ok(_) => return,
+                    Err(error) => assert!(error.is_conflict(), "{error:?}"),
+                }
+            }
         })
     }
 

@@ -12,5 +12,7 @@
 
 mod appends;
 mod closing;
+mod commands;
+mod conflicts;
 mod harness;
 mod passivation;
