@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use futures_util::future::join;
 use shuttle::future::block_on;
 use shuttle::thread;
 
@@ -59,6 +60,27 @@ fn nobody_is_left_in_the_line_for_permits_or_bytes() {
             let writers = (0..3).map(|_| store.writer("a", 1)).collect();
             assert_eq!(check_dense(writers), 3);
             large.join().unwrap().unwrap();
+        });
+    });
+}
+
+#[test]
+fn what_one_caller_sends_first_comes_first() {
+    search(|| {
+        run(config(), |store| {
+            let other = store.writer("a", 2);
+            let sender = {
+                let store = store.clone();
+                thread::spawn(move || {
+                    let send = || store.append("a", Expected::Any, 1);
+                    // Sent one after another, awaited together.
+                    let (first, second) = block_on(join(send(), send()));
+                    assert!(first.unwrap().first < second.unwrap().first);
+                })
+            };
+            sender.join().unwrap();
+            other.join().unwrap();
+            assert_eq!(store.latest("a").get(), 4);
         });
     });
 }

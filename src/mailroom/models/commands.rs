@@ -89,35 +89,42 @@ fn execute(store: &ModelStore, most: u64, answer: &mpsc::Sender<Answered>) {
     store.execute("a", Box::new(UpTo { most, decided_on: 0, answer: answer.clone() }));
 }
 
+/// Three commands and two appends, and as many events of another process as told.
+fn commands_and_appends(store: &ModelStore, rivals: u64) {
+    let (answer, answers) = mpsc::channel();
+    let others: Vec<_> = (0..rivals).map(|_| store.rival("a")).collect();
+    let appends = store.writer("a", 2);
+    let commands: Vec<_> = (0..3)
+        .map(|_| {
+            let (store, answer) = (store.clone(), answer.clone());
+            thread::spawn(move || execute(&store, 3, &answer))
+        })
+        .collect();
+    for command in commands.into_iter().chain(others) {
+        command.join().unwrap();
+    }
+    appends.join().unwrap();
+    while store.mailroom().stats().in_flight > 0 {
+        thread::yield_now();
+    }
+    let answers: Vec<Answered> = answers.try_iter().collect();
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    for (decided_on, written) in &answers {
+        match written {
+            Some(sequence) => assert_eq!(sequence.get(), decided_on + 1),
+            None => assert!(*decided_on >= 3),
+        }
+    }
+    let written = answers.iter().filter(|(_, written)| written.is_some()).count();
+    assert_eq!(store.latest("a").get(), 2 + written as u64 + rivals);
+}
+
 #[test]
 fn a_command_is_decided_on_all_events_before_its_own() {
-    search(|| {
-        run(config(), |store| {
-            let (answer, answers) = mpsc::channel();
-            let appends = store.writer("a", 2);
-            let commands: Vec<_> = (0..3)
-                .map(|_| {
-                    let (store, answer) = (store.clone(), answer.clone());
-                    thread::spawn(move || execute(&store, 3, &answer))
-                })
-                .collect();
-            for command in commands {
-                command.join().unwrap();
-            }
-            appends.join().unwrap();
-            while store.mailroom().stats().in_flight > 0 {
-                thread::yield_now();
-            }
-            let answers: Vec<Answered> = answers.try_iter().collect();
-            assert_eq!(answers.len(), 3, "{answers:?}");
-            for (decided_on, written) in &answers {
-                match written {
-                    Some(sequence) => assert_eq!(sequence.get(), decided_on + 1),
-                    None => assert!(*decided_on >= 3),
-                }
-            }
-            let written = answers.iter().filter(|(_, written)| written.is_some()).count();
-            assert_eq!(store.latest("a").get(), 2 + written as u64);
-        });
-    });
+    search(|| run(config(), |store| commands_and_appends(store, 0)));
+}
+
+#[test]
+fn a_command_is_decided_again_when_another_process_wrote() {
+    search(|| run(config(), |store| commands_and_appends(store, 2)));
 }
