@@ -7,16 +7,14 @@
 //! The actor loads from the driver ([`DriverHistory`]), and a caller's read through the store and
 //! its middleware; both by [`load`]. A load gives way to the other tasks of its thread.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::entity_state::EntityState;
 use super::shared::Shared;
 use super::time_slice::TimeSlice;
+use crate::driver::Fetch;
 use crate::driver::bounded::bounded;
-use crate::driver::{DriverError, Fetch};
 use crate::error::LoadError;
 use crate::event::{AggregateKey, KeyedEvent, Sequence};
 
@@ -149,28 +147,5 @@ impl EntityHistory for DriverHistory<'_> {
         });
         let events = pages.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten();
         Box::pin(events.map_err(failed))
-    }
-}
-
-/// Saves a snapshot if one is due, in the background. Nobody waits for it; if it fails, the next
-/// load reads more.
-pub(super) fn save_snapshot(shared: &Arc<Shared>, key: &AggregateKey, entity: &mut EntityState) {
-    if shared.driver.snapshots().is_none() {
-        return;
-    }
-    let Some(snapshot) = entity.due_snapshot() else { return };
-    let (shared, key) = (shared.clone(), key.clone());
-    let saving = shared.clone();
-    shared.spawn(async move {
-        if let Err(error) = save(&saving, &key, snapshot).await {
-            tracing::warn!(%key, %error, "a snapshot could not be saved");
-        }
-    });
-}
-
-async fn save(shared: &Shared, key: &AggregateKey, snapshot: Bytes) -> Result<(), DriverError> {
-    match shared.driver.snapshots() {
-        Some(snapshots) => snapshots.save_snapshot(key, snapshot).await,
-        None => Ok(()),
     }
 }

@@ -38,6 +38,7 @@
 //!   ids
 //! - `entity_state`, `load`, `time_slice`: boxed states and commands of entities; loading a state;
 //!   giving way meanwhile
+//! - `snapshot_saver`: snapshots of a state, saved in the background
 //! - `settle`, `resend`, `fairness`: a put on its way to its answer; pauses for other stores
 //! - `figures`: what is counted
 //! - `arbiters`, `supervisor`, `runtime`: threads, passivation, opening and closing
@@ -70,6 +71,7 @@ mod seats;
 mod settle;
 mod shared;
 mod slot;
+mod snapshot_saver;
 mod supervisor;
 mod time_slice;
 mod turn;

@@ -20,7 +20,6 @@ use smallvec::SmallVec;
 
 use super::decide::{Grounds, PutPlan, decide};
 use super::driver_question::DriverQuestion;
-use super::load::save_snapshot;
 use super::settle::{TurnOf, send_off};
 use super::slot::{Batch, BatchItem, BatchItems, Mail, MailQueue, PutPermit, Slot, Undecided};
 use crate::driver::{DriverError, Put};
@@ -90,7 +89,11 @@ pub(super) fn plan(
     let mut entity = facts.entity.take().filter(|entity| entity.failed_puts == failed_puts);
     if let Some(entity) = &mut entity {
         // Everything folded is durable here, and no put is in flight.
-        save_snapshot(shared, slot.key(), entity);
+        if shared.driver.snapshots().is_some()
+            && let Some(snapshot) = entity.due_snapshot()
+        {
+            facts.snapshots.get_or_insert_default().save(shared, slot.key(), snapshot);
+        }
     }
     let latest = slot.latest();
     let grounds = Grounds {

@@ -31,4 +31,5 @@ mod entity_upcasting;
 mod entity_wrong_kind;
 mod resident_state_equals_the_stored;
 mod resident_states_are_bounded;
+mod snapshots_are_saved_in_order;
 mod upcasters_belong_to_a_kind;

@@ -6,6 +6,7 @@ use super::Slot;
 use crate::mailroom::commit_window::CommitWindow;
 use crate::mailroom::entity_state::EntityState;
 use crate::mailroom::fairness::Fairness;
+use crate::mailroom::snapshot_saver::SnapshotSaver;
 
 /// What is known of the aggregate besides its latest sequence.
 #[derive(Default)]
@@ -19,6 +20,8 @@ pub(in crate::mailroom) struct AggregateFacts {
     pub(in crate::mailroom) window: Option<Box<CommitWindow>>,
     /// The entity's state, from the first command on.
     pub(in crate::mailroom) entity: Option<Box<EntityState>>,
+    /// Once a snapshot was due.
+    pub(in crate::mailroom) snapshots: Option<Arc<SnapshotSaver>>,
     /// Only where other stores may put too.
     fairness: Option<Box<Fairness>>,
 }
