@@ -72,16 +72,19 @@ async fn only_the_latest_waits_and_none_overtakes() {
     });
     let store = store_with_snapshots::<Account>(driver.clone(), Snapshots::every(1)).await;
     let accounts = store.entities::<Account>();
-    for _ in 0..20 {
+    let begun = || driver.begun.load(Ordering::SeqCst);
+    for _ in 0..2 {
         accounts.execute("1", Command::Deposit(1)).await.unwrap();
     }
-    let begun = || driver.begun.load(Ordering::SeqCst);
     within("a snapshot is being saved", async {
         while begun() == 0 {
             tokio::task::yield_now().await;
         }
     })
     .await;
+    for _ in 2..20 {
+        accounts.execute("1", Command::Deposit(1)).await.unwrap();
+    }
     assert_eq!(begun(), 1);
 
     driver.may_save.add_permits(100);
