@@ -93,6 +93,10 @@ impl Manifest {
         }
         let mut lines = text.split(|byte| *byte == b'\n');
         let (json, sum) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        // The second line ends too, and nothing follows it.
+        if lines.next() != Some(b"".as_slice()) || lines.next().is_some() {
+            return Err("the manifest is cut, or something was added to it".to_owned());
+        }
         if format!("{:016x}", XxHash3_64::oneshot(json)).as_bytes() != sum {
             return Err("the manifest's checksum is wrong".to_owned());
         }

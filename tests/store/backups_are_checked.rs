@@ -61,7 +61,11 @@ async fn a_changed_byte_a_cut_end_and_a_missing_file_are_named() {
             let restored = Restore::from_dir(target).into_driver(&driver).await;
             assert!(matches!(restored, Err(BackupError::Damaged { .. })), "byte {at}");
         }
-        fs::write(&file, &sound[..sound.len() - 1 - chance.usize(..sound.len() / 2)]).unwrap();
+        for cut in [1, 2 + chance.usize(..sound.len() / 2)] {
+            fs::write(&file, &sound[..sound.len() - cut]).unwrap();
+            assert_damaged(target, &file);
+        }
+        fs::write(&file, [&sound[..], b"\n"].concat()).unwrap();
         assert_damaged(target, &file);
         fs::remove_file(&file).unwrap();
         if file.ends_with("manifest") {
