@@ -90,8 +90,8 @@ async fn a_signature_that_changes_is_asked_for_before_every_request() {
     assert_eq!(*queries.lock().unwrap(), ["number0", "number1"]);
 }
 
-#[tokio::test]
-async fn a_connection_string_says_where_and_with_what() {
+/// Answers every request with an empty page, and notes how it was authorized.
+fn serve_and_note_authorization() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let signed = Arc::new(Mutex::new(Vec::new()));
     let noted = signed.clone();
     let address = serve(move |request| {
@@ -99,6 +99,12 @@ async fn a_connection_string_says_where_and_with_what() {
         noted.lock().unwrap().push(header.unwrap_or("none").to_owned());
         answer(200, r#"{"value":[]}"#)
     });
+    (address, signed)
+}
+
+#[tokio::test]
+async fn a_connection_string_says_where_and_with_what() {
+    let (address, signed) = serve_and_note_authorization();
     let text = format!("AccountName=ada1;AccountKey=aHVzaA==;TableEndpoint=http://{address}/");
     let builder = AzureTablesDriver::builder().connection_string(&text);
     builder.clone().open("ada1", "events").await.unwrap();
@@ -110,13 +116,7 @@ async fn a_connection_string_says_where_and_with_what() {
 
 #[tokio::test]
 async fn a_token_is_asked_for_before_every_request() {
-    let signed = Arc::new(Mutex::new(Vec::new()));
-    let noted = signed.clone();
-    let address = serve(move |request| {
-        let header = request.headers.iter().find_map(|h| h.strip_prefix("authorization: "));
-        noted.lock().unwrap().push(header.unwrap_or("none").to_owned());
-        answer(200, r#"{"value":[]}"#)
-    });
+    let (address, signed) = serve_and_note_authorization();
     let asked = AtomicUsize::new(0);
     let builder = AzureTablesDriver::builder().endpoint(format!("http://{address}"));
     let builder =
