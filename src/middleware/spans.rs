@@ -61,15 +61,13 @@ macro_rules! call_span {
     };
 }
 
-/// Says which aggregate the call is for.
-fn name(span: &Span, operation: &str, key: Option<&AggregateKey>) {
-    match key {
-        Some(key) if !span.is_disabled() => {
-            span.record("otel.name", format!("{operation} {}", key.category()));
-            span.record("db.collection.name", key.category());
-            span.record("seriatim.key", key.as_str());
-        }
-        _ => {}
+/// Says which aggregate the call is for. The span is named for its operation.
+fn name(span: &Span, key: Option<&AggregateKey>) {
+    let operation = span.metadata().filter(|_| !span.is_disabled()).map(|span| span.name());
+    if let (Some(operation), Some(key)) = (operation, key) {
+        span.record("otel.name", format!("{operation} {}", key.category()));
+        span.record("db.collection.name", key.category());
+        span.record("seriatim.key", key.as_str());
     }
 }
 
@@ -105,7 +103,7 @@ fn failed(span: &Span, kind: &'static str, error: &dyn std::fmt::Display) {
 impl Middleware for Spans {
     async fn append(&self, append: Append, next: NextAppend<'_>) -> Result<Appended, AppendError> {
         let span = call_span!("append");
-        name(&span, "append", append.key().ok());
+        name(&span, append.key().ok());
         carry(&span, append.metadata_bytes());
         span.record("seriatim.events", append.len());
         let answer = next.run(append).instrument(span.clone()).await;
@@ -122,7 +120,7 @@ impl Middleware for Spans {
         next: NextExecute<'_>,
     ) -> Result<Outcome, AppendError> {
         let span = call_span!("execute");
-        name(&span, "execute", Some(&execution.key));
+        name(&span, Some(&execution.key));
         let metadata = execution.options.metadata.as_ref().and_then(|json| json.as_ref().ok());
         carry(&span, metadata.map(|json| json.as_str().as_bytes()));
         let answer = next.run(execution).instrument(span.clone()).await;
@@ -139,7 +137,7 @@ impl Middleware for Spans {
         next: NextFetch<'_>,
     ) -> Result<EventPage, ReadError> {
         let span = call_span!("fetch");
-        name(&span, "fetch", Some(&request.key));
+        name(&span, Some(&request.key));
         let answer = next.run(request).instrument(span.clone()).await;
         match &answer {
             Ok(page) => drop(span.record("db.response.returned_rows", page.events.len())),
